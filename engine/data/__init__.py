@@ -1,0 +1,1 @@
+"""Examples: opened, mapped, rendered, tokenised, checked, split - without torch."""

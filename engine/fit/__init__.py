@@ -1,0 +1,1 @@
+"""Will a run fit its GPU, and how long will it take."""

@@ -1,0 +1,60 @@
+"""Events of runs and jobs: what happened, for people."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from engine.ledger.store import Ledger, table
+
+Level = Literal["info", "warning", "error"]
+
+
+@dataclass(frozen=True)
+class Event:
+    """`kind` is one word (checkpoint, sample, gradient, order, resumed, evaluation, ...); `step` the optimizer step if there is one."""
+
+    id: int
+    run: int | None
+    time: float
+    step: int | None
+    level: Level
+    kind: str
+    text: str
+    detail: dict[str, object]
+
+
+def add(
+    ledger: Ledger,
+    kind: str,
+    text: str,
+    *,
+    run: int | None,
+    job: int | None = None,
+    step: int | None = None,
+    level: Level = "info",
+    detail: Mapping[str, object] | None = None,
+) -> None:
+    """Append an event."""
+    with ledger.transaction() as connection:
+        row = {
+            "run": run,
+            "job": job,
+            "time": time.time(),
+            "step": step,
+            "level": level,
+            "kind": kind,
+            "text": text,
+            "detail": json.dumps(dict(detail or {})),
+        }
+        table(connection, "event").insert(row)
+
+
+def of_run(ledger: Ledger, run: int, *, after: int = 0, limit: int = 1000) -> list[Event]:
+    """A run's newest `limit` events with an id above `after`, oldest first."""
+    query = "SELECT id, run, time, step, level, kind, text, detail FROM event WHERE run = ? AND id > ? ORDER BY id DESC LIMIT ?"
+    rows = ledger.rows(query, (run, after, limit))
+    return [Event(*row[:-1], json.loads(str(row[-1]))) for row in reversed(rows)]

@@ -1,0 +1,55 @@
+"""Orders from people to a run's job: rows, polled at each optimizer step and acknowledged with the step at which they took effect."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Literal
+
+from engine.ledger.store import Ledger
+
+Verb = Literal["pause", "continue", "checkpoint", "stop", "evaluate", "rate"]
+
+
+@dataclass(frozen=True)
+class Order:
+    """`value` is the factor of a `rate` order (relative to the schedule, not to earlier orders); `step` is None until acknowledged."""
+
+    id: int
+    verb: Verb
+    value: float | None
+    created: float
+    step: int | None
+    answer: str
+
+
+def give(ledger: Ledger, run: int, verb: Verb, value: float | None = None) -> int:
+    """Give an order to whatever job trains the run; returns its id."""
+    with ledger.transaction(durable=True) as connection:
+        cursor = connection.execute(
+            "INSERT INTO orders (run, verb, value, created) VALUES (?, ?, ?, ?)", (run, verb, value, time.time())
+        )
+        return int(cursor.lastrowid or 0)
+
+
+def _select(ledger: Ledger, where: str, values: tuple[int, ...]) -> list[Order]:
+    rows = ledger.rows(f"SELECT id, verb, value, created, step, answer FROM orders WHERE {where} ORDER BY id", values)
+    return [Order(*row) for row in rows]
+
+
+def waiting(ledger: Ledger, run: int) -> list[Order]:
+    """Orders not yet acknowledged, oldest first."""
+    return _select(ledger, "run = ? AND answered IS NULL", (run,))
+
+
+def taken(ledger: Ledger, run: int) -> list[Order]:
+    """Orders that took effect, oldest first: part of the run, replayed at their steps when it resumes."""
+    return _select(ledger, "run = ? AND answered IS NOT NULL AND step IS NOT NULL", (run,))
+
+
+def acknowledge(ledger: Ledger, order: Order, *, step: int | None, answer: str) -> None:
+    """The job took the order at `step`; None when it was dropped (the job it was meant for had ended)."""
+    with ledger.transaction(durable=True) as connection:
+        connection.execute(
+            "UPDATE orders SET step = ?, answered = ?, answer = ? WHERE id = ?", (step, time.time(), answer, order.id)
+        )

@@ -1,0 +1,279 @@
+"""Runs in the ledger: one training each and its result."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Final
+
+from engine.errors import Problem, closest
+from engine.ledger.jobs import _COLUMNS as JOB_COLUMNS
+from engine.ledger.jobs import Job, seen_state
+from engine.ledger.jobs import _job as job_of
+from engine.ledger.states import LIVE, State
+from engine.ledger.store import Ledger
+
+
+@dataclass(frozen=True)
+class Run:
+    """One row of `run`. `state` is as this machine sees it (`lost` included); times are seconds since the epoch."""
+
+    id: int
+    uid: str
+    name: str
+    created: float
+    folder: Path
+    parent: str | None
+    state: State
+    cause: str
+    step: int
+    steps: int | None
+    ends: float | None
+    result_kind: str | None
+    result_path: str | None
+    predicted_mib: float | None
+    measured_mib: float | None
+    note: str
+
+    @property
+    def result(self) -> Path | None:
+        """Where the adapter or model is, once there is one."""
+        return self.folder / self.result_path if self.result_path else None
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One metric of a run: its last value and its best (lowest; highest for keys in `HIGHER_IS_BETTER`)."""
+
+    last: float | None
+    last_step: int
+    best: float | None
+    best_step: int | None
+
+
+@dataclass(frozen=True)
+class Document:
+    """What is large about a run."""
+
+    profile: str
+    environment: dict[str, object] = field(default_factory=dict)
+    fingerprints: dict[str, str] = field(default_factory=dict)
+
+
+HIGHER_IS_BETTER: Final = frozenset({"train/tokens_per_second", "validation/accuracy", "train/mfu"})
+_COLUMNS: Final = ", ".join(field.name for field in fields(Run))
+
+
+def _run(row: tuple[Any, ...]) -> Run:
+    values = dict(zip((field.name for field in fields(Run)), row, strict=True))
+    return Run(**{**values, "state": State(values["state"]), "folder": Path(values["folder"])})
+
+
+def _as_seen(ledger: Ledger, run: Run) -> Run:
+    """The run with `lost` in place of a live state whose process is gone."""
+    if run.state not in LIVE:
+        return run
+    rows = ledger.rows(
+        f"SELECT {JOB_COLUMNS} FROM job WHERE run = ? AND kind = 'train' ORDER BY id DESC LIMIT 1", (run.id,)
+    )
+    state = seen_state(job_of(rows[0])) if rows else run.state
+    return run if state is run.state else Run(**{**{f.name: getattr(run, f.name) for f in fields(Run)}, "state": state})
+
+
+def create(
+    ledger: Ledger,
+    *,
+    name: str,
+    runs_folder: Path,
+    profile: str,
+    settings: Mapping[str, object],
+    steps: int | None = None,
+    parent: str | None = None,
+    predicted_mib: float | None = None,
+) -> Run:
+    """A new queued run; its folder is `runs_folder`/UID (not made here). A name that is taken gets a number.
+
+    `profile` is the resolved TOML, `settings` the same flattened to dotted keys, to filter and diff by.
+    """
+    uid = uuid.uuid4().hex[:12]
+    with ledger.transaction(durable=True) as connection:
+        taken = {
+            row[0]
+            for row in connection.execute(
+                "SELECT name FROM run WHERE name = ? OR name LIKE ? ESCAPE '\\'", (name, _like(name) + "-%")
+            )
+        }
+        number = 2
+        unique = name
+        while unique in taken:
+            unique = f"{name}-{number}"
+            number += 1
+        cursor = connection.execute(
+            "INSERT INTO run (uid, name, created, folder, parent, state, steps, predicted_mib) VALUES (?, ?, ?, ?, ?, 'queued', ?, ?)",
+            (uid, unique, time.time(), str(runs_folder / uid), parent, steps, predicted_mib),
+        )
+        connection.execute("INSERT INTO run_document (run, profile) VALUES (?, ?)", (cursor.lastrowid, profile))
+        connection.executemany(
+            "INSERT INTO setting (run, key, value) VALUES (?, ?, ?)",
+            [(cursor.lastrowid, key, json.dumps(value)) for key, value in settings.items()],
+        )
+    return find(ledger, uid)
+
+
+def _like(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+
+
+def find(ledger: Ledger, name: str) -> Run:
+    """The run with this uid, name, or unambiguous beginning of a uid.
+
+    Raises:
+        Problem: there is none, or there are several.
+    """
+    rows = ledger.rows(f"SELECT {_COLUMNS} FROM run WHERE uid = ? OR name = ?", (name, name))
+    if not rows and len(name) >= 4:
+        rows = ledger.rows(f"SELECT {_COLUMNS} FROM run WHERE uid LIKE ? ESCAPE '\\'", (_like(name) + "%",))
+    if len(rows) == 1:
+        return _as_seen(ledger, _run(rows[0]))
+    if rows:
+        raise Problem(
+            f"{name} means {len(rows)} runs",
+            "It is the beginning of several uids.",
+            "Give more of the uid: workbench runs list",
+            code="run",
+        )
+    names = [str(row[0]) for row in ledger.rows("SELECT name FROM run")]
+    raise Problem(
+        f"There is no run {name}{closest(name, names)}", do="See what there is: workbench runs list", code="run"
+    )
+
+
+def by_id(ledger: Ledger, run: int) -> Run | None:
+    """The run with this row id; None when it was deleted meanwhile."""
+    rows = ledger.rows(f"SELECT {_COLUMNS} FROM run WHERE id = ?", (run,))
+    return _as_seen(ledger, _run(rows[0])) if rows else None
+
+
+def listed(ledger: Ledger) -> list[Run]:
+    """All runs, newest first, with lost ones seen as such."""
+    latest = {
+        job.run: job
+        for job in map(
+            job_of,
+            ledger.rows(
+                f"SELECT {JOB_COLUMNS} FROM job WHERE id IN (SELECT max(id) FROM job WHERE kind = 'train' GROUP BY run)"
+            ),
+        )
+        if job.state in LIVE
+    }
+    found = [_run(row) for row in ledger.rows(f"SELECT {_COLUMNS} FROM run ORDER BY id DESC")]
+    return [_with_state(run, seen_state(latest[run.id])) if run.id in latest else run for run in found]
+
+
+def _with_state(run: Run, state: State) -> Run:
+    return Run(**{**{f.name: getattr(run, f.name) for f in fields(Run)}, "state": state})
+
+
+def summaries(ledger: Ledger) -> dict[int, dict[str, Summary]]:
+    """For every run id its metrics' last and best, read from the summary table only."""
+    found: dict[int, dict[str, Summary]] = {}
+    query = "SELECT s.run, k.name, s.last, s.last_step, s.min, s.min_step, s.max, s.max_step FROM series s JOIN key k ON k.id = s.key"
+    for run, name, last, last_step, low, low_step, high, high_step in ledger.rows(query):
+        best = (high, high_step) if name in HIGHER_IS_BETTER else (low, low_step)
+        found.setdefault(run, {})[name] = Summary(last, last_step, *best)
+    return found
+
+
+def document(ledger: Ledger, run: Run) -> Document:
+    """The run's resolved profile, environment and fingerprints."""
+    row = ledger.rows("SELECT profile, environment, fingerprints FROM run_document WHERE run = ?", (run.id,))[0]
+    return Document(str(row[0]), json.loads(str(row[1])), json.loads(str(row[2])))
+
+
+def settings(ledger: Ledger, run: Run) -> dict[str, object]:
+    """The run's resolved profile, flattened to dotted keys."""
+    return {
+        str(key): json.loads(str(value))
+        for key, value in ledger.rows("SELECT key, value FROM setting WHERE run = ? ORDER BY key", (run.id,))
+    }
+
+
+def record(
+    ledger: Ledger,
+    run: Run,
+    *,
+    environment: Mapping[str, object] | None = None,
+    fingerprints: Mapping[str, str] | None = None,
+) -> None:
+    """Add to what is known of the run's environment and fingerprints (data, base, result); given keys replace what stood there."""
+    with ledger.transaction(durable=True) as connection:
+        for column, added in (("environment", environment), ("fingerprints", fingerprints)):
+            if added:
+                connection.execute(
+                    f"UPDATE run_document SET {column} = json_patch({column}, ?) WHERE run = ?",
+                    (json.dumps(dict(added)), run.id),
+                )
+
+
+def progress(ledger: Ledger, run: Run, *, step: int, steps: int, ends: float | None) -> None:
+    """Where the run is: optimizer steps done and to do, and the time it is expected to end."""
+    with ledger.transaction() as connection:
+        connection.execute("UPDATE run SET step = ?, steps = ?, ends = ? WHERE id = ?", (step, steps, ends, run.id))
+
+
+def set_result(ledger: Ledger, run: Run, *, kind: str, path: str) -> None:
+    """The result: `adapter` or `model`, at `path` relative to the run's folder."""
+    with ledger.transaction(durable=True) as connection:
+        connection.execute("UPDATE run SET result_kind = ?, result_path = ? WHERE id = ?", (kind, path, run.id))
+
+
+def set_measured_memory(ledger: Ledger, run: Run, mib: float) -> None:
+    """The most memory the run's process was seen to hold, in MiB."""
+    with ledger.transaction() as connection:
+        connection.execute(
+            "UPDATE run SET measured_mib = max(?, coalesce(measured_mib, 0)) WHERE id = ?", (mib, run.id)
+        )
+
+
+def set_note(ledger: Ledger, run: Run, note: str) -> None:
+    """The user's own words about the run."""
+    with ledger.transaction(durable=True) as connection:
+        connection.execute("UPDATE run SET note = ? WHERE id = ?", (note, run.id))
+
+
+def delete(ledger: Ledger, run: Run) -> None:
+    """Remove the run's rows. Its folder is the caller's to remove, afterwards: rows without files are harmless, files without rows are lost.
+
+    Raises:
+        Problem: a process is still at work on it.
+    """
+    if run.state in LIVE:
+        raise Problem(f"{run.name} is {run.state}", do=f"Stop it first: workbench runs stop {run.name}", code="running")
+    with ledger.transaction(durable=True) as connection:
+        connection.execute("DELETE FROM run WHERE id = ?", (run.id,))
+
+
+__all__ = [
+    "HIGHER_IS_BETTER",
+    "Document",
+    "Job",
+    "Run",
+    "Summary",
+    "by_id",
+    "create",
+    "delete",
+    "document",
+    "find",
+    "listed",
+    "progress",
+    "record",
+    "set_measured_memory",
+    "set_note",
+    "set_result",
+    "settings",
+    "summaries",
+]
