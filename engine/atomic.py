@@ -1,0 +1,55 @@
+"""Files that are either the old one or the new one, whatever happens while they are written."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from pathlib import Path
+
+from engine.errors import Problem
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Put `data` at `path`, private to its owner (0600): a temporary file beside it, fsync, rename, fsync of the folder.
+
+    A link is followed, so that a file kept elsewhere (dotfiles) stays there.
+
+    Raises:
+        Problem: the folder is missing, cannot be written or is full; what stood at `path` is untouched.
+    """
+    target = Path(os.path.realpath(path))
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".new", dir=target.parent)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, target)  # noqa: PTH105 - both names are strings from here on
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)  # noqa: PTH108
+            raise
+        _sync_folder(target.parent)
+    except OSError as error:
+        raise Problem(
+            f"{path} cannot be written",
+            f"{error.strerror}; what stood there is as it was.",
+            "Free some space or choose another place, then try again.",
+            code="disk",
+        ) from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """As `write_bytes`, in UTF-8."""
+    write_bytes(path, text.encode())
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the rename itself survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

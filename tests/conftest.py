@@ -1,0 +1,57 @@
+"""What every test stands on: a home of its own, no hub, no threads that fight for the cores."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+# Read when the libraries are imported, so they are set before any test is.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="workbench-tests-hub-")
+os.environ.pop("HF_TOKEN", None)
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import pytest
+
+from engine.ledger import Ledger
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """WORKBENCH_HOME for this test alone, with temporary files beside it."""
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    monkeypatch.setenv("WORKBENCH_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.delenv("WORKBENCH_DEBUG", raising=False)
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def ledger(home: Path) -> Iterator[Ledger]:
+    """An empty ledger at the default place."""
+    opened = Ledger.open(home / "ledger.db")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Llama-shaped base model with its tokenizer, made once a worker; not to be changed."""
+    from tests.tiny import make_llama
+
+    return make_llama(tmp_path_factory.mktemp("tiny") / "base")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real published data sets, where the checkout has them beside it."""
+    folder = Path(__file__).resolve().parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"no published data sets at {folder}")
+    return folder

@@ -1,0 +1,76 @@
+"""What commands print: figures to stdout, for people as a table or for machines as JSON; words to stderr."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import orjson
+from rich.cells import cell_len
+
+NOTHING = "–"
+Cell = str | int | float | None
+
+
+def print_json(value: object) -> None:
+    """`value` as indented JSON on stdout. Dataclasses and NumPy values are understood; NaN and infinities become null."""
+    data = orjson.dumps(
+        value,
+        default=_plain,
+        option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS,
+    )
+    sys.stdout.write(data.decode())
+    sys.stdout.flush()
+
+
+def print_table(titles: Sequence[str], rows: Sequence[Sequence[Cell]], *, right: Sequence[str] = ()) -> None:
+    """Rows under their titles on stdout.
+
+    Columns of numbers are right-aligned, and so are those named in `right` (figures that come as text: "4.1k", "12m"). None shows as a dash.
+    """
+    columns = [[row[place] for row in rows] for place in range(len(titles))]
+    shown = [[title, *map(_text, column)] for title, column in zip(titles, columns, strict=True)]
+    flush_right = [
+        title in right or (bool(column) and all(isinstance(cell, int | float | None) for cell in column))
+        for title, column in zip(titles, columns, strict=True)
+    ]
+    widths = [max(map(cell_len, column)) for column in shown]
+    for line in zip(*shown, strict=True):
+        cells = [
+            " " * (width - cell_len(cell)) + cell if aligned else cell + " " * (width - cell_len(cell))
+            for cell, width, aligned in zip(line, widths, flush_right, strict=True)
+        ]
+        sys.stdout.write("  ".join(cells).rstrip() + "\n")
+    sys.stdout.flush()
+
+
+def words(text: str) -> None:
+    """A line for people, on stderr, so that stdout holds nothing but figures."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def figure(value: float | None, digits: int = 4) -> str:
+    """A number with `digits` significant digits, without an exponent where one can do without: `0.8814`, `152.3`, `2e-05`."""
+    if value is None:
+        return NOTHING
+    return f"{value:.{digits}g}"
+
+
+def printable(text: str) -> str:
+    """`text` on one line, without control characters: names and messages must not steer the terminal."""
+    return "".join(letter if letter.isprintable() else " " if letter in "\n\t\r" else "·" for letter in text)
+
+
+def _text(cell: Cell) -> str:
+    if cell is None:
+        return NOTHING
+    return printable(cell) if isinstance(cell, str) else figure(cell) if isinstance(cell, float) else str(cell)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, set | frozenset):
+        return sorted(value)
+    raise TypeError(f"{type(value).__name__} has no JSON form")
