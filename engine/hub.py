@@ -1,7 +1,7 @@
 """What is asked of the model hub before anything starts: does it exist, may we have it, and is there room for it.
 
-The hub's own token look-up, HF_HOME and HF_HUB_OFFLINE are honoured; a token never reaches a message. Only files are handled
-here: nothing is imported that could run a model.
+The hub's own token look-up, HF_HOME and HF_HUB_OFFLINE are honoured; a token never reaches a message. Only files are
+handled here: nothing is imported that could run a model.
 """
 
 from __future__ import annotations

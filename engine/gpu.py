@@ -1,0 +1,162 @@
+"""What GPUs there are and what they are doing, asked of NVIDIA's driver through NVML.
+
+Every figure is asked for alone: one that the driver does not answer is None and the rest stand. Only GPUs that CUDA_VISIBLE_DEVICES
+leaves are seen. Without NVML there are none, and `why_none` says why.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import pynvml
+
+T = TypeVar("T")
+MIB: Final = 1 << 20
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One GPU now; None is what the driver did not answer.
+
+    `index` is NVML's (and nvidia-smi's), in the order of the PCI bus. Memory is in MiB as the driver counts it: `mine_mib` is held by
+    processes of this user, `others_mib` is the rest of what is used. In a container whose process ids the driver does not know, all of it
+    counts as others'.
+    """
+
+    uuid: str
+    index: int
+    name: str
+    total_mib: float | None = None
+    used_mib: float | None = None
+    free_mib: float | None = None
+    mine_mib: float | None = None
+    others_mib: float | None = None
+    watts: float | None = None
+    limit_watts: float | None = None
+    celsius: int | None = None
+    busy_percent: int | None = None
+    driver: str | None = None
+
+
+_guard = threading.Lock()
+_ready = False
+
+
+def gpus() -> tuple[Gpu, ...]:
+    """The visible GPUs in the order of CUDA_VISIBLE_DEVICES, or of the bus; empty where there are none (`why_none`)."""
+    if _start():
+        return ()
+    driver = _ask(pynvml.nvmlSystemGetDriverVersion)
+    found = [_read(index, driver) for index in range(_ask(pynvml.nvmlDeviceGetCount) or 0)]
+    return visible(found, os.environ.get("CUDA_VISIBLE_DEVICES"))
+
+
+def why_none() -> str:
+    """Why `gpus` is empty, as a sentence; empty when it is not."""
+    if failure := _start():
+        return failure
+    if gpus():
+        return ""
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    count = _ask(pynvml.nvmlDeviceGetCount) or 0
+    if not count:
+        return "The NVIDIA driver is there, but it sees no GPU."
+    if chosen and "MIG-" in chosen:
+        return f"CUDA_VISIBLE_DEVICES={chosen} names parts of a GPU (MIG), which are not supported."
+    return f"CUDA_VISIBLE_DEVICES={chosen!r} hides the {count} GPU{'s' if count > 1 else ''} of this machine."
+
+
+def visible(found: list[Gpu], chosen: str | None) -> tuple[Gpu, ...]:
+    """The GPUs that CUDA_VISIBLE_DEVICES leaves, in its order: indices or beginnings of UUIDs; all behind the first wrong one are hidden.
+
+    See https://docs.nvidia.com/cuda/cuda-c-programming-guide/#env-vars. Indices are taken in bus order (CUDA_DEVICE_ORDER=PCI_BUS_ID).
+    """
+    if chosen is None:
+        return tuple(found)
+    kept: list[Gpu] = []
+    for word in map(str.strip, chosen.split(",")):
+        matching = [gpu for gpu in found if (word.isdigit() and gpu.index == int(word)) or _is_uuid_of(word, gpu)]
+        if len(matching) != 1:
+            break
+        if matching[0] in kept:
+            return ()  # CUDA sees no GPU at all when one is named twice
+        kept += matching
+    return tuple(kept)
+
+
+def _is_uuid_of(word: str, gpu: Gpu) -> bool:
+    return word.startswith("GPU-") and gpu.uuid.startswith(word)
+
+
+def _start() -> str:
+    """Open NVML once a process; why it cannot be opened, else nothing."""
+    global _ready
+    with _guard:
+        if _ready:
+            return ""
+        try:
+            pynvml.nvmlInit()
+        except pynvml.NVMLError_LibraryNotFound:
+            return "There is no NVIDIA driver on this machine (libnvidia-ml.so.1 was not found)."
+        except pynvml.NVMLError as error:
+            return f"The NVIDIA driver does not answer: {error}."
+        _ready = True
+        return ""
+
+
+def _ask(question: Callable[..., T], *arguments: object) -> T | None:
+    """The driver's answer, or None where it has none."""
+    try:
+        return question(*arguments)
+    except pynvml.NVMLError:
+        return None
+
+
+def _read(index: int, driver: str | None) -> Gpu:
+    handle: Any = _ask(pynvml.nvmlDeviceGetHandleByIndex, index)
+    if handle is None:
+        return Gpu(uuid=str(index), index=index, name="does not answer", driver=driver)
+    # Version 2 keeps apart what the driver reserves for itself; drivers before 510 know only version 1.
+    memory: Any = _ask(pynvml.nvmlDeviceGetMemoryInfo, handle, pynvml.nvmlMemory_v2) or _ask(
+        pynvml.nvmlDeviceGetMemoryInfo, handle
+    )
+    used = memory.used / MIB if memory else None
+    mine = _mine_mib(handle)
+    watts = _ask(pynvml.nvmlDeviceGetPowerUsage, handle)
+    limit = _ask(pynvml.nvmlDeviceGetEnforcedPowerLimit, handle)
+    rates: Any = _ask(pynvml.nvmlDeviceGetUtilizationRates, handle)
+    return Gpu(
+        uuid=_ask(pynvml.nvmlDeviceGetUUID, handle) or str(index),
+        index=index,
+        name=(_ask(pynvml.nvmlDeviceGetName, handle) or "unknown GPU").removeprefix("NVIDIA "),
+        total_mib=memory.total / MIB if memory else None,
+        used_mib=used,
+        free_mib=memory.free / MIB if memory else None,
+        mine_mib=mine,
+        others_mib=max(0.0, used - mine) if used is not None and mine is not None else None,
+        watts=watts / 1000 if watts is not None else None,
+        limit_watts=limit / 1000 if limit is not None else None,
+        celsius=_ask(pynvml.nvmlDeviceGetTemperature, handle, pynvml.NVML_TEMPERATURE_GPU),
+        busy_percent=rates.gpu if rates else None,
+        driver=driver,
+    )
+
+
+def _mine_mib(handle: object) -> float | None:
+    """Memory of this user's processes on a GPU."""
+    processes = _ask(pynvml.nvmlDeviceGetComputeRunningProcesses, handle)
+    if processes is None:
+        return None
+    return sum(process.usedGpuMemory or 0 for process in processes if _is_mine(process.pid)) / MIB
+
+
+def _is_mine(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}").stat().st_uid == os.getuid()
+    except OSError:
+        return False
