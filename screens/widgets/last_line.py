@@ -1,0 +1,209 @@
+"""The last line: the keys that matter here, or a message, or a question, or something to type.
+
+Questions and prompts take the focus; while they stand no other key does anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Final, Literal
+
+from textual.app import ComposeResult
+from textual.binding import BindingsMap
+from textual.containers import Horizontal
+from textual.content import Content
+from textual.events import Key, Resize
+from textual.suggester import SuggestFromList
+from textual.timer import Timer
+from textual.widget import Widget
+from textual.widgets import Input
+
+from screens.widgets.line import Line
+
+Level = Literal["info", "warning", "error"]
+STYLES: Final = {"info": "$text", "warning": "$text-warning", "error": "$text-error"}
+SYMBOLS: Final = {"info": "", "warning": "! ", "error": "✗ "}
+EDITING: Final = frozenset(BindingsMap(Input.BINDINGS).key_to_bindings)
+READING_TIME: Final = 8.0  # seconds that a message stands; errors stand until the next key
+
+
+class Words(Line):
+    """What the line says. It holds the focus while a question is open, so that every key comes here."""
+
+    def on_key(self, event: Key) -> None:
+        """`y` is yes; `n`, `esc` and enter are no; nothing else is heard."""
+        event.stop()
+        event.prevent_default()
+        if event.key in ("y", "Y", "n", "N", "escape", "enter"):
+            line = self.parent
+            assert isinstance(line, LastLine)
+            line.answer(event.key in ("y", "Y"))
+
+
+class LastLine(Horizontal):
+    """Keys | message | question | prompt."""
+
+    DEFAULT_CSS = """
+    LastLine { dock: bottom; height: auto; min-height: 1; max-height: 4; background: $panel; padding: 0 1; }
+    LastLine Input { display: none; width: 1fr; background: $panel; }
+    LastLine.-typing Words { width: auto; padding: 0 1 0 0; }
+    LastLine.-typing Input { display: block; }
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._keys: tuple[tuple[str, str], ...] = ()
+        self._message: Content | None = None
+        self._timer: Timer | None = None
+        self._question: asyncio.Future[bool] | None = None
+        self._typed: asyncio.Future[str | None] | None = None
+        self._changed: Callable[[str], None] | None = None
+        self._focused: Widget | None = None
+
+    def compose(self) -> ComposeResult:
+        """The words and the input beside them."""
+        yield Words()
+        entry = Input(compact=True, select_on_focus=False)
+        entry.cursor_blink = False  # a blinking cursor would send bytes for ever
+        yield entry
+
+    @property
+    def _words(self) -> Words:
+        return self.query_one(Words)
+
+    @property
+    def _input(self) -> Input:
+        return self.query_one(Input)
+
+    @property
+    def busy(self) -> bool:
+        """A question or a prompt is open."""
+        return self._question is not None or self._typed is not None
+
+    def show_keys(self, keys: Sequence[tuple[str, str]]) -> None:
+        """Keys and their labels that stand here when there is nothing to say or to ask."""
+        self._keys = tuple(keys)
+        self._settle()
+
+    def say(self, text: str, level: Level = "info") -> None:
+        """A message in place of the keys, until it was read: errors until the next key."""
+        self._message = Content.styled(SYMBOLS[level] + " ".join(text.split()), STYLES[level])
+        if self._timer is not None:
+            self._timer.stop()
+        self._timer = None if level == "error" else self.set_timer(READING_TIME, self.unsay)
+        self._settle()
+
+    def unsay(self) -> None:
+        """Back to the keys."""
+        if self._message is not None:
+            self._message = None
+            self._settle()
+
+    async def ask(self, question: str) -> bool:
+        """Whether the answer was yes. An open question or prompt is withdrawn."""
+        self._withdraw()
+        self._question = asyncio.get_running_loop().create_future()
+        self._words.show(
+            Content.assemble(
+                (question, "bold $text-warning"),
+                ("  y", "bold $text-accent"),
+                " yes",
+                ("  n", "bold $text-accent"),
+                " no",
+            )
+        )
+        self._take_focus(self._words)
+        try:
+            return await self._question
+        finally:
+            self._question = None
+            self._give_back_focus()
+
+    async def prompt(
+        self, label: str, value: str, suggestions: Sequence[str], changed: Callable[[str], None] | None
+    ) -> str | None:
+        """What was typed; None after `esc`. `changed` hears every keystroke."""
+        self._withdraw()
+        self._typed = asyncio.get_running_loop().create_future()
+        self._words.show(Content.styled(label, "bold $text-accent"))
+        entry = self._input
+        entry.suggester = SuggestFromList(suggestions, case_sensitive=False) if suggestions else None
+        with entry.prevent(Input.Changed):
+            entry.value = value
+        entry.cursor_position = len(value)
+        self._changed = changed
+        self.add_class("-typing")
+        self._take_focus(entry)
+        try:
+            return await self._typed
+        finally:
+            self._typed = self._changed = None
+            self.remove_class("-typing")
+            self._give_back_focus()
+
+    def answer(self, yes: bool) -> None:
+        """Close the open question."""
+        if self._question is not None and not self._question.done():
+            self._question.set_result(yes)
+
+    def _withdraw(self) -> None:
+        self.answer(False)
+        if self._typed is not None and not self._typed.done():
+            self._typed.set_result(None)
+
+    def _take_focus(self, widget: Widget) -> None:
+        if not self.busy or self._focused is None:
+            self._focused = self.screen.focused
+        widget.can_focus = True
+        self.screen.set_focus(widget)
+
+    def _give_back_focus(self) -> None:
+        if self.busy:  # another question came before this one was cleared away
+            return
+        self._words.can_focus = False
+        self.screen.set_focus(self._focused)
+        self._focused = None
+        self._message = None
+        self._settle()
+
+    def _settle(self) -> None:
+        if self.is_mounted and not self.busy:
+            self._words.show(self._message or self._keys_that_fit())
+
+    def _keys_that_fit(self) -> Content:
+        """Keys from the left as long as they fit, `? help` always last."""
+        last = Content.assemble(("?", "bold $text-accent"), (" help", "$text-muted"))
+        room = self.content_size.width - last.cell_length - 2
+        line = Content()
+        for key, label in self._keys:
+            part = Content.assemble((key, "bold $text-accent"), (f" {label}  ", "$text-muted"))
+            if line.cell_length + part.cell_length > room:
+                break
+            line += part
+        return line.pad_right(max(0, room + 2 - line.cell_length)) + last
+
+    def on_resize(self, _: Resize) -> None:
+        """Other keys may fit now."""
+        self._settle()
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        """Tell who wants to know."""
+        event.stop()
+        if self._changed is not None:
+            self._changed(event.value)
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        """Enter ends the prompt."""
+        event.stop()
+        if self._typed is not None and not self._typed.done():
+            self._typed.set_result(event.value)
+
+    def on_key(self, event: Key) -> None:
+        """`esc` leaves the prompt; keys that the input does not use reach nobody else."""
+        if self._typed is None:
+            return
+        if event.key == "escape":
+            self._typed.set_result(None)
+        if event.key not in EDITING:
+            event.stop()

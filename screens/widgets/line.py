@@ -1,0 +1,30 @@
+"""Text that is sent to the terminal again only when it changed."""
+
+from __future__ import annotations
+
+from textual.content import Content
+from textual.widget import Widget
+
+
+class Line(Widget):
+    """A line of text, or a few when it wraps. `show` compares before it repaints; layout is done again only when the height changes."""
+
+    DEFAULT_CSS = "Line { height: auto; width: 1fr; }"
+
+    def __init__(self, content: Content | str = "", *, id: str | None = None, classes: str | None = None) -> None:  # noqa: A002 - Textual's name
+        super().__init__(id=id, classes=classes)
+        self.content = Content(content) if isinstance(content, str) else content
+
+    def show(self, content: Content | str) -> None:
+        """Show `content` from now on; plain strings are not markup."""
+        new = Content(content) if isinstance(content, str) else content
+        if new.is_same(self.content):
+            return
+        width = self.content_size.width
+        grows = new.get_height({}, width) != self.content.get_height({}, width) if width else True
+        self.content = new
+        self.refresh(layout=grows or self.styles.is_auto_width)
+
+    def render(self) -> Content:
+        """What Textual draws."""
+        return self.content
