@@ -1,7 +1,7 @@
 """The one exception that is meant for people.
 
-Everything a user can act on - bad input, a missing model, a full disk - is raised as a `Problem`; the command line prints it and
-exits 2, screens show it on the last line. Any other exception is a bug.
+Everything a user can act on - bad input, a missing model, a full disk - is raised as a `Problem`; the command line prints
+it and exits 2, screens show it on the last line. Any other exception is a bug.
 """
 
 from __future__ import annotations

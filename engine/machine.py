@@ -1,12 +1,11 @@
 """Which machine this is and whether a process still lives on it (Linux's /proc).
 
-A pid alone proves nothing: it is reused, and it means something else in another container or after a reboot. A process is named by
-host, boot id, pid namespace, pid and start time together.
+A pid alone proves nothing: it is reused, and it means something else in another container or after a reboot. A process is
+named by host, boot id, pid namespace, pid and start time together.
 """
 
 from __future__ import annotations
 
-import os
 import socket
 from dataclasses import dataclass
 from functools import cache
@@ -28,7 +27,7 @@ def here() -> Machine:
     return Machine(
         host=socket.gethostname(),
         boot_id=Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
-        pid_namespace=os.readlink("/proc/self/ns/pid"),
+        pid_namespace=str(Path("/proc/self/ns/pid").readlink()),
     )
 
 
@@ -38,6 +37,6 @@ def started(pid: int) -> int | None:
         stat = Path(f"/proc/{pid}/stat").read_bytes()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    # The name is in brackets and may hold blanks and brackets itself; state is the first field after it, start time the twentieth.
+    # The name is in brackets and may hold blanks and brackets; state is the first field after it, start time the twentieth.
     fields = stat[stat.rindex(b")") + 2 :].split()
     return None if fields[0] in (b"Z", b"X") else int(fields[19])

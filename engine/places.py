@@ -9,7 +9,7 @@ import platformdirs
 
 
 def home() -> Path:
-    """The folder that holds the ledger, the settings and (unless set otherwise) the runs: WORKBENCH_HOME or the platform's."""
+    """The folder of the ledger, the settings and (unless set otherwise) the runs: WORKBENCH_HOME or the platform's."""
     chosen = os.environ.get("WORKBENCH_HOME")
     return Path(chosen).expanduser().absolute() if chosen else platformdirs.user_data_path("workbench")
 

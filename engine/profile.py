@@ -1,7 +1,7 @@
 """A run's whole configuration: typed, frozen, with each value's range and meaning beside it.
 
-The form, the help texts, the validation and the resolved profile in the ledger all come from these classes. Reading and writing TOML,
-with errors that name file and line, is `engine.profile_file`. A *resolved* profile has no "auto" left in it.
+The form, the help texts, the validation and the resolved profile in the ledger all come from these classes. Reading and
+writing TOML, with errors that name file and line, is `engine.profile_file`. A *resolved* profile has no "auto" left in it.
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ class Data(_Part):
     split: str = Field("train", description="Of a hub data set.")
     columns: dict[str, str] = Field(
         default_factory=dict,
-        description='Which columns hold what: instruction, input, response, system, label, id; or messages. "{a}. {b}" joins columns. Empty: guessed from the names.',
+        description="Which columns hold what: instruction, input, response, system, label, id; or messages. "
+        '"{a}. {b}" joins columns. Empty: guessed from the names.',
     )
     weight: float = Field(1.0, gt=0, le=1000, description="How often its rows are seen, relative to the other sources.")
 
@@ -78,7 +79,8 @@ class Template(_Part):
     )
     too_long: Literal["cut_input", "drop", "fail"] = Field(
         "cut_input",
-        description="cut_input shortens the input only, never instruction or response; drop leaves the row out; fail stops.",
+        description="cut_input shortens the input only, never instruction or response; drop leaves the row out; "
+        "fail stops.",
     )
 
 
@@ -87,7 +89,8 @@ class Split(_Part):
 
     test: Share | Literal[0] | str = Field(
         0,
-        description="Held out for evaluation: a share, a file of ids (.json, .txt), or split:NAME of a hub data set; 0 for none.",
+        description="Held out for evaluation: a share, a file of ids (.json, .txt), or split:NAME of a hub data set; "
+        "0 for none.",
     )
     validation: Share | Literal[0] = Field(
         0.1, description="Share of the rest that validation loss is measured on; 0 for none."
@@ -146,7 +149,8 @@ class Training(_Part):
     )
     checkpoint_activations: Auto | bool = Field(
         "auto",
-        description="Recompute activations: much less memory, about a fifth slower. auto: when it does not fit otherwise.",
+        description="Recompute activations: much less memory, about a fifth slower. "
+        "auto: when it does not fit otherwise.",
     )
     evaluate_every: Every = Field("epoch", description="Validation after each epoch, or every so many steps.")
     save_every: Every = Field("epoch", description="A checkpoint after each epoch, or every so many steps.")
@@ -200,13 +204,14 @@ class Profile(_Part):
         micro = self.training.micro_batch
         if isinstance(micro, int) and self.training.effective_batch % micro:
             raise ValueError(
-                f"training.effective_batch = {self.training.effective_batch} is not a multiple of training.micro_batch = {micro}"
+                f"training.effective_batch = {self.training.effective_batch} is not a multiple of "
+                f"training.micro_batch = {micro}"
             )
         return self
 
 
 def flat(profile: Profile) -> dict[str, object]:
-    """The profile as dotted keys and plain values: `{"method.rank": 16, "data.0.source": ...}`; what diffs and filters read."""
+    """The profile as dotted keys and plain values: `{"method.rank": 16, "data.0.source": ...}`, to diff and filter by."""
     return dict(_flatten("", profile.model_dump(mode="json")))
 
 

@@ -1,4 +1,7 @@
-"""Profiles as TOML files: read with errors that name file, line, key, what was found and what is allowed; written with comments kept."""
+"""Profiles as TOML files: read with errors that name file, line, key, what was found and what is allowed.
+
+Written with comments kept.
+"""
 
 from __future__ import annotations
 

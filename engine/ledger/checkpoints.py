@@ -22,7 +22,10 @@ class Checkpoint:
 
 
 def add(ledger: Ledger, run: int, *, step: int, path: str, size: int, validation: float | None, best: bool) -> None:
-    """Record a checkpoint that is complete on disk. A new best takes the mark from the old one; a replayed step replaces its row."""
+    """Record a checkpoint that is complete on disk.
+
+    A new best takes the mark from the old one; a replayed step replaces its row.
+    """
     with ledger.transaction(durable=True) as connection:
         if best:
             connection.execute("UPDATE checkpoint SET best = 0 WHERE run = ?", (run,))

@@ -8,12 +8,16 @@ import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from engine.ledger.store import Ledger, table
+from engine.ledger.store import Ledger, Value, table
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """`run` is None for a base model; `model` is the fingerprint of what was evaluated; `finished` is None while items are being added."""
+    """A model on a suite.
+
+    `run` is None for a base model; `model` is the fingerprint of what was evaluated; `finished` is None while items are
+    being added.
+    """
 
     id: int
     uid: str
@@ -31,7 +35,11 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Item:
-    """One answer. `variant` 0 is the item itself, others its paraphrases; `extracted` None means unparsed; `correct` None: no right answer."""
+    """One answer.
+
+    `variant` 0 is the item itself, others its paraphrases; `extracted` None means unparsed; `correct` None: there is no right
+    answer.
+    """
 
     item: str
     variant: int
@@ -49,18 +57,23 @@ _COLUMNS = "id, uid, run, model, model_name, suite, suite_fingerprint, condition
 def begin(
     ledger: Ledger, *, run: int | None, model: str, model_name: str, suite: str, suite_fingerprint: str, conditions: str
 ) -> Evaluation:
-    """The evaluation of this model on this suite under these conditions: the one that stands (finished or to be gone on with) or a new one."""
+    """The evaluation of this model on this suite under these conditions.
+
+    The one that stands (finished, or to be gone on with), else a new one. Two runs with the same bits have one each.
+    """
     with ledger.transaction(durable=True) as connection:
         connection.execute(
-            "INSERT OR IGNORE INTO evaluation (uid, run, model, model_name, suite, suite_fingerprint, conditions, created) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR IGNORE INTO evaluation"
+            " (uid, run, model, model_name, suite, suite_fingerprint, conditions, created) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             (uuid.uuid4().hex[:12], run, model, model_name, suite, suite_fingerprint, conditions, time.time()),
         )
-    query = f"SELECT {_COLUMNS} FROM evaluation WHERE model = ? AND suite_fingerprint = ? AND conditions = ?"
-    return _evaluation(ledger.rows(query, (model, suite_fingerprint, conditions))[0])
+    where = "run IS ? AND model = ? AND suite_fingerprint = ? AND conditions = ?"
+    return _select(ledger, where, (run, model, suite_fingerprint, conditions))[0]
 
 
-def _evaluation(row: tuple[object, ...]) -> Evaluation:
-    return Evaluation(*row[:-1], json.loads(str(row[-1])))
+def _select(ledger: Ledger, where: str, values: tuple[Value, ...]) -> list[Evaluation]:
+    rows = ledger.rows(f"SELECT {_COLUMNS} FROM evaluation WHERE {where} ORDER BY id", values)
+    return [Evaluation(*(*row, json.loads(scores))) for *row, scores in rows]
 
 
 def add_items(ledger: Ledger, evaluation: Evaluation, items: Iterable[Item]) -> None:
@@ -81,21 +94,20 @@ def finish(ledger: Ledger, evaluation: Evaluation, *, n: int, scores: Mapping[st
 
 def of_run(ledger: Ledger, run: int) -> list[Evaluation]:
     """A run's evaluations, oldest first, unfinished ones included."""
-    return [
-        _evaluation(row) for row in ledger.rows(f"SELECT {_COLUMNS} FROM evaluation WHERE run = ? ORDER BY id", (run,))
-    ]
+    return _select(ledger, "run = ?", (run,))
 
 
 def counterparts(ledger: Ledger, evaluation: Evaluation) -> list[Evaluation]:
-    """Finished evaluations of other models on the same suite under the same conditions: what this one may be compared with."""
-    query = f"SELECT {_COLUMNS} FROM evaluation WHERE suite_fingerprint = ? AND conditions = ? AND id != ? AND finished IS NOT NULL ORDER BY id"
-    return [
-        _evaluation(row)
-        for row in ledger.rows(query, (evaluation.suite_fingerprint, evaluation.conditions, evaluation.id))
-    ]
+    """What this one may be compared with: finished evaluations of other models, same suite, same conditions."""
+    where = "suite_fingerprint = ? AND conditions = ? AND id != ? AND finished IS NOT NULL"
+    return _select(ledger, where, (evaluation.suite_fingerprint, evaluation.conditions, evaluation.id))
 
 
 def items(ledger: Ledger, evaluation: Evaluation) -> list[Item]:
     """All answers of an evaluation, by item and variant."""
-    query = "SELECT item, variant, prompt, answer, extracted, gold, correct, detail FROM item WHERE evaluation = ? ORDER BY item, variant"
-    return [Item(*row[:-1], json.loads(str(row[-1]))) for row in ledger.rows(query, (evaluation.id,))]
+    rows = ledger.rows(
+        "SELECT item, variant, prompt, answer, extracted, gold, correct, detail FROM item"
+        " WHERE evaluation = ? ORDER BY item, variant",
+        (evaluation.id,),
+    )
+    return [Item(*(*values, json.loads(detail))) for *values, detail in rows]

@@ -15,7 +15,7 @@ Level = Literal["info", "warning", "error"]
 
 @dataclass(frozen=True)
 class Event:
-    """`kind` is one word (checkpoint, sample, gradient, order, resumed, evaluation, ...); `step` the optimizer step if there is one."""
+    """`kind` is one word (checkpoint, sample, gradient, order, resumed, evaluation, ...); `step` the optimizer step, if any."""
 
     id: int
     run: int | None
@@ -55,6 +55,9 @@ def add(
 
 def of_run(ledger: Ledger, run: int, *, after: int = 0, limit: int = 1000) -> list[Event]:
     """A run's newest `limit` events with an id above `after`, oldest first."""
-    query = "SELECT id, run, time, step, level, kind, text, detail FROM event WHERE run = ? AND id > ? ORDER BY id DESC LIMIT ?"
-    rows = ledger.rows(query, (run, after, limit))
-    return [Event(*row[:-1], json.loads(str(row[-1]))) for row in reversed(rows)]
+    rows = ledger.rows(
+        "SELECT id, run, time, step, level, kind, text, detail FROM event"
+        " WHERE run = ? AND id > ? ORDER BY id DESC LIMIT ?",
+        (run, after, limit),
+    )
+    return [Event(*(*values, json.loads(detail))) for *values, detail in reversed(rows)]

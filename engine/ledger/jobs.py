@@ -46,10 +46,11 @@ class Job:
     log: Path
 
 
-_COLUMNS: Final = ", ".join(field.name for field in fields(Job))
+COLUMNS: Final = ", ".join(field.name for field in fields(Job))
 
 
-def _job(row: tuple[Any, ...]) -> Job:
+def from_row(row: tuple[Any, ...]) -> Job:
+    """A job from its `COLUMNS`."""
     values = dict(zip((field.name for field in fields(Job)), row, strict=True))
     return Job(**{**values, "state": State(values["state"]), "log": Path(values["log"])})
 
@@ -64,10 +65,10 @@ def create(ledger: Ledger, kind: Kind, *, run: int | None, argument: dict[str, o
     with ledger.transaction(durable=True) as connection:
         if kind == "train" and run is not None:
             row = connection.execute(
-                f"SELECT {_COLUMNS} FROM job WHERE run = ? AND kind = 'train' ORDER BY id DESC LIMIT 1", (run,)
+                f"SELECT {COLUMNS} FROM job WHERE run = ? AND kind = 'train' ORDER BY id DESC LIMIT 1", (run,)
             ).fetchone()
-            if row and seen_state(_job(row)) in LIVE:
-                job = _job(row)
+            if row and seen_state(from_row(row)) in LIVE:
+                job = from_row(row)
                 raise Problem(
                     f"The run is already {job.state}",
                     f"Process {job.pid} on {job.host} works on it.",
@@ -88,31 +89,31 @@ def get(ledger: Ledger, uid: str) -> Job:
     Raises:
         Problem: there is none.
     """
-    rows = ledger.rows(f"SELECT {_COLUMNS} FROM job WHERE uid = ?", (uid,))
+    rows = ledger.rows(f"SELECT {COLUMNS} FROM job WHERE uid = ?", (uid,))
     if not rows:
         raise Problem(f"There is no job {uid} in {ledger.path}", code="ledger")
-    return _job(rows[0])
+    return from_row(rows[0])
 
 
 def of_run(ledger: Ledger, run: int) -> list[Job]:
     """A run's jobs, oldest first."""
-    return [_job(row) for row in ledger.rows(f"SELECT {_COLUMNS} FROM job WHERE run = ? ORDER BY id", (run,))]
+    return [from_row(row) for row in ledger.rows(f"SELECT {COLUMNS} FROM job WHERE run = ? ORDER BY id", (run,))]
 
 
 def live(ledger: Ledger) -> list[Job]:
     """All jobs that say they are alive, of any run, oldest first; some of them may be lost (`seen_state`)."""
     marks = ", ".join("?" * len(LIVE))
     return [
-        _job(row)
-        for row in ledger.rows(f"SELECT {_COLUMNS} FROM job WHERE state IN ({marks}) ORDER BY id", sorted(LIVE))
+        from_row(row)
+        for row in ledger.rows(f"SELECT {COLUMNS} FROM job WHERE state IN ({marks}) ORDER BY id", sorted(LIVE))
     ]
 
 
 def recent(ledger: Ledger, kind: Kind, limit: int = 20) -> list[Job]:
     """The newest jobs of a kind, newest first."""
     return [
-        _job(row)
-        for row in ledger.rows(f"SELECT {_COLUMNS} FROM job WHERE kind = ? ORDER BY id DESC LIMIT ?", (kind, limit))
+        from_row(row)
+        for row in ledger.rows(f"SELECT {COLUMNS} FROM job WHERE kind = ? ORDER BY id DESC LIMIT ?", (kind, limit))
     ]
 
 
@@ -122,7 +123,8 @@ def sign_in(ledger: Ledger, job: Job, *, pid: int) -> Job:
     now = time.time()
     with ledger.transaction(durable=True) as connection:
         connection.execute(
-            "UPDATE job SET state = ?, started = ?, heartbeat = ?, host = ?, boot_id = ?, pid_namespace = ?, pid = ?, pid_started = ? WHERE id = ?",
+            "UPDATE job SET state = ?, started = ?, heartbeat = ?, host = ?, boot_id = ?, pid_namespace = ?, pid = ?,"
+            " pid_started = ? WHERE id = ?",
             (job.state, now, now, here.host, here.boot_id, here.pid_namespace, pid, machine.started(pid), job.id),
         )
     return get(ledger, job.uid)
@@ -147,7 +149,8 @@ def beat(
     """Heartbeat with progress; what is None stays as it was."""
     with ledger.transaction() as connection:
         connection.execute(
-            "UPDATE job SET heartbeat = ?, done = coalesce(?, done), total = coalesce(?, total), doing = coalesce(?, doing) WHERE id = ?",
+            "UPDATE job SET heartbeat = ?, done = coalesce(?, done), total = coalesce(?, total),"
+            " doing = coalesce(?, doing) WHERE id = ?",
             (time.time(), done, total, doing, job.id),
         )
 
@@ -155,8 +158,9 @@ def beat(
 def seen_state(job: Job, *, now: float | None = None) -> State:
     """The state as this machine sees it.
 
-    `lost` when, on the job's own host, the boot id has changed or, within one boot and pid namespace, its process is gone. From anywhere
-    else the written state stands: another machine cannot know. A job whose process never signed in is lost after a grace period.
+    `lost` when, on the job's own host, the boot id has changed or, within one boot and pid namespace, its process is gone.
+    From anywhere else the written state stands: another machine cannot know. A job whose process never signed in is lost
+    after a grace period.
     """
     if job.state not in LIVE:
         return job.state

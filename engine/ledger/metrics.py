@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -161,9 +162,7 @@ class Writer:
                 (self._run, key),
             ).fetchone()
             steps = [step for step, _ in points]
-            grows = all(a < b for a, b in zip(steps, steps[1:], strict=False)) and (
-                stood is None or steps[0] > stood[3]
-            )
+            grows = all(a < b for a, b in pairwise(steps)) and (stood is None or steps[0] > stood[3])
             if not grows:
                 curve = _points(connection, self._run, key)
                 points, stood = list(zip(curve.steps.tolist(), curve.values.tolist(), strict=True)), None
@@ -174,10 +173,10 @@ class Writer:
             )
 
 
-type_summary = tuple[int, int, float | None, int, float | None, int | None, float | None, int | None]
+Totals = tuple[int, int, float | None, int, float | None, int | None, float | None, int | None]
 
 
-def _summary(points: list[tuple[int, float]], stood: type_summary | None) -> type_summary:
+def _summary(points: list[tuple[int, float]], stood: Totals | None) -> Totals:
     n, gaps, last, last_step, low, low_step, high, high_step = stood or (0, 0, None, 0, None, None, None, None)
     for step, value in points:
         n += 1

@@ -1,4 +1,7 @@
-"""Orders from people to a run's job: rows, polled at each optimizer step and acknowledged with the step at which they took effect."""
+"""Orders from people to a run's job.
+
+They are rows, polled at each optimizer step and acknowledged with the step at which they took effect.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ Verb = Literal["pause", "continue", "checkpoint", "stop", "evaluate", "rate"]
 
 @dataclass(frozen=True)
 class Order:
-    """`value` is the factor of a `rate` order (relative to the schedule, not to earlier orders); `step` is None until acknowledged."""
+    """`step` is None until acknowledged; `value` the factor of a `rate` order, relative to the schedule, not to earlier ones."""
 
     id: int
     verb: Verb

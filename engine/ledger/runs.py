@@ -6,14 +6,12 @@ import json
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
 from engine.errors import Problem, closest
-from engine.ledger.jobs import _COLUMNS as JOB_COLUMNS
-from engine.ledger.jobs import Job, seen_state
-from engine.ledger.jobs import _job as job_of
+from engine.ledger import jobs
 from engine.ledger.states import LIVE, State
 from engine.ledger.store import Ledger
 
@@ -78,10 +76,10 @@ def _as_seen(ledger: Ledger, run: Run) -> Run:
     if run.state not in LIVE:
         return run
     rows = ledger.rows(
-        f"SELECT {JOB_COLUMNS} FROM job WHERE run = ? AND kind = 'train' ORDER BY id DESC LIMIT 1", (run.id,)
+        f"SELECT {jobs.COLUMNS} FROM job WHERE run = ? AND kind = 'train' ORDER BY id DESC LIMIT 1", (run.id,)
     )
-    state = seen_state(job_of(rows[0])) if rows else run.state
-    return run if state is run.state else Run(**{**{f.name: getattr(run, f.name) for f in fields(Run)}, "state": state})
+    state = jobs.seen_state(jobs.from_row(rows[0])) if rows else run.state
+    return replace(run, state=state)
 
 
 def create(
@@ -113,7 +111,8 @@ def create(
             unique = f"{name}-{number}"
             number += 1
         cursor = connection.execute(
-            "INSERT INTO run (uid, name, created, folder, parent, state, steps, predicted_mib) VALUES (?, ?, ?, ?, ?, 'queued', ?, ?)",
+            "INSERT INTO run (uid, name, created, folder, parent, state, steps, predicted_mib)"
+            " VALUES (?, ?, ?, ?, ?, 'queued', ?, ?)",
             (uid, unique, time.time(), str(runs_folder / uid), parent, steps, predicted_mib),
         )
         connection.execute("INSERT INTO run_document (run, profile) VALUES (?, ?)", (cursor.lastrowid, profile))
@@ -163,25 +162,24 @@ def listed(ledger: Ledger) -> list[Run]:
     latest = {
         job.run: job
         for job in map(
-            job_of,
+            jobs.from_row,
             ledger.rows(
-                f"SELECT {JOB_COLUMNS} FROM job WHERE id IN (SELECT max(id) FROM job WHERE kind = 'train' GROUP BY run)"
+                f"SELECT {jobs.COLUMNS} FROM job WHERE id IN (SELECT max(id) FROM job WHERE kind = 'train' GROUP BY run)"
             ),
         )
         if job.state in LIVE
     }
     found = [_run(row) for row in ledger.rows(f"SELECT {_COLUMNS} FROM run ORDER BY id DESC")]
-    return [_with_state(run, seen_state(latest[run.id])) if run.id in latest else run for run in found]
-
-
-def _with_state(run: Run, state: State) -> Run:
-    return Run(**{**{f.name: getattr(run, f.name) for f in fields(Run)}, "state": state})
+    return [replace(run, state=jobs.seen_state(latest[run.id])) if run.id in latest else run for run in found]
 
 
 def summaries(ledger: Ledger) -> dict[int, dict[str, Summary]]:
     """For every run id its metrics' last and best, read from the summary table only."""
     found: dict[int, dict[str, Summary]] = {}
-    query = "SELECT s.run, k.name, s.last, s.last_step, s.min, s.min_step, s.max, s.max_step FROM series s JOIN key k ON k.id = s.key"
+    query = (
+        "SELECT s.run, k.name, s.last, s.last_step, s.min, s.min_step, s.max, s.max_step"
+        " FROM series s JOIN key k ON k.id = s.key"
+    )
     for run, name, last, last_step, low, low_step, high, high_step in ledger.rows(query):
         best = (high, high_step) if name in HIGHER_IS_BETTER else (low, low_step)
         found.setdefault(run, {})[name] = Summary(last, last_step, *best)
@@ -209,7 +207,7 @@ def record(
     environment: Mapping[str, object] | None = None,
     fingerprints: Mapping[str, str] | None = None,
 ) -> None:
-    """Add to what is known of the run's environment and fingerprints (data, base, result); given keys replace what stood there."""
+    """Add to what is known of the run's environment and fingerprints (data, base, result); given keys replace the old."""
     with ledger.transaction(durable=True) as connection:
         for column, added in (("environment", environment), ("fingerprints", fingerprints)):
             if added:
@@ -246,7 +244,7 @@ def set_note(ledger: Ledger, run: Run, note: str) -> None:
 
 
 def delete(ledger: Ledger, run: Run) -> None:
-    """Remove the run's rows. Its folder is the caller's to remove, afterwards: rows without files are harmless, files without rows are lost.
+    """Remove the run's rows. Its folder is the caller's to remove, afterwards: files without rows do no harm.
 
     Raises:
         Problem: a process is still at work on it.
@@ -255,25 +253,3 @@ def delete(ledger: Ledger, run: Run) -> None:
         raise Problem(f"{run.name} is {run.state}", do=f"Stop it first: workbench runs stop {run.name}", code="running")
     with ledger.transaction(durable=True) as connection:
         connection.execute("DELETE FROM run WHERE id = ?", (run.id,))
-
-
-__all__ = [
-    "HIGHER_IS_BETTER",
-    "Document",
-    "Job",
-    "Run",
-    "Summary",
-    "by_id",
-    "create",
-    "delete",
-    "document",
-    "find",
-    "listed",
-    "progress",
-    "record",
-    "set_measured_memory",
-    "set_note",
-    "set_result",
-    "settings",
-    "summaries",
-]

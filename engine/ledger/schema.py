@@ -1,8 +1,8 @@
 """The tables of the ledger and how an older file becomes this one.
 
-`PRAGMA user_version` numbers the schema; `PRAGMA application_id` says that a file is ours. A migration is a list of statements, run in
-one transaction. Metrics are packed: one `tail` row a log call holds all its values as float64 (SQLite would turn NaN into
-NULL), `series` keeps each key's summary up to date, so that a run table never reads points.
+`PRAGMA user_version` numbers the schema; `PRAGMA application_id` says that a file is ours. A migration is a list of
+statements, run in one transaction. Metrics are packed: one `tail` row a log call holds all its values as float64 (SQLite
+would turn NaN into NULL), `series` keeps each key's summary up to date, so that a run table never reads points.
 """
 
 from __future__ import annotations
@@ -73,7 +73,8 @@ FIRST: Final = (
     """,
     "CREATE INDEX job_by_run ON job (run, id)",
     "CREATE TABLE key (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE)",
-    "CREATE TABLE keyset (id INTEGER PRIMARY KEY, keys TEXT NOT NULL UNIQUE)",  # comma-separated key ids, in packing order
+    # keys: comma-separated key ids, in packing order
+    "CREATE TABLE keyset (id INTEGER PRIMARY KEY, keys TEXT NOT NULL UNIQUE)",
     """
     CREATE TABLE tail (
         seq INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -148,15 +149,17 @@ FIRST: Final = (
         model_name TEXT NOT NULL,
         suite TEXT NOT NULL,
         suite_fingerprint TEXT NOT NULL,
-        conditions TEXT NOT NULL,           -- fingerprint of template, generation settings, dtype: what must be equal to compare
+        conditions TEXT NOT NULL,           -- fingerprint of template, generation, dtype: equal where comparable
         created REAL NOT NULL,
         finished REAL,                      -- NULL while items are being added
         n INTEGER NOT NULL DEFAULT 0,
-        scores TEXT NOT NULL DEFAULT '{}',
-        UNIQUE (model, suite_fingerprint, conditions)
+        scores TEXT NOT NULL DEFAULT '{}'
     )
     """,
+    # Two runs may end in the same bits: each has its own evaluations, and a base model (run NULL) has one.
+    "CREATE UNIQUE INDEX evaluation_once ON evaluation (coalesce(run, 0), model, suite_fingerprint, conditions)",
     "CREATE INDEX evaluation_by_run ON evaluation (run)",
+    "CREATE INDEX evaluation_by_suite ON evaluation (suite_fingerprint, conditions)",
     """
     CREATE TABLE item (
         evaluation INTEGER NOT NULL REFERENCES evaluation (id) ON DELETE CASCADE,

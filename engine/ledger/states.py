@@ -7,7 +7,7 @@ from typing import Final
 
 
 class State(StrEnum):
-    """Only the job itself writes finished, stopped and failed; `lost` is never written, it is seen (see `jobs.seen_state`)."""
+    """Only the job itself writes finished, stopped and failed; `lost` is never written but seen (`jobs.seen_state`)."""
 
     QUEUED = "queued"
     STARTING = "starting"
