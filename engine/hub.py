@@ -156,10 +156,8 @@ def config(repo: str, revision: str = "main") -> dict[str, object]:
         Problem: model, gated, network.
     """
     folder = Path(repo).expanduser()
-    if folder.is_dir():
-        path = folder / "config.json"
-    else:
-        path = cached_file(repo, "config.json", revision) or _fetch(repo, "config.json", revision)
+    held = folder / "config.json" if folder.is_dir() else cached_file(repo, "config.json", revision)
+    path = held or _fetch(repo, "config.json", revision)
     try:
         read = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
