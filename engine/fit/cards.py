@@ -1,0 +1,101 @@
+"""What a GPU can do: the cards that ship as figures, and the live ones with those figures beside them."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+from engine.errors import Problem, closest
+from engine.gpu import Gpu
+from engine.places import shipped
+
+DRIVER_KEEPS_MIB: Final = 500.0  # what a driver holds of an idle card; 300 to 600 MiB on cards of 12 to 80 GB
+
+
+@dataclass(frozen=True)
+class CardSpec:
+    """Published figures of one kind of GPU: memory in MiB, bandwidth in GB/s, dense matrix rates in TFLOP/s, power in W.
+
+    `fp32_tflops` is TF32 where the card has it. A rate of None: the card does not have that type.
+    """
+
+    name: str
+    driver_names: tuple[str, ...]
+    memory_mib: float
+    bandwidth_gb_s: float
+    bf16_tflops: float | None
+    fp16_tflops: float
+    fp32_tflops: float
+    watts: float
+    source: str
+
+    def tflops(self, dtype: str) -> float:
+        """The matrix rate for a profile's dtype; a card without bfloat16 computes it at float32's rate."""
+        if dtype == "bfloat16":
+            return self.bf16_tflops or self.fp32_tflops
+        return self.fp16_tflops if dtype == "float16" else self.fp32_tflops
+
+
+@dataclass(frozen=True)
+class Card:
+    """A GPU to fit a run to: a live one, or an empty one of a kind that ships (`uuid` is then empty). Memory in MiB."""
+
+    name: str
+    uuid: str
+    total_mib: float
+    free_mib: float
+    spec: CardSpec | None
+
+
+@cache
+def specs() -> tuple[CardSpec, ...]:
+    """The cards in profiles/gpus, smallest memory first."""
+    found = map(_read, (shipped() / "gpus").glob("*.toml"))
+    return tuple(sorted(found, key=lambda spec: (spec.memory_mib, spec.name)))
+
+
+def _read(path: Path) -> CardSpec:
+    values = tomllib.loads(path.read_text(encoding="utf-8"))
+    return CardSpec(**{"bf16_tflops": None, **values, "driver_names": tuple(values["driver_names"])})
+
+
+def of_gpu(gpu: Gpu) -> Card | None:
+    """A live GPU as a card; None when the driver does not say how much memory it has."""
+    if gpu.total_mib is None or gpu.free_mib is None:
+        return None
+    spec = next((spec for spec in specs() if gpu.name in spec.driver_names), None)
+    return Card(gpu.name, gpu.uuid, gpu.total_mib, gpu.free_mib, spec)
+
+
+def named(name: str) -> Card:
+    """An empty card of the kind with this name ("RTX 4090", "rtx-4090", "4090").
+
+    Raises:
+        Problem: none that ships has this name.
+    """
+    wanted = _plain(name)
+    for spec in specs():
+        names = {_plain(known) for known in (spec.name, *spec.driver_names)}
+        if wanted in names | {known.removeprefix("rtx") for known in names}:
+            return Card(spec.name, "", spec.memory_mib, spec.memory_mib - DRIVER_KEEPS_MIB, spec)
+    known_names = [spec.name for spec in specs()]
+    near = closest(name.upper(), known_names) or closest(name, known_names)
+    raise Problem(
+        f"There is no GPU {name} among those that ship{near}",
+        "Its memory and speed are not known.",
+        f"Known: {', '.join(known_names)}",
+        code="gpu",
+    )
+
+
+def _plain(name: str) -> str:
+    return "".join(letter for letter in name.lower() if letter.isalnum()).removeprefix("nvidia")
+
+
+def live(gpus: Sequence[Gpu]) -> tuple[Card, ...]:
+    """The live GPUs whose memory is known."""
+    return tuple(card for card in map(of_gpu, gpus) if card)
