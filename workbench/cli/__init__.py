@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import errno
 import importlib
+import io
 import os
 import sqlite3
 import sys
@@ -29,6 +30,9 @@ BROKEN_PIPE: Final = 141  # 128 + SIGPIPE
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line; returns the exit code. Argparse's own errors and --help exit by themselves (2 and 0)."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that cannot show a letter must not end the command
     try:
         code = _run(list(sys.argv[1:] if arguments is None else arguments))
         sys.stdout.flush()  # here, where a closed pipe is still caught
@@ -57,6 +61,7 @@ def _run(arguments: list[str]) -> int:
     anywhere.add_argument("--ledger", type=Path)
     common, rest = anywhere.parse_known_args(arguments)
     options = _parser(rest).parse_args(rest)
+    options.ledger_named = common.ledger is not None
     options.ledger = (common.ledger or places.ledger_path()).expanduser()
     if options.command is None:
         from workbench import app

@@ -5,11 +5,25 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 import orjson
 from rich.cells import cell_len
 
-NOTHING = "–"
+from engine.ledger.states import State
+
+NOTHING: Final = "–"
+SYMBOLS: Final = {
+    State.QUEUED: ("○", "o"),
+    State.STARTING: ("○", "o"),
+    State.RUNNING: ("●", ">"),
+    State.PAUSED: ("‖", "="),
+    State.STOPPING: ("●", ">"),
+    State.FINISHED: ("✓", "+"),
+    State.STOPPED: ("■", "."),
+    State.FAILED: ("✗", "x"),
+    State.LOST: ("?", "?"),
+}
 Cell = str | int | float | None
 
 
@@ -24,10 +38,13 @@ def print_json(value: object) -> None:
     sys.stdout.flush()
 
 
-def print_table(titles: Sequence[str], rows: Sequence[Sequence[Cell]], *, right: Sequence[str] = ()) -> None:
+def print_table(
+    titles: Sequence[str], rows: Sequence[Sequence[Cell]], *, right: Sequence[str] = (), titled: bool = True
+) -> None:
     """Rows under their titles on stdout.
 
-    Columns of numbers are right-aligned, and so are those named in `right` (figures that come as text: "4.1k", "12m"). None shows as a dash.
+    Columns of numbers are right-aligned, and so are those named in `right` (figures that come as text: "4.1k", "12m"). None
+    shows as a dash. `titled` False leaves the titles out.
     """
     columns = [[row[place] for row in rows] for place in range(len(titles))]
     shown = [[title, *map(_text, column)] for title, column in zip(titles, columns, strict=True)]
@@ -36,7 +53,7 @@ def print_table(titles: Sequence[str], rows: Sequence[Sequence[Cell]], *, right:
         for title, column in zip(titles, columns, strict=True)
     ]
     widths = [max(map(cell_len, column)) for column in shown]
-    for line in zip(*shown, strict=True):
+    for line in list(zip(*shown, strict=True))[0 if titled else 1 :]:
         cells = [
             " " * (width - cell_len(cell)) + cell if aligned else cell + " " * (width - cell_len(cell))
             for cell, width, aligned in zip(line, widths, flush_right, strict=True)
@@ -55,6 +72,21 @@ def figure(value: float | None, digits: int = 4) -> str:
     if value is None:
         return NOTHING
     return f"{value:.{digits}g}"
+
+
+def age(seconds: float) -> str:
+    """A time span in its largest unit: `12s`, `3m`, `5h`, `2d`."""
+    for unit, length in (("d", 86_400), ("h", 3600), ("m", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.0f}{unit}"
+    return f"{max(0.0, seconds):.0f}s"
+
+
+def state_word(state: State, cause: str = "") -> str:
+    """A state as a symbol and a word; a failure says its cause."""
+    symbol, plain = SYMBOLS[state]
+    unicode = (sys.stdout.encoding or "").lower().startswith("utf")
+    return f"{symbol if unicode else plain} {cause if state == State.FAILED and cause else state}"
 
 
 def printable(text: str) -> str:

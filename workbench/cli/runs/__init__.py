@@ -1,0 +1,58 @@
+"""`workbench runs`: what is in the ledger, and orders to what is at work."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import TypeAlias
+
+Add: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+def add(commands: Add) -> None:
+    """Add `runs` and its own commands to the command line."""
+    from workbench.cli.runs import change, order, read
+
+    parser = commands.add_parser(
+        "runs",
+        help="list, show, diff, resume, stop, delete ... runs",
+        description="Runs in the ledger. A run is named by its name, its uid, or the beginning of its uid. Without a command: list.",
+    )
+    parser.add_argument("--json", action="store_true", help="as JSON")
+    parser.set_defaults(run=read.list_runs)
+    verbs = parser.add_subparsers(title="commands", metavar="COMMAND")
+
+    _verb(verbs, "list", "all runs, newest first", read.list_runs)
+    show = _verb(verbs, "show", "everything about a run", read.show, many="one")
+    show.add_argument(
+        "--profile", action="store_true", help="only its resolved profile, as TOML that `train` takes again"
+    )
+    _verb(verbs, "diff", "settings, data and versions in which runs differ", read.diff, many="several")
+
+    resume = _verb(verbs, "resume", "go on from the last checkpoint", change.resume, many="any")
+    resume.add_argument("--all", action="store_true", help="all runs that are lost")
+    resume.add_argument("--queue", action="store_true", help="wait until the GPU is free, then go on")
+    resume.add_argument("--follow", action="store_true", help="show progress until the run ends (one run)")
+    delete = _verb(verbs, "delete", "remove runs: their rows, then their files", change.delete, many="several")
+    delete.add_argument("--yes", action="store_true", help="do not ask")
+    note = _verb(verbs, "note", "your own words about a run", change.note, many="one")
+    note.add_argument("text", nargs="?", metavar="TEXT", help='the note; "" removes it; without it, the note is shown')
+
+    _verb(verbs, "stop", "stop after a checkpoint; it can be resumed", order.give, many="several")
+    _verb(verbs, "pause", "pause, keeping the GPU's memory", order.give, many="several")
+    _verb(verbs, "continue", "go on after a pause", order.give, many="several")
+    _verb(verbs, "checkpoint", "save a checkpoint now", order.give, many="several")
+    rate = _verb(verbs, "rate", "multiply the learning rate of the schedule", order.give, many="one")
+    rate.add_argument("factor", type=order.factor, metavar="FACTOR", help="0.5 halves it, 1 goes back to the schedule")
+
+
+def _verb(
+    verbs: Add, name: str, does: str, run: Callable[[argparse.Namespace], int], *, many: str = "none"
+) -> argparse.ArgumentParser:
+    """A command of `runs`; `many` says how many runs it takes: none, one, several (at least one), any."""
+    parser = verbs.add_parser(name, help=does, description=f"{does[0].upper()}{does[1:]}.")
+    if many != "none":
+        parser.add_argument("runs", nargs=1 if many == "one" else "+" if many == "several" else "*", metavar="RUN")
+    parser.add_argument("--json", action="store_true", help="as JSON")
+    parser.set_defaults(run=run, verb=name)
+    return parser
