@@ -53,6 +53,7 @@ def _verb(
     parser = verbs.add_parser(name, help=does, description=f"{does[0].upper()}{does[1:]}.")
     if many != "none":
         parser.add_argument("runs", nargs=1 if many == "one" else "+" if many == "several" else "*", metavar="RUN")
-    parser.add_argument("--json", action="store_true", help="as JSON")
+    # Without a default of its own it leaves alone what `runs --json` has set.
+    parser.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="as JSON")
     parser.set_defaults(run=run, verb=name)
     return parser
