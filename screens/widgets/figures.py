@@ -1,0 +1,140 @@
+"""Figures as all screens write them: short, with a unit, the same width when they change.
+
+`–` is what is not known; NaN and infinities are written as such, never hidden.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Final
+
+NONE: Final = "–"
+MINUTE: Final = 60.0
+HOUR: Final = 3600.0
+DAY: Final = 86_400.0
+
+
+def _special(value: float | None) -> str | None:
+    if value is None:
+        return NONE
+    if math.isnan(value):
+        return "NaN"
+    if math.isinf(value):
+        return "inf" if value > 0 else "-inf"
+    return None
+
+
+def value(number: float | None) -> str:
+    """A measured value such as a loss, in at most six columns: `.881`, `1.203`, `12.31`, `4.1k`, `2.1e-4`."""
+    if special := _special(number):
+        return special
+    assert number is not None
+    size = abs(number)
+    if size == 0:
+        return "0"
+    if size < 0.001:
+        return scientific(number)
+    if size < 10:
+        return _without_zero(f"{number:.3f}")
+    if size < 100:
+        return f"{number:.2f}"
+    return f"{number:.1f}" if size < 1000 else count(number)
+
+
+def scientific(number: float | None) -> str:
+    """Two significant digits at most, exponent without padding: `2e-4`, `1.2e-4`; what learning rates look like."""
+    if special := _special(number):
+        return special
+    assert number is not None
+    if number == 0:
+        return "0"
+    mantissa, exponent = f"{number:.1e}".split("e")
+    return f"{mantissa.removesuffix('.0')}e{int(exponent)}"
+
+
+def count(number: float | None) -> str:
+    """How many: `84`, `4.1k`, `12k`, `1.3M`."""
+    if special := _special(number):
+        return special
+    assert number is not None
+    size, sign = abs(number), "-" if number < 0 else ""
+    if size < 999.5:
+        return f"{sign}{size:.0f}"
+    for unit in ("k", "M", "G", "T"):
+        size /= 1000
+        if size < 999.5 or unit == "T":
+            return f"{sign}{_digits(size)}{unit}"
+    raise AssertionError("unreachable")
+
+
+def _digits(size: float) -> str:
+    """Two significant digits below ten, whole above."""
+    return f"{size:.1f}".removesuffix(".0") if size < 9.95 else f"{size:.0f}"
+
+
+def _without_zero(text: str) -> str:
+    return text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) else text
+
+
+def size(number: float | None) -> str:
+    """Bytes on a disk, in decimal units: `512 B`, `1.2 GB`."""
+    if number is None:
+        return NONE
+    text = count(number)
+    return f"{text[:-1]} {text[-1]}B" if text[-1].isalpha() else f"{text} B"
+
+
+def gib(mib: float | None) -> str:
+    """Memory in GiB without its unit: `.4`, `9.1`, `131`."""
+    if mib is None:
+        return NONE
+    number = mib / 1024
+    return _without_zero(f"{number:.1f}") if number < 99.95 else f"{number:.0f}"
+
+
+def percent(share: float | None) -> str:
+    """A share of one: `64 %`; what is there but less than one percent is `<1 %`."""
+    if share is None or not math.isfinite(share):
+        return NONE
+    return "<1 %" if 0 < share < 0.005 else f"{share * 100:.0f} %"
+
+
+def duration(seconds: float | None) -> str:
+    """How long, in one unit: `45s`, `12m`, `3h`, `1d`."""
+    if seconds is None:
+        return NONE
+    seconds = max(0.0, seconds)
+    if seconds < MINUTE:
+        return f"{seconds:.0f}s"
+    if seconds < HOUR:
+        return f"{seconds // MINUTE:.0f}m"
+    if seconds < DAY:
+        return f"{seconds // HOUR:.0f}h"
+    return f"{seconds // DAY:.0f}d"
+
+
+def seconds(number: float | None) -> str:
+    """A short span with its decimals: `12 ms`, `.4 s`, `5 s`."""
+    if number is None:
+        return NONE
+    if number < 0.1:
+        return f"{number * 1000:.0f} ms"
+    return f"{_without_zero(_digits(number))} s" if number < MINUTE else duration(number)
+
+
+def clock(when: float | None, now: float) -> str:
+    """A time of day, with the weekday or the date where it is not today's: `14:05`, `Tue 03:10`, `12 Mar`."""
+    if when is None:
+        return NONE
+    there, here = time.localtime(when), time.localtime(now)
+    if there[:3] == here[:3]:
+        return time.strftime("%H:%M", there)
+    if abs(when - now) < 6 * DAY:
+        return time.strftime("%a %H:%M", there)
+    return f"{there.tm_mday} {time.strftime('%b', there)}"
+
+
+def clock_with_seconds(when: float) -> str:
+    """A time of day to the second."""
+    return time.strftime("%H:%M:%S", time.localtime(when))

@@ -1,0 +1,124 @@
+"""Curves as braille: from points to dots, axes and ticks; NumPy only, nothing of the terminal.
+
+A dot column shows the lowest and the highest value that fall into it, so that no spike is lost however many points there are. Points
+that are not finite are gaps: the line stops and goes on, and they are counted.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+WEIGHTS: Final = np.array([[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]], np.uint8)
+"""Bits of the dots in a braille cell, 4 rows by 2 columns (Unicode block 2800)."""
+
+BRAILLE: Final = np.array([chr(0x2800 + bits) for bits in range(256)])
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A range and its ticks, in the units of the data; with `log`, range and ticks are powers of ten."""
+
+    low: float
+    high: float
+    ticks: tuple[float, ...]
+    step: float
+
+
+def ticks(low: float, high: float, most: int) -> Axis:
+    """An axis over low..high with at most about `most` ticks at 1, 2 or 5 times a power of ten.
+
+    The ends are moved out to half steps, so that they stay put while values change a little.
+    """
+    if high <= low:
+        wide = abs(low) * 0.1 or 1.0
+        low, high = low - wide / 2, high + wide / 2
+    rough = (high - low) / max(1, most)
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next((factor * power for factor in (1.0, 2.0, 5.0) if factor * power >= rough * 0.999), 10.0 * power)
+    start = math.floor(low / step * 2 + 1e-9) * step / 2
+    end = math.ceil(high / step * 2 - 1e-9) * step / 2
+    first, last = math.ceil(start / step - 1e-9), math.floor(end / step + 1e-9)
+    return Axis(start, end, tuple(place * step for place in range(first, last + 1)), step)
+
+
+def labels(axis: Axis) -> list[str]:
+    """The ticks as text, all with the decimals that the step needs, without a zero before the point."""
+    decimals = max(0, -math.floor(math.log10(axis.step) + 1e-9))
+    if decimals > 4 or max(map(abs, axis.ticks), default=0.0) >= 100_000:
+        return [f"{tick:.0e}".replace("e-0", "e-").replace("e+0", "e") for tick in axis.ticks]
+    return [
+        f"{tick + 0.0:.{decimals}f}".replace("-0.", "-.", 1).removeprefix("0") or "0"
+        if decimals and abs(tick) < 1 and tick
+        else f"{tick:.{decimals}f}"
+        for tick in axis.ticks
+    ]
+
+
+def dots(steps: Floats, values: Floats, x: Axis, y: Axis, width: int, height: int) -> NDArray[np.uint8]:
+    """The curve as braille bits, one uint8 a cell, [height, width] in cells. `steps` ascend."""
+    columns, rows = 2 * width, 4 * height
+    place = (steps - x.low) / (x.high - x.low) * (columns - 1)
+    finite = np.isfinite(values)
+    place, there = place[finite], values[finite]
+    if not len(there) or width < 1 or height < 1:
+        return np.zeros((max(0, height), max(0, width)), np.uint8)
+    low, high = _spans(place, there, np.diff(np.flatnonzero(finite)) > 1, columns)
+    scale = (rows - 1) / (y.high - y.low)
+    covered = np.isfinite(low)
+    top = np.clip(np.rint((y.high - np.where(covered, high, y.high)) * scale), 0, rows - 1)
+    bottom = np.clip(np.rint((y.high - np.where(covered, low, y.high)) * scale), 0, rows - 1)
+    row = np.arange(rows)[:, None]
+    lit = (row >= top) & (row <= bottom) & covered
+    bits: NDArray[np.uint8] = (lit.reshape(height, 4, width, 2) * WEIGHTS[:, None, :]).sum((1, 3), dtype=np.uint8)
+    return bits
+
+
+def _spans(place: Floats, values: Floats, broken: NDArray[np.bool_], columns: int) -> tuple[Floats, Floats]:
+    """Lowest and highest value that the line reaches in each dot column; NaN where it does not go.
+
+    `broken[i]` says that there is a gap between point i and point i + 1.
+    """
+    low, high = np.full(columns, np.nan), np.full(columns, np.nan)
+    column = np.rint(place).astype(np.int64)
+    inside = (column >= 0) & (column < columns)
+    if inside.any():
+        used, starts = np.unique(column[inside], return_index=True)
+        low[used] = np.minimum.reduceat(values[inside], starts)
+        high[used] = np.maximum.reduceat(values[inside], starts)
+    edges = np.arange(columns + 1) - 0.5
+    after = np.searchsorted(place, edges)
+    between = (after > 0) & (after < len(place))
+    between[between] = ~broken[after[between] - 1]
+    at = np.where(between, np.interp(edges, place, values), np.nan)
+    return np.fmin(low, np.fmin(at[:-1], at[1:])), np.fmax(high, np.fmax(at[:-1], at[1:]))
+
+
+def smooth(values: Floats, window: int) -> Floats:
+    """The mean over `window` points around each, of those that are finite; gaps stay gaps."""
+    if window <= 1 or not len(values):
+        return values
+    finite = np.isfinite(values)
+    total = np.concatenate(([0.0], np.cumsum(np.where(finite, values, 0.0))))
+    number = np.concatenate(([0], np.cumsum(finite)))
+    places = np.arange(len(values))
+    start, end = np.maximum(0, places - window // 2), np.minimum(len(values), places + (window + 1) // 2)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = (total[end] - total[start]) / (number[end] - number[start])
+    return np.where(finite, mean, np.nan)
+
+
+def sparkline(values: Floats, width: int) -> str:
+    """A curve in one line of `width` cells, from its lowest to its highest value."""
+    finite = values[np.isfinite(values)]
+    if not len(finite):
+        return " " * width
+    low, high = float(finite.min()), float(finite.max())
+    y = Axis(low, high if high > low else low + 1.0, (), 1.0)
+    x = Axis(0.0, float(max(1, len(values) - 1)), (), 1.0)
+    return "".join(BRAILLE[dots(np.arange(len(values), dtype=np.float64), values, x, y, width, 1)[0]])

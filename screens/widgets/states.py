@@ -1,0 +1,41 @@
+"""A state is a symbol and a word; the colour only repeats what they say."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from engine.ledger.states import State
+
+SYMBOLS: Final = {
+    State.QUEUED: "○",
+    State.STARTING: "◌",
+    State.RUNNING: "●",
+    State.PAUSED: "‖",
+    State.STOPPING: "●",
+    State.FINISHED: "✓",
+    State.STOPPED: "■",
+    State.FAILED: "✗",
+    State.LOST: "?",
+}
+STYLES: Final = {
+    State.QUEUED: "$text-muted",
+    State.STARTING: "$text-success",
+    State.RUNNING: "$text-success",
+    State.PAUSED: "$text-warning",
+    State.STOPPING: "$text-warning",
+    State.FINISHED: "$text",
+    State.STOPPED: "$text-muted",
+    State.FAILED: "$text-error",
+    State.LOST: "$text-warning",
+}
+
+
+def described(state: State, cause: str = "") -> str:
+    """Symbol and word; a failure says its cause in place of the word: `✗ OOM at 12`."""
+    word = cause if state is State.FAILED and cause else state.value
+    return f"{SYMBOLS[state]} {word}"
+
+
+def styled(state: State, cause: str = "") -> tuple[str, str]:
+    """`described` and its style, as a cell of a table."""
+    return described(state, cause), STYLES[state]
