@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from engine.ledger.store import Ledger, table
+from engine.ledger.store import Ledger
 
 Level = Literal["info", "warning", "error"]
 
@@ -40,17 +41,25 @@ def add(
 ) -> None:
     """Append an event."""
     with ledger.transaction() as connection:
-        row = {
-            "run": run,
-            "job": job,
-            "time": time.time(),
-            "step": step,
-            "level": level,
-            "kind": kind,
-            "text": text,
-            "detail": json.dumps(dict(detail or {})),
-        }
-        table(connection, "event").insert(row)
+        insert(connection, kind, text, run=run, job=job, step=step, level=level, detail=detail)
+
+
+def insert(
+    connection: sqlite3.Connection,
+    kind: str,
+    text: str,
+    *,
+    run: int | None,
+    job: int | None = None,
+    step: int | None = None,
+    level: Level = "info",
+    detail: Mapping[str, object] | None = None,
+) -> None:
+    """Append an event inside a transaction of the caller's, so that it stands if and only if the rest does."""
+    connection.execute(
+        "INSERT INTO event (run, job, time, step, level, kind, text, detail) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (run, job, time.time(), step, level, kind, text, json.dumps(dict(detail or {}))),
+    )
 
 
 def of_run(ledger: Ledger, run: int, *, after: int = 0, limit: int = 1000) -> list[Event]:

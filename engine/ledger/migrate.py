@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from pathlib import Path
 
@@ -12,15 +13,15 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
     """Run the missing migrations in one transaction. A file that already holds tables is copied beside itself first.
 
     The caller holds the ledger's lock.
+
+    Raises:
+        sqlite3.Error: the disk is full, or the file is not what its version says; it is left as it was.
     """
     version = int(connection.execute("PRAGMA user_version").fetchone()[0])
     if version >= schema.VERSION:  # another process was quicker
         return
     if version:
-        copy = path.with_name(f"{path.name}.before-{schema.VERSION}")
-        if not copy.exists():
-            connection.execute("VACUUM INTO ?", (str(copy),))
-            copy.chmod(0o600)
+        _copy(connection, path.with_name(f"{path.name}.before-{schema.VERSION}"))
     connection.execute("BEGIN IMMEDIATE")
     try:
         for statements in schema.MIGRATIONS[version:]:
@@ -28,7 +29,26 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
                 connection.execute(statement)
         connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {schema.VERSION}")
+        connection.execute("COMMIT")
     except BaseException:
-        connection.execute("ROLLBACK")
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
         raise
-    connection.execute("COMMIT")
+
+
+def _copy(connection: sqlite3.Connection, copy: Path) -> None:
+    """A private copy, whole or not there at all."""
+    part = copy.with_name(f"{copy.name}.part")
+    part.unlink(missing_ok=True)
+    file = os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)  # VACUUM INTO takes an empty file
+    try:
+        connection.execute("VACUUM INTO ?", (str(part),))
+        os.fsync(file)
+    finally:
+        os.close(file)
+    part.replace(copy)
+    folder = os.open(copy.parent, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
