@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.cells import cell_len
 from rich.segment import Segment
+from rich.style import Style
 from textual.events import Resize
 from textual.geometry import Region
 from textual.strip import Strip
@@ -23,6 +24,7 @@ from screens.widgets import figures, plot
 from screens.widgets.plot import Axis, Floats
 
 COLOURS: Final = 6
+NAMES: Final = ("axis", "title", "cursor", "faint", *map(str, range(COLOURS)))
 SMOOTHING: Final = 0.02  # share of the points that a smoothed one is the mean of; no fewer than 5
 
 
@@ -52,13 +54,7 @@ class Chart(Widget):
     Chart > .chart--4 { color: $text-secondary; }
     Chart > .chart--5 { color: $text-error; }
     """
-    COMPONENT_CLASSES: ClassVar[set[str]] = {
-        "chart--axis",
-        "chart--title",
-        "chart--cursor",
-        "chart--faint",
-        *(f"chart--{number}" for number in range(COLOURS)),
-    }
+    COMPONENT_CLASSES: ClassVar[set[str]] = {f"chart--{name}" for name in NAMES}
 
     def __init__(self, title: str, *, id: str | None = None) -> None:  # noqa: A002 - Textual's name
         super().__init__(id=id)
@@ -68,6 +64,7 @@ class Chart(Widget):
         self.cursor: int | None = None
         self._series: tuple[Series, ...] = ()
         self._strips: list[Strip] = []
+        self._looks: dict[str, Style] = {}
 
     def show(self, series: Sequence[Series], title: str | None = None) -> None:
         """These curves from now on, the last one on top."""
@@ -121,6 +118,8 @@ class Chart(Widget):
         width, height = self.size
         if width < 1 or height < 1:
             return
+        plain = self.rich_style
+        self._looks = {name: self.get_component_rich_style(f"chart--{name}") for name in NAMES} | {"": plain}
         old, self._strips = self._strips, self._picture(width, height)
         for y, strip in enumerate(self._strips):
             if y >= len(old) or old[y] != strip:
@@ -135,7 +134,7 @@ class Chart(Widget):
         title = self._strip(self._title_parts(), width)
         if not any(map(len, finite)) or rows < 1 or width < 16:
             words = f"no {self.title} yet" if not self._series else f"{self.title}: nothing to draw"
-            blank = Strip.blank(width, self.rich_style)
+            blank = Strip.blank(width, self._looks[""])
             below = [self._strip([(words.center(width), "axis")], width)] if height > 1 else []
             return [title, *below, *[blank] * (height - 1 - len(below))]
         y = plot.ticks(
@@ -216,11 +215,8 @@ class Chart(Widget):
         return float(series.values[place]) if there else None
 
     def _strip(self, parts: Sequence[tuple[str, str]], width: int) -> Strip:
-        segments = [
-            Segment(text, self.get_component_rich_style(f"chart--{name}") if name else self.rich_style)
-            for text, name in parts
-        ]
-        return Strip(segments).adjust_cell_length(width, self.rich_style)
+        segments = [Segment(text, self._looks[name]) for text, name in parts]
+        return Strip(segments).adjust_cell_length(width, self._looks[""])
 
 
 def _runs(bits: NDArray[np.uint8], owner: NDArray[np.int8], cursor: int | None) -> list[tuple[str, str]]:
