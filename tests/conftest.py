@@ -21,15 +21,15 @@ from engine.ledger import Ledger
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """WORKBENCH_HOME for this test alone, with temporary files beside it."""
-    temporary = tmp_path / "tmp"
-    temporary.mkdir()
-    monkeypatch.setenv("WORKBENCH_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("TMPDIR", str(temporary))
+def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """WORKBENCH_HOME for this test alone, with temporary files beside it; neither is inside `tmp_path`."""
+    own = tmp_path_factory.mktemp("own")
+    (own / "tmp").mkdir()
+    monkeypatch.setenv("WORKBENCH_HOME", str(own / "home"))
+    monkeypatch.setenv("TMPDIR", str(own / "tmp"))
     monkeypatch.setattr(tempfile, "tempdir", None)
     monkeypatch.delenv("WORKBENCH_DEBUG", raising=False)
-    return tmp_path / "home"
+    return own / "home"
 
 
 @pytest.fixture
