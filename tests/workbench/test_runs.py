@@ -1,0 +1,210 @@
+"""`workbench runs`: the ledger as tables and JSON, orders, and what destroys asks first."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from engine.ledger import Ledger, checkpoints, jobs, metrics, orders, runs
+from engine.ledger.states import State
+from workbench import cli
+from workbench.cli.runs import change
+
+PROFILE = '[model]\nbase = "/models/tiny"\n\n[method]\nname = "lora"\nrank = 16\n'
+SHOWN = {
+    "uid",
+    "name",
+    "state",
+    "step",
+    "steps",
+    "metrics",
+    "profile",
+    "environment",
+    "fingerprints",
+    "jobs",
+    "checkpoints",
+    "memory",
+    "result",
+}
+
+
+def make_run(ledger: Ledger, name: str, state: State = State.FINISHED, *, rank: int = 16) -> runs.Run:
+    """A run with a folder, a job in `state` that is this very process, and a few metrics."""
+    settings = {"model.base": "/models/tiny", "method.name": "lora", "method.rank": rank, "data.0.source": "rows.jsonl"}
+    text = PROFILE.replace("16", str(rank))
+    run = runs.create(
+        ledger, name=name, runs_folder=ledger.path.parent / "runs", profile=text, settings=settings, steps=8
+    )
+    run.folder.mkdir(parents=True)
+    (run.folder / "log.txt").write_text("x" * 2048)
+    job = jobs.create(ledger, "train", run=run.id, argument={}, log=run.folder / "job.log")
+    jobs.sign_in(ledger, job, pid=os.getpid())
+    jobs.set_state(ledger, job, state, cause="OOM at 3" if state == State.FAILED else "")
+    with metrics.Writer(ledger, run.id) as writer:
+        for step in range(1, 9):
+            writer.log(step, {"train/loss": 2.0 / step, "validation/loss": 1.0 + abs(step - 4)})
+    runs.progress(ledger, run, step=8, steps=8, ends=None)
+    return runs.find(ledger, run.uid)
+
+
+def said(capsys: pytest.CaptureFixture[str], *words: str, code: int = 0) -> str:
+    """Stdout of a command that ends with `code`."""
+    assert cli.main(list(words)) == code
+    return capsys.readouterr().out
+
+
+def test_list_has_the_keys_that_stay(ledger: Ledger, capsys: pytest.CaptureFixture[str]) -> None:
+    run = make_run(ledger, "first")
+    make_run(ledger, "second", State.FAILED)
+    newest, oldest = json.loads(said(capsys, "runs", "list", "--json"))
+    assert (newest["name"], newest["state"]) == ("second", "failed")
+    assert {key: oldest[key] for key in ("uid", "name", "state", "step", "steps")} == {
+        "uid": run.uid,
+        "name": "first",
+        "state": "finished",
+        "step": 8,
+        "steps": 8,
+    }
+    assert oldest["metrics"]["validation/loss"]["last"] == 5.0
+    assert oldest["metrics"]["validation/loss"]["best"] == 1.0
+    table = said(capsys, "runs")
+    assert "✗ OOM at 3" in table
+    assert "✓ finished" in table
+    assert run.uid in table
+
+
+def test_a_run_whose_process_is_gone_is_lost(ledger: Ledger, capsys: pytest.CaptureFixture[str]) -> None:
+    run = make_run(ledger, "gone", State.RUNNING)
+    with ledger.transaction() as connection:
+        connection.execute("UPDATE job SET pid_started = pid_started - 1 WHERE run = ?", (run.id,))
+    assert json.loads(said(capsys, "runs", "list", "--json"))[0]["state"] == "lost"
+    shown = json.loads(said(capsys, "runs", "show", "gone", "--json"))
+    assert (shown["state"], shown["jobs"][0]["state"]) == ("lost", "lost")
+    assert cli.main(["runs", "stop", "gone"]) == 2
+    assert "workbench runs resume gone" in capsys.readouterr().err
+
+
+def test_show_has_the_keys_that_stay(ledger: Ledger, capsys: pytest.CaptureFixture[str]) -> None:
+    run = make_run(ledger, "first")
+    checkpoints.add(ledger, run.id, step=4, path="checkpoints/step-000004", size=4096, validation=1.0, best=True)
+    runs.record(ledger, run, environment={"torch": "2.13.0"}, fingerprints={"data": "d1"})
+    runs.set_result(ledger, run, kind="adapter", path="adapter/best")
+    runs.set_measured_memory(ledger, run, 812.0)
+    shown = json.loads(said(capsys, "runs", "show", run.uid[:6], "--json"))
+    assert set(shown) >= SHOWN
+    assert shown["profile"]["method"] == {"name": "lora", "rank": 16}
+    assert shown["fingerprints"] == {"data": "d1", "base": None, "result": None}
+    assert shown["memory"] == {"predicted_mib": None, "measured_mib": 812.0}
+    assert shown["result"] == {"kind": "adapter", "path": str(run.folder / "adapter/best")}
+    assert shown["jobs"][0]["pid"] == os.getpid()
+    assert shown["checkpoints"][0]["path"] == "checkpoints/step-000004"
+    assert said(capsys, "runs", "show", "first", "--profile") == PROFILE
+    assert "measured 812 MiB" in said(capsys, "runs", "show", "first")
+
+
+def test_diff_shows_only_what_differs(ledger: Ledger, capsys: pytest.CaptureFixture[str]) -> None:
+    make_run(ledger, "a")
+    make_run(ledger, "b", rank=64)
+    assert json.loads(said(capsys, "runs", "diff", "a", "b", "--json"))["differences"] == [
+        {"key": "method.rank", "values": [16, 64]}
+    ]
+    assert said(capsys, "runs", "diff", "a", "a") == ""
+    assert cli.main(["runs", "diff", "a"]) == 2
+
+
+def test_a_wrong_name_is_answered_with_the_nearest(ledger: Ledger, capsys: pytest.CaptureFixture[str]) -> None:
+    make_run(ledger, "pubmedqa")
+    assert cli.main(["runs", "show", "pubmeqda"]) == 2
+    assert "did you mean pubmedqa?" in capsys.readouterr().err
+
+
+def test_an_order_waits_for_the_answer(ledger: Ledger, capsys: pytest.CaptureFixture[str]) -> None:
+    run = make_run(ledger, "busy", State.RUNNING)
+
+    def obey() -> None:
+        while not (waiting := orders.waiting(ledger, run.id)):
+            time.sleep(0.02)
+        orders.acknowledge(ledger, waiting[0], step=5, answer="rate halved")
+
+    job = threading.Thread(target=obey)
+    job.start()
+    (told,) = json.loads(said(capsys, "runs", "rate", "busy", "0.5", "--json"))
+    job.join()
+    assert (told["verb"], told["value"], told["step"], told["answer"]) == ("rate", 0.5, 5, "rate halved")
+
+
+def test_orders_to_what_has_ended_are_refused(ledger: Ledger, capsys: pytest.CaptureFixture[str]) -> None:
+    run = make_run(ledger, "done")
+    assert cli.main(["runs", "pause", "done"]) == 2
+    assert "done is finished" in capsys.readouterr().err
+    assert orders.waiting(ledger, run.id) == []
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["runs", "rate", "done", "-1"])
+    assert ended.value.code == 2
+
+
+def test_delete_needs_a_yes_where_nobody_can_be_asked(ledger: Ledger, capsys: pytest.CaptureFixture[str]) -> None:
+    run = make_run(ledger, "old")
+    assert cli.main(["runs", "delete", "old"]) == 2
+    assert "--yes" in capsys.readouterr().err
+    assert run.folder.is_dir()
+    assert cli.main(["runs", "delete", "old", "--yes"]) == 0
+    assert not run.folder.exists()
+    assert runs.listed(ledger) == []
+
+
+@pytest.mark.parametrize(("typed", "left"), [("y\n", False), ("n\n", True), ("\n", True), ("", True)])
+def test_delete_asks_on_a_terminal(typed: str, left: bool, ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = make_run(ledger, "old")
+    terminal, answers = os.openpty()
+    os.write(terminal, typed.encode() or b"\x04")
+    with os.fdopen(answers) as stdin:
+        monkeypatch.setattr("sys.stdin", stdin)
+        assert cli.main(["runs", "delete", "old"]) == int(left)
+    os.close(terminal)
+    assert run.folder.is_dir() is left
+    assert bool(runs.listed(ledger)) is left
+
+
+def test_delete_refuses_what_is_at_work_and_then_deletes_nothing(
+    ledger: Ledger, capsys: pytest.CaptureFixture[str]
+) -> None:
+    idle = make_run(ledger, "idle")
+    make_run(ledger, "busy", State.RUNNING)
+    evaluated = make_run(ledger, "evaluated")
+    job = jobs.create(ledger, "evaluate", run=idle.id, argument={"runs": [idle.uid, evaluated.uid]}, log=Path("x"))
+    jobs.sign_in(ledger, job, pid=os.getpid())
+    for names in (["idle", "busy"], ["evaluated"]):
+        assert cli.main(["runs", "delete", *names, "--yes"]) == 2
+    assert len(runs.listed(ledger)) == 3
+    assert idle.folder.is_dir()
+
+
+def test_delete_removes_only_a_folder_of_its_own(ledger: Ledger, tmp_path: Path) -> None:
+    run = make_run(ledger, "moved")
+    with ledger.transaction() as connection:
+        connection.execute("UPDATE run SET folder = ? WHERE id = ?", (str(tmp_path), run.id))
+    (tmp_path / "thesis.tex").write_text("mine")
+    assert cli.main(["runs", "delete", "moved", "--yes"]) == 0
+    assert (tmp_path / "thesis.tex").exists()
+    change._remove_files(run)  # its own folder goes
+    assert not run.folder.exists()
+
+
+def test_note_is_kept_and_shown(ledger: Ledger, capsys: pytest.CaptureFixture[str]) -> None:
+    make_run(ledger, "first")
+    assert said(capsys, "runs", "note", "first", "rank too low") == ""
+    assert said(capsys, "runs", "note", "first") == "rank too low\n"
+
+
+def test_resume_needs_a_run_or_all(ledger: Ledger, capsys: pytest.CaptureFixture[str]) -> None:
+    make_run(ledger, "first")
+    assert cli.main(["runs", "resume"]) == 2
+    assert "--all" in capsys.readouterr().err
+    assert cli.main(["runs", "resume", "--all"]) == 0
+    assert "No run is lost." in capsys.readouterr().err
