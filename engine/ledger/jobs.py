@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
 import uuid
 from dataclasses import dataclass, fields
@@ -16,7 +17,7 @@ from engine.ledger.store import Ledger
 
 Kind = Literal["train", "evaluate"]
 FRESH: Final = 30.0  # seconds: a younger heartbeat is a living job's
-STARTING_GRACE: Final = 15.0  # seconds from creating a job to its process having signed in
+STARTING_GRACE: Final = 30.0  # seconds from creating a job to its process having signed in
 
 
 @dataclass(frozen=True)
@@ -56,31 +57,34 @@ def from_row(row: tuple[Any, ...]) -> Job:
 
 
 def create(ledger: Ledger, kind: Kind, *, run: int | None, argument: dict[str, object], log: Path) -> Job:
-    """A new queued job. For a training job the run becomes queued with it.
+    """A new queued job on this machine. For a training job the run becomes queued with it.
 
     Raises:
-        Problem: the run has a training job that is still alive.
+        Problem: the run has a training job that is at work, or may be (`may_be_at_work`).
     """
     uid = uuid.uuid4().hex[:12]
+    here = machine.here()
     with ledger.transaction(durable=True) as connection:
         if kind == "train" and run is not None:
-            row = connection.execute(
-                f"SELECT {COLUMNS} FROM job WHERE run = ? AND kind = 'train' ORDER BY id DESC LIMIT 1", (run,)
-            ).fetchone()
-            if row and seen_state(from_row(row)) in LIVE:
-                job = from_row(row)
-                raise Problem(
-                    f"The run is already {job.state}",
-                    f"Process {job.pid} on {job.host} works on it.",
-                    "Wait for it or stop it first.",
-                    code="running",
-                )
+            _refuse_second(connection, run)
             connection.execute("UPDATE run SET state = 'queued', cause = '' WHERE id = ?", (run,))
         connection.execute(
-            "INSERT INTO job (uid, kind, run, argument, state, created, log) VALUES (?, ?, ?, ?, 'queued', ?, ?)",
-            (uid, kind, run, json.dumps(argument), time.time(), str(log)),
+            "INSERT INTO job (uid, kind, run, argument, state, created, log, host, boot_id, pid_namespace)"
+            " VALUES (?, ?, ?, ?, 'queued', ?, ?, ?, ?, ?)",
+            (uid, kind, run, json.dumps(argument), time.time(), str(log), here.host, here.boot_id, here.pid_namespace),
         )
     return get(ledger, uid)
+
+
+def _refuse_second(connection: sqlite3.Connection, run: int) -> None:
+    """Two processes on one run would ruin its checkpoints."""
+    query = f"SELECT {COLUMNS} FROM job WHERE run = ? AND kind = 'train' ORDER BY id DESC LIMIT 1"
+    row = connection.execute(query, (run,)).fetchone()
+    if row is None or not may_be_at_work(job := from_row(row)):
+        return
+    who = f"Process {job.pid} on {job.host} works on it" if job.pid else f"A process is being started on {job.host}"
+    seen = f", last heard of {time.time() - job.heartbeat:.0f} s ago" if job.heartbeat else ""
+    raise Problem(f"The run is already {job.state}", f"{who}{seen}.", "Wait for it or stop it first.", code="running")
 
 
 def get(ledger: Ledger, uid: str) -> Job:
@@ -159,19 +163,45 @@ def seen_state(job: Job, *, now: float | None = None) -> State:
     """The state as this machine sees it.
 
     `lost` when, on the job's own host, the boot id has changed or, within one boot and pid namespace, its process is gone.
-    From anywhere else the written state stands: another machine cannot know. A job whose process never signed in is lost
+    From anywhere else the written state stands: another machine cannot know. A job whose process has not signed in is lost
     after a grace period.
     """
     if job.state not in LIVE:
         return job.state
+    match _alive(job, time.time() if now is None else now):
+        case False:
+            return State.LOST
+        case _:
+            return job.state
+
+
+def may_be_at_work(job: Job, *, now: float | None = None) -> bool:
+    """Whether a second process on the same run must be refused.
+
+    Where this machine can look, it looks; from anywhere else, and after what looks like a reboot (two machines may have one
+    name), a heartbeat younger than `FRESH` counts as life.
+    """
+    now = time.time() if now is None else now
+    if job.state not in LIVE:
+        return False
+    if _same_processes(job):
+        return _alive(job, now) is not False
+    return now - max(job.heartbeat or 0.0, job.created) < FRESH
+
+
+def _same_processes(job: Job) -> bool:
+    """Whether the job's pid means the same process here."""
     here = machine.here()
-    if job.pid is None:
-        grace_over = (now or time.time()) - job.created > STARTING_GRACE
-        return State.LOST if grace_over else job.state
-    if job.host != here.host:
-        return job.state
-    if job.boot_id != here.boot_id:
-        return State.LOST
-    if job.pid_namespace == here.pid_namespace and machine.started(job.pid) != job.pid_started:
-        return State.LOST
-    return job.state
+    return (job.boot_id, job.pid_namespace) == (here.boot_id, here.pid_namespace)
+
+
+def _alive(job: Job, now: float) -> bool | None:
+    """Whether the job's process lives; None where this machine cannot know."""
+    here = machine.here()
+    if _same_processes(job):
+        if job.pid is None:
+            return now - job.created < STARTING_GRACE
+        return machine.started(job.pid) == job.pid_started
+    if job.host == here.host and job.boot_id != here.boot_id:
+        return False
+    return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Final
@@ -75,11 +75,14 @@ def _as_seen(ledger: Ledger, run: Run) -> Run:
     """The run with `lost` in place of a live state whose process is gone."""
     if run.state not in LIVE:
         return run
-    rows = ledger.rows(
-        f"SELECT {jobs.COLUMNS} FROM job WHERE run = ? AND kind = 'train' ORDER BY id DESC LIMIT 1", (run.id,)
-    )
-    state = jobs.seen_state(jobs.from_row(rows[0])) if rows else run.state
-    return replace(run, state=state)
+    return _seen(run, next((job for job in reversed(jobs.of_run(ledger, run.id)) if job.kind == "train"), None))
+
+
+def _seen(run: Run, newest: jobs.Job | None) -> Run:
+    """The run in the state that its newest training job is seen in."""
+    if run.state not in LIVE or newest is None:
+        return run
+    return replace(run, state=jobs.seen_state(newest))
 
 
 def create(
@@ -159,18 +162,9 @@ def by_id(ledger: Ledger, run: int) -> Run | None:
 
 def listed(ledger: Ledger) -> list[Run]:
     """All runs, newest first, with lost ones seen as such."""
-    latest = {
-        job.run: job
-        for job in map(
-            jobs.from_row,
-            ledger.rows(
-                f"SELECT {jobs.COLUMNS} FROM job WHERE id IN (SELECT max(id) FROM job WHERE kind = 'train' GROUP BY run)"
-            ),
-        )
-        if job.state in LIVE
-    }
+    newest = {job.run: job for job in jobs.live(ledger) if job.kind == "train"}
     found = [_run(row) for row in ledger.rows(f"SELECT {_COLUMNS} FROM run ORDER BY id DESC")]
-    return [replace(run, state=jobs.seen_state(latest[run.id])) if run.id in latest else run for run in found]
+    return [_seen(run, newest.get(run.id)) for run in found]
 
 
 def summaries(ledger: Ledger) -> dict[int, dict[str, Summary]]:
@@ -198,6 +192,14 @@ def settings(ledger: Ledger, run: Run) -> dict[str, object]:
         str(key): json.loads(str(value))
         for key, value in ledger.rows("SELECT key, value FROM setting WHERE run = ? ORDER BY key", (run.id,))
     }
+
+
+def diff(ledger: Ledger, compared: Sequence[Run]) -> dict[str, tuple[object, ...]]:
+    """The settings in which runs differ: dotted key to each run's value, in their order; None where a run has no such key."""
+    found = [settings(ledger, run) for run in compared]
+    keys = sorted(set().union(*found))
+    values = {key: tuple(setting.get(key) for setting in found) for key in keys}
+    return {key: each for key, each in values.items() if any(value != each[0] for value in each)}
 
 
 def record(
@@ -249,7 +251,10 @@ def delete(ledger: Ledger, run: Run) -> None:
     Raises:
         Problem: a process is still at work on it.
     """
-    if run.state in LIVE:
-        raise Problem(f"{run.name} is {run.state}", do=f"Stop it first: workbench runs stop {run.name}", code="running")
     with ledger.transaction(durable=True) as connection:
+        now = by_id(ledger, run.id)  # the caller's may be old
+        if now is not None and now.state in LIVE:
+            raise Problem(
+                f"{run.name} is {now.state}", do=f"Stop it first: workbench runs stop {run.name}", code="running"
+            )
         connection.execute("DELETE FROM run WHERE id = ?", (run.id,))
