@@ -1,0 +1,255 @@
+"""What the model will see: equal to transformers' own rendering, supervised where the response is, within the length limit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from engine import profile
+from engine.data.examples import Example, Message, Row, map_row
+from engine.data.render import Rendered, Renderer
+from engine.data.tokenizer import ModelTokenizer, load_tokenizer
+from engine.errors import Problem
+from tests.engine.data import templates
+from tests.engine.data.conftest import MakeTokenizer, write_tokenizer
+
+QUESTION = Message("user", "Is the voice raised?  \nAsk again: naïve café, 声")
+ANSWER = Message("assistant", "Yes. The ratio is low.")
+MAPPING = {"instruction": "q", "input": "i", "response": "r"}
+
+
+def example(question: str = "Is it raised?", given_input: str = "", response: str = "Yes.") -> Example:
+    return map_row(Row("1", {"q": question, "i": given_input, "r": response}, "rows.jsonl:1"), MAPPING)
+
+
+def supervised_text(rendered: Rendered, tokenizer: ModelTokenizer) -> str:
+    return tokenizer.decode([token for token, counts in zip(rendered.ids, rendered.supervised, strict=True) if counts])
+
+
+@pytest.mark.parametrize("name", templates.ALL)
+def test_equal_to_apply_chat_template(name: str, tmp_path: Path) -> None:
+    from transformers import PreTrainedTokenizerFast
+
+    folder = write_tokenizer(tmp_path / "base", templates.ALL[name])
+    theirs = PreTrainedTokenizerFast.from_pretrained(folder)
+    ours = Renderer(load_tokenizer(str(folder)), profile.Template())
+    system = [] if name == "instruct" else [Message("system", "You are brief.")]
+    conversations = [
+        [QUESTION],
+        [*system, QUESTION, ANSWER, Message("user", "Sure? <b> & 'quotes'")],
+        [QUESTION, Message("assistant", "<think>\nHm.\n</think>\n\nNo."), QUESTION],
+    ]
+    for turns in conversations:
+        plain = [{"role": turn.role, "content": turn.content} for turn in turns]
+        wanted = theirs.apply_chat_template(plain, add_generation_prompt=True, tokenize=True, return_dict=False)
+        assert ours.prompt(turns) == wanted
+        whole = [*plain, {"role": "assistant", "content": "No."}]
+        text = theirs.apply_chat_template(whole, tokenize=False)
+        assert ours.text([*turns, Message("assistant", "No.")], generation=False) == text
+
+
+def test_equal_when_thinking_is_off(tmp_path: Path) -> None:
+    from transformers import PreTrainedTokenizerFast
+
+    folder = write_tokenizer(tmp_path / "base", templates.THINKS)
+    theirs = PreTrainedTokenizerFast.from_pretrained(folder)
+    ours = Renderer(load_tokenizer(str(folder)), profile.Template(thinking="empty"))
+    turns = [{"role": "user", "content": QUESTION.content}]
+    wanted = theirs.apply_chat_template(turns, add_generation_prompt=True, enable_thinking=False, return_dict=False)
+    assert ours.prompt([QUESTION]) == wanted
+
+
+@given(
+    question=st.text(min_size=1).filter(str.strip),
+    response=st.text(min_size=1).filter(str.strip),
+    name=st.sampled_from(["chatml", "headers", "marked"]),
+)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_supervised_text_is_the_response(
+    question: str, response: str, name: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    tokenizer = _tokenizer(name, tmp_path_factory)
+    rendered = Renderer(tokenizer, profile.Template()).render(example(question, response=response))
+    end = "<|eot|>" if name == "headers" else "<|im_end|>"
+    assert supervised_text(rendered, tokenizer) == response.strip() + end
+    assert rendered.ids[: rendered.supervised.index(True)] == Renderer(tokenizer, profile.Template()).prompt(
+        [Message("user", question.strip())]
+    )
+
+
+_LOADED: dict[str, ModelTokenizer] = {}
+
+
+def _tokenizer(name: str, tmp_path_factory: pytest.TempPathFactory) -> ModelTokenizer:
+    if name not in _LOADED:
+        folder = tmp_path_factory.mktemp("mask") / name
+        _LOADED[name] = load_tokenizer(str(write_tokenizer(folder, templates.ALL[name])))
+    return _LOADED[name]
+
+
+def test_blanks_after_the_end_of_turn_are_not_supervised(make_tokenizer: MakeTokenizer) -> None:
+    tokenizer = make_tokenizer(templates.CHATML)
+    rendered = Renderer(tokenizer, profile.Template()).render(example())
+    assert rendered.text.endswith("<|im_end|>\n")
+    assert not rendered.supervised[-1]
+    assert supervised_text(rendered, tokenizer) == "Yes.<|im_end|>"
+
+
+def test_every_response_of_a_conversation_is_supervised(make_tokenizer: MakeTokenizer) -> None:
+    tokenizer = make_tokenizer(templates.CHATML)
+    turns = (QUESTION, Message("assistant", "One."), QUESTION, Message("assistant", "Two."))
+    rendered = Renderer(tokenizer, profile.Template()).render(Example("1", turns, "", None, "x:1"))
+    assert supervised_text(rendered, tokenizer) == "One.<|im_end|>Two.<|im_end|>"
+    assert rendered.notes == ()
+
+
+def test_history_that_is_written_differently_is_masked_and_said(make_tokenizer: MakeTokenizer) -> None:
+    tokenizer = make_tokenizer(templates.THINKS)
+    turns = (QUESTION, Message("assistant", "One."), QUESTION, Message("assistant", "Two."))
+    rendered = Renderer(tokenizer, profile.Template()).render(Example("1", turns, "", None, "x:1"))
+    assert supervised_text(rendered, tokenizer) == "<think>\n\n</think>\n\nTwo.<|im_end|>"
+    assert rendered.notes == ("turn_masked",)
+
+
+def test_prompt_that_is_no_prefix_is_said(make_tokenizer: MakeTokenizer) -> None:
+    """Where the prompt ends inside a token of the whole, evaluation would see other tokens than training."""
+    glued = "{% for m in messages %}{{ m.content }}{% if m.role == 'user' %} the{% else %}{{ eos_token }}{% endif %}{% endfor %}"
+    tokenizer = make_tokenizer(glued)
+    assert len(tokenizer.encode("harmonics")) < len(tokenizer.encode("harm")) + len(tokenizer.encode("onics"))
+    joined = glued.replace(" the{%", " harm{%")
+    rendered = Renderer(make_tokenizer(joined), profile.Template()).render(example(response="onics"))
+    assert "not_prefix" in rendered.notes
+    assert any(rendered.supervised)
+
+
+@pytest.mark.parametrize("add_bos", [False, True])
+@pytest.mark.parametrize("name", ["alpaca", "plain"])
+def test_built_in_templates_for_bases_without_one(name: str, add_bos: bool, make_tokenizer: MakeTokenizer) -> None:
+    tokenizer = make_tokenizer(None, eos="</s>", add_bos=add_bos)
+    renderer = Renderer(tokenizer, profile.Template(name=name))
+    rendered = renderer.render(example("Is it raised?", "jitter 1 percent", "Yes.</s>"))
+    assert rendered.ids.count(0) == int(add_bos)
+    assert rendered.ids.count(1) == 1
+    assert rendered.ids[-1] == 1
+    assert supervised_text(rendered, tokenizer) == "Yes.</s>"
+    assert rendered.ids[: rendered.supervised.index(True)] == renderer.prompt(
+        [Message("user", "Is it raised?\n\njitter 1 percent")]
+    )
+
+
+def test_template_without_end_of_turn_gets_an_eos(make_tokenizer: MakeTokenizer) -> None:
+    tokenizer = make_tokenizer("{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}", eos="</s>")
+    rendered = Renderer(tokenizer, profile.Template()).render(example())
+    assert rendered.ids[-1] == 1
+    assert rendered.supervised[-1]
+    assert rendered.notes == ("eos_appended",)
+
+
+def test_end_of_turn_stops_generation_even_when_it_is_not_eos(make_tokenizer: MakeTokenizer) -> None:
+    tokenizer = make_tokenizer(templates.CHATML, eos="</s>")
+    assert tokenizer.tokenizer.token_to_id("<|im_end|>") in Renderer(tokenizer, profile.Template()).stop_ids
+
+
+@given(words=st.integers(0, 400), limit=st.integers(40, 300))
+@settings(max_examples=40, deadline=None)
+def test_cut_input_keeps_instruction_and_response(
+    words: int, limit: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    tokenizer = _tokenizer("chatml", tmp_path_factory)
+    renderer = Renderer(tokenizer, profile.Template(), max_tokens=limit)
+    made = example("Is it raised?", " ".join(f"jitter{number}" for number in range(words)), "Yes. The ratio is low.")
+    rendered = renderer.render(made)
+    assert rendered.dropped == ""
+    assert len(rendered.ids) <= limit
+    assert "Is it raised?" in rendered.text
+    assert supervised_text(rendered, tokenizer) == "Yes. The ratio is low.<|im_end|>"
+    assert made.prompt.startswith(renderer.cut_prompt(made, rendered))
+    assert (rendered.cut > 0) == (len(Renderer(tokenizer, profile.Template()).render(made).ids) > limit)
+
+
+def test_too_long_without_an_input_is_dropped_with_its_reason(make_tokenizer: MakeTokenizer) -> None:
+    renderer = Renderer(make_tokenizer(templates.CHATML), profile.Template(), max_tokens=40)
+    assert renderer.render(example("raised " * 200)).dropped == "prompt fills the window"
+    assert renderer.render(example(response="normal " * 200)).dropped == "too long"
+
+
+def test_too_long_drop_and_fail(make_tokenizer: MakeTokenizer) -> None:
+    tokenizer = make_tokenizer(templates.CHATML)
+    long = example("Is it raised?", "jitter " * 200)
+    assert Renderer(tokenizer, profile.Template(too_long="drop"), max_tokens=40).render(long).dropped == "too long"
+    with pytest.raises(Problem, match=r"rows.jsonl:1: .* tokens, 40 allowed"):
+        Renderer(tokenizer, profile.Template(too_long="fail"), max_tokens=40).render(long)
+
+
+def test_empty_and_missing_responses_are_dropped(make_tokenizer: MakeTokenizer) -> None:
+    renderer = Renderer(make_tokenizer(templates.CHATML), profile.Template())
+    assert renderer.render(example(response=" ")).dropped == "empty response"
+    assert renderer.render(Example("1", (QUESTION,), "", None, "x:1")).dropped == "no response"
+
+
+@pytest.mark.parametrize(
+    ("thinking", "template", "wanted"),
+    [
+        ("keep", templates.CHATML, "<think>\nHm.\n</think>\n\nNo.<|im_end|>"),
+        ("strip", templates.CHATML, "No.<|im_end|>"),
+        ("empty", templates.CHATML, "<think>\n\n</think>\n\nNo.<|im_end|>"),
+        ("keep", templates.THINKS, "<think>\nHm.\n</think>\n\nNo.<|im_end|>"),
+        ("empty", templates.THINKS, "No.<|im_end|>"),  # the empty block is part of the prompt
+    ],
+)
+def test_thinking(thinking: str, template: str, wanted: str, make_tokenizer: MakeTokenizer) -> None:
+    tokenizer = make_tokenizer(template)
+    settings = profile.Template.model_validate({"thinking": thinking})
+    rendered = Renderer(tokenizer, settings).render(example(response="<think>\nHm.\n</think>\n\nNo."))
+    assert supervised_text(rendered, tokenizer) == wanted
+    assert "not_prefix" not in rendered.notes
+
+
+def test_system_of_the_profile_where_the_row_has_none(make_tokenizer: MakeTokenizer) -> None:
+    renderer = Renderer(make_tokenizer(templates.CHATML), profile.Template(system="Be brief."))
+    assert "<|im_start|>system\nBe brief.<|im_end|>" in renderer.render(example()).text
+    own = Example("1", (Message("system", "Be long."), QUESTION, ANSWER), "", None, "x:1")
+    assert "Be brief." not in renderer.render(own).text
+
+
+def test_loss_on_all_counts_every_token(make_tokenizer: MakeTokenizer) -> None:
+    rendered = Renderer(make_tokenizer(templates.CHATML), profile.Template(), loss_on="all").render(example())
+    assert all(rendered.supervised)
+
+
+def test_a_template_cannot_reach_into_python(make_tokenizer: MakeTokenizer) -> None:
+    for attack in ("{{ ''.__class__.__mro__ }}", "{{ dict.__call__.__globals__ }}", "{% set x = namespace(_a=1) %}"):
+        renderer = Renderer(make_tokenizer(attack), profile.Template())
+        try:
+            text = renderer.text([QUESTION], generation=True)
+        except Problem as problem:
+            assert problem.code == "template"
+        else:
+            assert text.strip() == ""
+
+
+def test_problems_of_templates_say_what_to_do(make_tokenizer: MakeTokenizer, tmp_path: Path) -> None:
+    tokenizer = make_tokenizer(None)
+    with pytest.raises(Problem, match="has no chat template") as caught:
+        Renderer(tokenizer, profile.Template())
+    assert "alpaca" in caught.value.do
+    with pytest.raises(Problem, match="did you mean alpaca"):
+        Renderer(tokenizer, profile.Template(name="alpacca"))
+    broken = tmp_path / "broken.jinja"
+    broken.write_text("{% for %}")
+    with pytest.raises(Problem, match="is broken"):
+        Renderer(tokenizer, profile.Template(name=str(broken)))
+    refusing = Renderer(make_tokenizer(templates.INSTRUCT), profile.Template(system="Be brief."))
+    with pytest.raises(Problem, match="refuses") as caught:
+        refusing.render(example())
+    assert "roles must alternate" in caught.value.why
+
+
+def test_own_template_file(make_tokenizer: MakeTokenizer, tmp_path: Path) -> None:
+    own = tmp_path / "own.jinja"
+    own.write_text(templates.CHATML)
+    rendered = Renderer(make_tokenizer(None), profile.Template(name=str(own))).render(example())
+    assert rendered.text.startswith("<|im_start|>user")
