@@ -13,7 +13,6 @@ import pytest
 from engine.ledger import Ledger, checkpoints, jobs, metrics, orders, runs
 from engine.ledger.states import State
 from workbench import cli
-from workbench.cli.runs import change
 
 PROFILE = '[model]\nbase = "/models/tiny"\n\n[method]\nname = "lora"\nrank = 16\n'
 SHOWN = {
@@ -187,13 +186,12 @@ def test_delete_refuses_what_is_at_work_and_then_deletes_nothing(
 
 def test_delete_removes_only_a_folder_of_its_own(ledger: Ledger, tmp_path: Path) -> None:
     run = make_run(ledger, "moved")
+    assert run.folder.is_dir()
     with ledger.transaction() as connection:
         connection.execute("UPDATE run SET folder = ? WHERE id = ?", (str(tmp_path), run.id))
     (tmp_path / "thesis.tex").write_text("mine")
     assert cli.main(["runs", "delete", "moved", "--yes"]) == 0
     assert (tmp_path / "thesis.tex").exists()
-    change._remove_files(run)  # its own folder goes
-    assert not run.folder.exists()
 
 
 def test_note_is_kept_and_shown(ledger: Ledger, capsys: pytest.CaptureFixture[str]) -> None:

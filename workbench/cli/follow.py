@@ -32,7 +32,7 @@ def follow(ledger: Ledger, run: runs.Run) -> Ending:
         seen = runs.by_id(ledger, run.id)
         words(
             f"\nDetached: {run.name} goes on."
-            f"\nWatch it: workbench runs show {run.name}   Stop it: workbench runs stop {run.name}"
+            f"\nWatch it again: workbench runs follow {run.name}   Stop it: workbench runs stop {run.name}"
         )
         return Ending(seen.state if seen else run.state, DETACHED)
 

@@ -60,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
         print_json(shown)
     else:
         print_table(tuple(shown), [tuple(map(str, shown.values()))])
-        words(f"Watch it: workbench, or workbench runs show {started.name}")
+        words(f"Watch it: workbench, or workbench runs follow {started.name}")
     return 0
 
 

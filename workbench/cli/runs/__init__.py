@@ -27,6 +27,7 @@ def add(commands: Add) -> None:
     show.add_argument(
         "--profile", action="store_true", help="only its resolved profile, as TOML that `train` takes again"
     )
+    _verb(verbs, "follow", "show what a run does until it ends; Ctrl-C detaches", read.watch, many="one")
     _verb(verbs, "diff", "settings, data and versions in which runs differ", read.diff, many="several")
 
     resume = _verb(verbs, "resume", "go on from the last checkpoint", change.resume, many="any")

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
-import shutil
 import sys
-from pathlib import Path
 
+from engine import removal
 from engine.errors import Problem
-from engine.ledger import Ledger, jobs, runs
-from engine.ledger.states import LIVE, State
+from engine.ledger import runs
+from engine.ledger.states import State
 from workbench.cli.existing import existing_ledger
 from workbench.cli.output import print_json, print_table, words
 
@@ -59,39 +57,18 @@ def delete(options: argparse.Namespace) -> int:
     """Remove runs for good, after a question: first their rows, then their files."""
     ledger = existing_ledger(options.ledger)
     chosen = list({run.id: run for run in (runs.find(ledger, name) for name in options.runs)}.values())
-    for run in chosen:
-        _check_idle(ledger, run)
+    for run in chosen:  # before the first one goes
+        removal.refuse_if_used(ledger, run)
     if not options.yes and not _agreed(chosen):
         words("Nothing was deleted.")
         return 1
     for run in chosen:
-        runs.delete(ledger, run)
-        _remove_files(run)
+        removal.remove(ledger, run)
     if options.json:
         print_json([{"uid": run.uid, "name": run.name} for run in chosen])
     else:
         words(f"Deleted {', '.join(run.name for run in chosen)}.")
     return 0
-
-
-def _check_idle(ledger: Ledger, run: runs.Run) -> None:
-    """Refuse while a process trains or evaluates the run."""
-    if run.state in LIVE:
-        raise Problem(
-            f"{run.name} is {run.state}; nothing was deleted",
-            "A process works on it.",
-            f"Stop it first: workbench runs stop {run.name}",
-            code="running",
-        )
-    for job in jobs.live(ledger):
-        named = json.loads(job.argument).get("runs", [])
-        if jobs.seen_state(job) in LIVE and (job.run == run.id or run.uid in named):
-            raise Problem(
-                f"{run.name} is being used; nothing was deleted",
-                f"A job of kind {job.kind} works on it (process {job.pid}).",
-                "Wait for it to end.",
-                code="running",
-            )
 
 
 def _agreed(chosen: list[runs.Run]) -> bool:
@@ -100,24 +77,10 @@ def _agreed(chosen: list[runs.Run]) -> bool:
         raise Problem(
             f"Nothing was deleted: {names}", "There is no terminal to ask on.", "Add --yes to delete without asking."
         )
-    size = sum(_bytes(run.folder) for run in chosen)
+    size = sum(removal.size(run) for run in chosen)
     question = f"Delete {names} with {size / 2**20:,.1f} MiB of files? This cannot be undone. [y/N] "
     print(question, end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")
-
-
-def _bytes(folder: Path) -> int:
-    return sum(path.lstat().st_size for path in folder.rglob("*") if not path.is_dir())
-
-
-def _remove_files(run: runs.Run) -> None:
-    # Only a folder that we made ourselves, which is named by the uid, is ever removed.
-    if run.folder.name != run.uid or not run.folder.is_dir():
-        return
-    try:
-        shutil.rmtree(run.folder)
-    except OSError as error:
-        words(f"{run.name} is out of the ledger, but files are left in {run.folder}: {error.strerror}.")
 
 
 def note(options: argparse.Namespace) -> int:

@@ -166,6 +166,19 @@ def _mib(value: float | None) -> str:
     return "–" if value is None else f"{value / 1024:.1f} GiB" if value >= 1024 else f"{value:.0f} MiB"
 
 
+def watch(options: argparse.Namespace) -> int:
+    """Follow a run that is at work, or say how it ended."""
+    from workbench.cli.follow import follow
+
+    ledger = existing_ledger(options.ledger)
+    run = runs.find(ledger, options.runs[0])
+    words(f"{run.name} ({run.uid}) is {run.state}.")
+    ending = follow(ledger, run)
+    if options.json:
+        print_json({"uid": run.uid, "name": run.name, "state": ending.state})
+    return ending.code
+
+
 def diff(options: argparse.Namespace) -> int:
     """The settings, fingerprints and versions in which two or more runs differ."""
     ledger = existing_ledger(options.ledger)
