@@ -6,11 +6,13 @@ manager a scope of its own, because logind's KillUserProcesses ends whatever is 
 
 from __future__ import annotations
 
+import getpass
 import os
 import signal
 import subprocess
 import sys
 from functools import cache
+from pathlib import Path
 from typing import Final
 
 from engine import machine
@@ -102,7 +104,13 @@ def interrupt(job: Job) -> None:
 
 @cache
 def _scopes_work() -> bool:
-    """Whether systemd makes scopes for this user here: it does not in most containers, nor without a login session."""
+    """Whether systemd makes scopes for this user that outlive the login: not in most containers, nor for one who does not linger.
+
+    Without lingering the user's manager ends with the last login and takes its scopes along (systemd-run(1)): worse than no scope, where
+    KillUserProcesses is off.
+    """
+    if not Path("/var/lib/systemd/linger", getpass.getuser()).exists():
+        return False
     try:
         probe = subprocess.run(
             [*SCOPE, "true"], stdin=subprocess.DEVNULL, capture_output=True, timeout=PROBE_TIMEOUT, check=False
