@@ -123,3 +123,11 @@ def test_table_aligns_figures_and_disarms_control_characters(capsys: pytest.Capt
 def test_json_has_no_nan(capsys: pytest.CaptureFixture[str]) -> None:
     output.print_json({"loss": float("nan"), "path": Path("/x")})
     assert capsys.readouterr().out == '{\n  "loss": null,\n  "path": "/x"\n}\n'
+
+
+def test_the_application_without_a_terminal_says_so(home: Path) -> None:
+    command = [sys.executable, "-m", "workbench"]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "needs a terminal" in done.stderr
+    assert not home.exists()

@@ -64,6 +64,10 @@ def _run(arguments: list[str]) -> int:
     options.ledger_named = common.ledger is not None
     options.ledger = (common.ledger or places.ledger_path()).expanduser()
     if options.command is None:
+        if not (sys.stdin.isatty() and sys.stdout.isatty()):
+            raise Problem(
+                "The application needs a terminal", "Input or output goes elsewhere.", "See: workbench --help"
+            )
         from workbench import app
 
         return app.run(options.ledger)
