@@ -109,7 +109,7 @@ def _scopes_work() -> bool:
     Without lingering the user's manager ends with the last login and takes its scopes along (systemd-run(1)): worse than no scope, where
     KillUserProcesses is off.
     """
-    if not Path("/var/lib/systemd/linger", getpass.getuser()).exists():
+    if not Path("/run/systemd/system").is_dir() or not Path("/var/lib/systemd/linger", getpass.getuser()).exists():
         return False
     try:
         probe = subprocess.run(
