@@ -20,7 +20,8 @@ DRIVER_KEEPS_MIB: Final = 500.0  # what a driver holds of an idle card; 300 to 6
 class CardSpec:
     """Published figures of one kind of GPU: memory in MiB, bandwidth in GB/s, dense matrix rates in TFLOP/s, power in W.
 
-    `fp32_tflops` is TF32 where the card has it. A rate of None: the card does not have that type.
+    `fp32_tflops` is TF32 where the card has it. A rate of None: the card does not have that type. `context_mib` is what CUDA
+    itself holds of a process, where it was measured.
     """
 
     name: str
@@ -32,6 +33,7 @@ class CardSpec:
     fp32_tflops: float
     watts: float
     source: str
+    context_mib: float | None = None
 
     def tflops(self, dtype: str) -> float:
         """The matrix rate for a profile's dtype; a card without bfloat16 computes it at float32's rate."""
@@ -83,7 +85,8 @@ def named(name: str) -> Card:
         if wanted in names | {known.removeprefix("rtx") for known in names}:
             return Card(spec.name, "", spec.memory_mib, spec.memory_mib - DRIVER_KEEPS_MIB, spec)
     known_names = [spec.name for spec in specs()]
-    near = closest(name.upper(), known_names) or closest(name, known_names)
+    beginning = [spec.name for spec in specs() if _plain(spec.name).startswith(wanted)]
+    near = f" - did you mean {' or '.join(beginning)}?" if wanted and beginning else closest(name.upper(), known_names)
     raise Problem(
         f"There is no GPU {name} among those that ship{near}",
         "Its memory and speed are not known.",

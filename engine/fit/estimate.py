@@ -1,0 +1,218 @@
+"""Will a run fit, and how long will it take: the answer for each GPU, from closed formulas (`source` says so).
+
+What the profile leaves to "auto" is chosen here: the largest micro-batch that fits, activations recomputed only where it does not fit
+otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+from engine.errors import Problem
+from engine.fit import memory, speed
+from engine.fit.cards import Card
+from engine.fit.facts import Facts
+from engine.fit.ladder import Rung, ladder
+from engine.fit.memory import Peak, Setup
+from engine.profile import Profile
+from engine.steps import total_steps
+
+MIB: Final = 1 << 20
+MOST_ROWS: Final = 64  # a larger micro-batch gains nothing on one GPU
+CONTEXT_MIB: Final = (
+    400.0  # CUDA's own; 141 MiB on a T4, more with more cores; where a card's is known, profiles/gpus says it
+)
+RESERVED: Final = 1.07  # reserved over allocated, median of measured steps on a T4; the rest of the line likewise
+RESERVED_4_BIT: Final = 1.13
+RESERVED_EAGER: Final = 1.25
+"""The caching allocator keeps more than tensors need. 57 steps: 1.05-1.09, 4-bit 1.06-1.27, eager attention 1.06-1.6."""
+LIBRARIES_MIB: Final = 900.0  # torch, transformers and peft in a process on the CPU, before a model
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a step's peak consists of, in MiB. `context` is CUDA's (on a CPU: the libraries'), `temporaries` include what the allocator keeps."""
+
+    weights: float
+    adapter: float
+    gradients: float
+    optimizer: float
+    activations: float
+    logits: float
+    temporaries: float
+    context: float
+
+
+@dataclass(frozen=True)
+class GpuFit:
+    """The answer for one GPU. Memory in MiB; `headroom_mib` is what stays free (below 0: what is missing).
+
+    `micro_batch` and `checkpoint_activations` are the profile's, or what auto chooses; `micro_batch_max` is the largest that fits, 0 if none
+    does. `seconds` (from, to) is None where the card's speed is not known; `kwh` likewise.
+    """
+
+    name: str
+    uuid: str
+    total_mib: float
+    free_mib: float
+    fits: bool
+    headroom_mib: float
+    micro_batch: int
+    micro_batch_max: int
+    checkpoint_activations: bool
+    predicted_allocated_mib: float
+    predicted_reserved_mib: float
+    predicted_process_mib: float
+    parts: Parts
+    seconds: tuple[float, float] | None
+    kwh: tuple[float, float] | None
+    ladder: tuple[Rung, ...]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """`steps` optimizer steps take `seconds` (from, to) on the first GPU, or on the CPU where `cpu` is set."""
+
+    source: str
+    steps: int
+    seconds: tuple[float, float] | None
+    gpus: tuple[GpuFit, ...]
+    cpu: GpuFit | None
+
+
+def estimate(profile: Profile, facts: Facts, cards: Sequence[Card]) -> Estimate:
+    """The estimate for each card; without cards, for the CPU of this machine.
+
+    Raises:
+        Problem: the model's architecture is not understood ("shape").
+    """
+    if facts.shape is None:
+        raise Problem(
+            "The memory of this model cannot be estimated", facts.no_shape, "It may train all the same.", code="shape"
+        )
+    fits = tuple(fit(profile, facts, card) for card in cards)
+    cpu = None if cards else fit(profile, facts, this_cpu())
+    seconds = next((found.seconds for found in (*fits, cpu) if found), None)
+    return Estimate("estimated", total_steps(facts.train_rows, profile.training), seconds, fits, cpu)
+
+
+def this_cpu() -> Card:
+    """This machine's main memory as something to fit a run to."""
+    values = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+    total, free = (int(values[key].split()[0]) / 1024 for key in ("MemTotal", "MemAvailable"))
+    return Card("CPU", "cpu", total, free, None)
+
+
+def divisors(batch: int, most: int = MOST_ROWS) -> list[int]:
+    """The micro-batches that make up an effective batch, largest first."""
+    return [rows for rows in range(min(batch, most), 0, -1) if batch % rows == 0]
+
+
+def fit(profile: Profile, facts: Facts, card: Card, *, climb: bool = True) -> GpuFit:
+    """The answer for one card; `climb` also looks for changes that make it fit, or faster."""
+    rows, checkpointing = choose(profile, facts, card)
+    step = setup(profile, facts, rows, checkpointing)
+    peak = memory.peak(step)
+    process = process_mib(profile, step, card)
+    limit = card.free_mib - profile.hardware.headroom_mib
+    largest = next(
+        (
+            size
+            for size in divisors(profile.training.effective_batch)
+            if _fits(profile, facts, card, size, checkpointing)
+        ),
+        0,
+    )
+    seconds = run_seconds(profile, facts, card, step)
+    watts = card.spec.watts if card.spec else None
+    return GpuFit(
+        name=card.name,
+        uuid=card.uuid,
+        total_mib=card.total_mib,
+        free_mib=card.free_mib,
+        fits=process <= limit,
+        headroom_mib=card.free_mib - process,
+        micro_batch=rows,
+        micro_batch_max=largest,
+        checkpoint_activations=checkpointing,
+        predicted_allocated_mib=peak.allocated / MIB,
+        predicted_reserved_mib=process - context_mib(card),
+        predicted_process_mib=process,
+        parts=_parts(peak, process, context_mib(card)),
+        seconds=seconds,
+        kwh=(seconds[0] * 0.6 * watts / 3.6e6, seconds[1] * watts / 3.6e6) if seconds and watts else None,
+        ladder=ladder(profile, lambda changed: fit(changed, facts, card, climb=False)) if climb else (),
+    )
+
+
+def choose(profile: Profile, facts: Facts, card: Card) -> tuple[int, bool]:
+    """Micro-batch and recomputation: the profile's own, or for auto the first that fits; if none does, what needs least."""
+    training = profile.training
+    cpu = card.uuid == "cpu"
+    most = 8 if cpu else MOST_ROWS  # a CPU gains nothing from more
+    sizes = [training.micro_batch] if training.micro_batch != "auto" else divisors(training.effective_batch, most)
+    ways = (
+        [training.checkpoint_activations]
+        if training.checkpoint_activations != "auto"
+        else [False]
+        if cpu
+        else [False, True]
+    )
+    for checkpointing in ways:
+        for rows in sizes:
+            if cpu or _fits(profile, facts, card, rows, checkpointing):
+                return rows, checkpointing
+    return sizes[-1], ways[-1]
+
+
+def setup(profile: Profile, facts: Facts, rows: int, checkpointing: bool) -> Setup:
+    """The profile's step with this micro-batch, at its longest rows."""
+    assert facts.shape is not None
+    return memory.setup(
+        profile, facts.shape, rows=rows, tokens=facts.max_tokens, kept=facts.kept_tokens, checkpointing=checkpointing
+    )
+
+
+def _fits(profile: Profile, facts: Facts, card: Card, rows: int, checkpointing: bool) -> bool:
+    step = setup(profile, facts, rows, checkpointing)
+    return process_mib(profile, step, card) <= card.free_mib - profile.hardware.headroom_mib
+
+
+def process_mib(profile: Profile, step: Setup, card: Card) -> float:
+    """Memory of the whole process: the peak, what the allocator keeps beside it, and the context."""
+    allocated = memory.peak(step).allocated / MIB
+    factor = RESERVED_4_BIT if step.bits is not None else RESERVED
+    if step.eager:
+        factor = max(factor, RESERVED_EAGER)
+    return (allocated if card.uuid == "cpu" else allocated * factor) + context_mib(card)
+
+
+def context_mib(card: Card) -> float:
+    """What a process holds before it has a tensor."""
+    if card.uuid == "cpu":
+        return LIBRARIES_MIB
+    return card.spec.context_mib if card.spec and card.spec.context_mib else CONTEXT_MIB
+
+
+def run_seconds(profile: Profile, facts: Facts, card: Card, step: Setup) -> tuple[float, float] | None:
+    """Training and validation together, without loading; (if all goes well, surely)."""
+    rate = speed.of_cpu() if card.uuid == "cpu" else speed.of_card(card, profile.model.dtype)
+    if rate is None:
+        return None
+    training = profile.training
+    steps = total_steps(facts.train_rows, training)
+    low, high = speed.step_seconds(step, rate, batch=training.effective_batch, mean_tokens=facts.mean_tokens)
+    every = training.evaluate_every
+    passes = training.epochs if every == "epoch" else steps / every
+    operations = passes * facts.validation_rows * speed.forward_flops(step, facts.mean_tokens)
+    sure, best = rate.flops
+    return steps * low + operations / best, steps * high + operations / sure
+
+
+def _parts(peak: Peak, process: float, context: float) -> Parts:
+    values = {name: value / MIB for name, value in asdict(peak).items() if name != "moment"}
+    values["temporaries"] += process - context - peak.allocated / MIB
+    return Parts(**values, context=context)

@@ -1,0 +1,164 @@
+"""Starting work: a run and its job in the ledger, its folder, and the detached process; going on with a run; evaluations."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from engine import jobs as processes
+from engine.atomic import write_text
+from engine.errors import Problem
+from engine.ledger import Ledger, jobs, runs
+from engine.ledger.jobs import Job
+from engine.ledger.runs import Run
+from engine.ledger.states import LIVE, State
+from engine.places import private_folder
+from engine.profile import Profile, flat
+from engine.profile_file import dump
+from engine.resolve import Resolved, resolve
+
+
+def start_training(
+    ledger: Ledger,
+    profile: Profile,
+    *,
+    name: str,
+    runs_folder: Path,
+    queue: bool = False,
+    parent: str | None = None,
+) -> Run:
+    """Resolve the profile, write run, folder and job, and start the process; with `queue` it waits for its GPU first.
+
+    A name that is taken gets a number. `parent` is the uid of a run that this one came from, where its base does not say so.
+
+    Raises:
+        Problem: what `resolve` refuses; no room on the disk; the folder cannot be made. The ledger is then as it was.
+    """
+    return start_resolved(
+        ledger, resolve(profile, ledger), name=name, runs_folder=runs_folder, queue=queue, parent=parent
+    )
+
+
+def start_resolved(
+    ledger: Ledger, resolved: Resolved, *, name: str, runs_folder: Path, queue: bool = False, parent: str | None = None
+) -> Run:
+    """As `start_training`, for a profile that was resolved already."""
+    check_room(resolved, runs_folder)
+    text = dump(resolved.profile)
+    run = runs.create(
+        ledger,
+        name=name,
+        runs_folder=runs_folder.expanduser().absolute(),
+        profile=text,
+        settings=flat(resolved.profile),
+        steps=resolved.steps,
+        parent=resolved.parent or parent,
+        predicted_mib=resolved.prediction.predicted_process_mib if resolved.prediction else None,
+    )
+    try:
+        private_folder(runs_folder.expanduser())
+        private_folder(run.folder)
+        write_text(run.folder / "profile.toml", text)
+    except OSError as error:
+        _forget(ledger, run)
+        raise Problem(
+            f"The run's folder {run.folder} cannot be made",
+            f"{error.strerror}.",
+            "Choose another runs folder in the settings.",
+            code="disk",
+        ) from error
+    except Problem:
+        _forget(ledger, run)
+        raise
+    _start(ledger, run, queue=queue)
+    return runs.find(ledger, run.uid)
+
+
+def check_room(resolved: Resolved, runs_folder: Path) -> None:
+    """See that checkpoints and result find room beside what is on the disk.
+
+    Raises:
+        Problem: they do not (code `disk`).
+    """
+    place = runs_folder.expanduser().absolute()
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    if resolved.disk_bytes > free:
+        raise Problem(
+            f"The run needs {resolved.disk_bytes / 1e9:.1f} GB for checkpoints and its result, {free / 1e9:.1f} GB are free",
+            f"They go to {place}.",
+            "Free some space, set training.keep lower, or choose another runs folder in the settings.",
+            code="disk",
+        )
+
+
+def resume(ledger: Ledger, run: Run, *, queue: bool = False) -> Job:
+    """Start a process that goes on from the run's newest checkpoint, or from the beginning where there is none.
+
+    Raises:
+        Problem: the run is at work, has finished, or its folder is gone.
+    """
+    if run.state in LIVE:
+        raise Problem(
+            f"{run.name} is {run.state}", "It needs no resuming.", "Wait for it, or stop it first.", code="running"
+        )
+    if run.state is State.FINISHED:
+        raise Problem(
+            f"{run.name} has finished",
+            "All its steps are done.",
+            f'To train on from its result: model.base = "run:{run.name}"',
+            code="ended",
+        )
+    if not run.folder.is_dir():
+        raise Problem(
+            f"The folder of {run.name} is gone",
+            f"{run.folder} is not there, so neither are its checkpoints.",
+            "Mount the disk it was on, or start the profile anew.",
+            code="disk",
+        )
+    return _start(ledger, run, queue=queue)
+
+
+def start_evaluation(ledger: Ledger, run_list: Sequence[Run], suites: Sequence[str]) -> Job:
+    """Start a process that asks runs and their base all items of suites.
+
+    Raises:
+        Problem: no run or no suite is named, or a run has no result yet.
+    """
+    if not run_list or not suites:
+        missing = "run" if not run_list else "suite"
+        raise Problem(f"No {missing} is named to evaluate", do=f"Name a {missing}.", code="evaluation")
+    for run in run_list:
+        if run.result is None:
+            raise Problem(
+                f"{run.name} has no result to evaluate yet",
+                f"It is {run.state}.",
+                "Wait until it has finished, or evaluate another.",
+                code="evaluation",
+            )
+    first = run_list[0]
+    argument: dict[str, object] = {"runs": [run.uid for run in run_list], "suites": list(suites)}
+    return _spawned(ledger, first, "evaluate", argument, first.folder / "evaluate.txt")
+
+
+def _start(ledger: Ledger, run: Run, *, queue: bool) -> Job:
+    return _spawned(ledger, run, "train", {"queue": queue}, run.folder / "log.txt")
+
+
+def _spawned(ledger: Ledger, run: Run, kind: jobs.Kind, argument: dict[str, object], log: Path) -> Job:
+    """A job in the ledger and its process; a process that cannot be started leaves the job failed, with the reason."""
+    job = jobs.create(ledger, kind, run=run.id, argument=argument, log=log)
+    try:
+        processes.spawn(ledger, job)
+    except (Problem, OSError) as error:
+        jobs.set_state(ledger, job, State.FAILED, cause="start", message=str(error))
+        raise
+    return jobs.get(ledger, job.uid)
+
+
+def _forget(ledger: Ledger, run: Run) -> None:
+    """Take back a run whose folder could not be made. It has no job, so nothing is lost."""
+    with ledger.transaction(durable=True) as connection:
+        connection.execute("DELETE FROM run WHERE id = ?", (run.id,))

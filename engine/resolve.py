@@ -1,0 +1,196 @@
+"""From a profile as a person wrote it to the one that is run: nothing is "auto" any more, and what can be refused is refused here.
+
+Asked in the order of cost: is the base to be had, are the data there, is there a device, and what fits it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from engine import gpu, hub
+from engine.data.hub_source import copy_path, download_apart, is_hub_id
+from engine.errors import Problem, closest
+from engine.fit import cards, memory
+from engine.fit.estimate import GpuFit, fit, setup, this_cpu
+from engine.fit.facts import Facts, look
+from engine.gpu import Gpu
+from engine.ledger import Ledger, runs
+from engine.ledger.runs import Run
+from engine.profile import Profile, unresolved
+from engine.profile_file import parse
+from engine.steps import total_steps
+
+CPU_ROWS: Final = 8  # rows of a forward pass on a CPU: more gain nothing
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A profile without "auto", and what was found on the way.
+
+    `steps` is the number of optimizer steps; rows dropped for their length may make it smaller. `notes` say what a person should know.
+    `prediction` is None for a model whose memory is not understood. `parent` is the uid of the run that this one goes on from.
+    """
+
+    profile: Profile
+    steps: int
+    notes: tuple[str, ...]
+    facts: Facts
+    download: hub.Download
+    prediction: GpuFit | None
+    parent: str | None = None
+
+    @property
+    def disk_bytes(self) -> float:
+        """What the run writes: checkpoints (the kept ones, the best, one in the making) with optimizer state, and its result twice."""
+        if self.facts.shape is None:
+            return 0.0
+        step = setup(self.profile, self.facts, 1, False)
+        weights = memory.FULL * memory.trainable(step)
+        return (self.profile.training.keep + 2) * (weights + memory.optimizer_bytes(step)) + 2 * weights
+
+
+def resolve(profile: Profile, ledger: Ledger | None = None) -> Resolved:
+    """Resolve a profile; looks at data and base, asks the hub and the GPUs, changes nothing but the cache of hub data.
+
+    Raises:
+        Problem: unknown or gated model, no network, no room, missing data or column, no such GPU, a run that cannot be gone on from.
+    """
+    notes: list[str] = []
+    profile, parent = _from_run(profile, ledger, notes)
+    download = hub.check(profile.model.base, profile.model.revision)
+    if download.missing:
+        notes.append(f"{download.missing / 1e9:.1f} GB are downloaded first")
+    for data in profile.data:
+        if is_hub_id(data.source) and not copy_path(data).is_file():
+            download_apart(data)
+    facts = look(profile)
+    profile, prediction = _placed(profile, facts, notes)
+    left = unresolved(profile)
+    assert not left, f"still auto: {left}"
+    return Resolved(
+        profile, total_steps(facts.train_rows, profile.training), tuple(notes), facts, download, prediction, parent
+    )
+
+
+def _from_run(profile: Profile, ledger: Ledger | None, notes: list[str]) -> tuple[Profile, str | None]:
+    """For `model.base = "run:NAME"`: the base that this run's result belongs to, and the run's uid."""
+    name = profile.model.base.removeprefix("run:")
+    if name == profile.model.base:
+        return profile, None
+    if ledger is None:
+        raise Problem(f"model.base = run:{name} needs a ledger to find the run in", code="run")
+    run = runs.find(ledger, name)
+    result = run.result
+    if result is None or not result.is_dir():
+        raise Problem(
+            f"{run.name} has no result to go on from",
+            f"It is {run.state}, and nothing stands in {run.folder}.",
+            "Resume it, or choose a run that has finished.",
+            code="run",
+        )
+    if run.result_kind == "model":
+        return _with(profile, model={"base": str(result), "revision": "main"}), run.uid
+    return _onto_adapter(profile, run, ledger, notes), run.uid
+
+
+def _onto_adapter(profile: Profile, run: Run, ledger: Ledger, notes: list[str]) -> Profile:
+    """An adapter goes on only on its own base and with its own shape."""
+    if profile.method.name != "lora":
+        raise Problem(
+            f"{run.name} left an adapter, which method.name = {profile.method.name} cannot go on from",
+            "All weights can be trained only from a whole model.",
+            "Set method.name = lora.",
+            code="run",
+        )
+    before = parse(runs.document(ledger, run).profile, run.folder / "profile.toml")
+    shape = {key: getattr(before.method, key) for key in ("rank", "alpha", "targets", "dora", "rslora")}
+    mine = {key: getattr(profile.method, key) for key in shape}
+    if mine != shape:
+        notes.append(f"the adapter keeps the shape that it has in {run.name}: rank {before.method.rank}")
+    base = {key: getattr(before.model, key) for key in ("base", "revision", "quantization", "double_quantization")}
+    return _with(profile, model=base, method=shape)
+
+
+def _placed(profile: Profile, facts: Facts, notes: list[str]) -> tuple[Profile, GpuFit | None]:
+    """Device, GPU, and what fits it."""
+    there = gpu.gpus()
+    device = profile.hardware.device
+    if device == "auto":
+        device = "cuda" if there else "cpu"
+    if device == "cuda" and not there:
+        raise Problem(
+            "hardware.device = cuda, and there is no GPU",
+            gpu.why_none(),
+            "Set hardware.device = cpu, or see: workbench doctor",
+            code="gpu",
+        )
+    chosen = choose_gpus(profile.hardware.gpus, there) if device == "cuda" else ()
+    if device == "cpu":
+        notes.append("it runs on the CPU" + (", as asked" if there else f": {gpu.why_none()[:-1]}"))
+    card = next(iter(cards.live(chosen)), None) if device == "cuda" else this_cpu()
+    prediction = fit(profile, facts, card, climb=False) if facts.shape and card else None
+    if prediction and not prediction.fits:
+        notes.append(
+            f"it may not fit {prediction.name}: {prediction.predicted_process_mib / 1024:.1f} GiB are predicted, "
+            f"{prediction.free_mib / 1024:.1f} are free"
+        )
+    if facts.shape is None:
+        notes.append(f"memory is not predicted: {facts.no_shape}")
+    return _settled(profile, facts, prediction, device, chosen), prediction
+
+
+def _settled(profile: Profile, facts: Facts, prediction: GpuFit | None, device: str, chosen: Sequence[Gpu]) -> Profile:
+    training = profile.training
+    batch = training.effective_batch
+    rows = training.micro_batch
+    if rows == "auto":
+        blind = 1 if device == "cuda" else max(size for size in range(1, CPU_ROWS + 1) if batch % size == 0)
+        rows = prediction.micro_batch if prediction else blind
+    checkpointing = training.checkpoint_activations
+    if checkpointing == "auto":
+        checkpointing = prediction.checkpoint_activations if prediction else device == "cuda"
+    return _with(
+        profile,
+        model={"attention": "sdpa" if profile.model.attention == "auto" else profile.model.attention},
+        template={"max_tokens": facts.max_tokens},
+        training={"micro_batch": rows, "checkpoint_activations": checkpointing, "packing": False},
+        hardware={"device": device, "gpus": tuple(found.uuid for found in chosen)},
+    )
+
+
+def choose_gpus(wanted: str | Sequence[str | int], there: Sequence[Gpu]) -> tuple[Gpu, ...]:
+    """The GPUs that a profile names by index or UUID; for "auto" the one with most free memory.
+
+    Raises:
+        Problem: there is no such GPU, or several are named (one device is what this version trains on).
+    """
+    if wanted == "auto" or not wanted:
+        return (max(there, key=lambda found: found.free_mib or 0.0),)
+    if len(wanted) > 1:
+        raise Problem(
+            f"hardware.gpus names {len(wanted)} GPUs",
+            "A run trains on one.",
+            "Name one, or set hardware.gpus = auto.",
+            code="gpu",
+        )
+    name = str(wanted[0])
+    for found in there:
+        if name == str(found.index) or (len(name) >= 8 and found.uuid.startswith(name)):
+            return (found,)
+    known = [f"{found.index} ({found.name}, {found.uuid})" for found in there]
+    raise Problem(
+        f"There is no GPU {name}{closest(name, [found.uuid for found in there])}",
+        f"Visible are {', '.join(known)}.",
+        "CUDA_VISIBLE_DEVICES may hide others.",
+        code="gpu",
+    )
+
+
+def _with(profile: Profile, **parts: dict[str, object]) -> Profile:
+    """The profile with parts updated, validated again."""
+    values = profile.model_dump()
+    for part, changes in parts.items():
+        values[part] = {**values[part], **changes}
+    return Profile.model_validate(values)
