@@ -1,0 +1,176 @@
+"""Checkpoints: everything that decides how a run goes on, so that a resumed run ends as one that was never interrupted.
+
+A checkpoint is a folder `step-000050` with the trained weights, the optimizer's state and the random generators' as safetensors, the
+rest as JSON, and a manifest of hashes. Pickle is nowhere. The newest one whose hashes are right is taken on resume.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from engine.errors import Problem
+from engine.train import folders
+from engine.train import optimizer as optimizers
+
+SPARE: Final = 1.05  # a checkpoint may be this much larger than what its tensors hold
+MIB: Final = 1 << 20
+
+
+@dataclass
+class Progress:
+    """Where a run is; all of it is saved. `step` counts finished optimizer steps and is the whole cursor into the data."""
+
+    step: int = 0
+    tokens: int = 0  # supervised, so far
+    best_step: int = 0  # 0: no validation yet
+    best_loss: float | None = None
+    worse: int = 0  # validations since the best
+    not_finite: int = 0  # steps in a row without an update
+    rate_factor: float = 1.0  # by order, on top of the schedule
+    order: int = 0  # id of the last order that is in effect
+    validated: int = 0  # step of the last validation
+    validation: float | None = None  # and its loss
+    stopped_early: bool = False
+
+
+@dataclass(frozen=True)
+class Found:
+    """The newest checkpoint that is whole (None: there is none) and what was passed over on the way, as sentences."""
+
+    path: Path | None
+    skipped: tuple[str, ...]
+
+
+def name(step: int) -> str:
+    """The folder of the checkpoint after `step` optimizer steps."""
+    return f"step-{step:06d}"
+
+
+def trained(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The weights that training changes, by name."""
+    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def save(
+    parent: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    progress: Progress,
+    *,
+    before_rename: Callable[[], None],
+) -> tuple[Path, int]:
+    """Write the checkpoint of this moment; returns its folder and bytes. `before_rename` commits what must not be newer than it.
+
+    Raises:
+        Problem: there is too little room for it; the last checkpoint is as it was.
+        OSError: the disk filled up while writing; likewise.
+    """
+    weights = {key: parameter.detach().to("cpu").contiguous() for key, parameter in trained(model).items()}
+    tensors, numbers = optimizers.state(optimizer)
+    _check_room(parent, progress.step, [*weights.values(), *tensors.values()])
+
+    def write(folder: Path) -> None:
+        # Bytes are written by this process's own calls, not through a memory map: a full disk is then an error, not a signal.
+        save_file(weights, folder / "weights.safetensors")
+        save_file(tensors, folder / "optimizer.safetensors")
+        save_file(_torch_generators(), folder / "generators.safetensors")
+        state = {"progress": asdict(progress), "optimizer": numbers, "generators": _other_generators()}
+        (folder / "state.json").write_text(json.dumps(state))
+
+    folder = parent / name(progress.step)
+    return folder, folders.publish(folder, write, before_rename=before_rename)
+
+
+def newest(parent: Path) -> Found:
+    """The newest whole checkpoint, looking at hashes, newest first."""
+    skipped: list[str] = []
+    for folder in sorted(parent.glob("step-*"), key=_step, reverse=True):
+        wrong = folders.damage(folder)
+        if not wrong:
+            return Found(folder, tuple(skipped))
+        skipped.append(f"Checkpoint {folder.name} is damaged and was passed over: {wrong}.")
+    return Found(None, tuple(skipped))
+
+
+def restore(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
+    """Put weights, optimizer and random generators back as they were; returns where the run was."""
+    restore_weights(folder, model)
+    state: dict[str, Any] = json.loads((folder / "state.json").read_text())
+    optimizers.restore(optimizer, load_file(folder / "optimizer.safetensors"), state["optimizer"])
+    _restore_generators(load_file(folder / "generators.safetensors"), state["generators"])
+    return Progress(**state["progress"])
+
+
+def restore_weights(folder: Path, model: nn.Module) -> None:
+    """Put only the trained weights back."""
+    saved = load_file(folder / "weights.safetensors")
+    with torch.no_grad():
+        for key, parameter in trained(model).items():
+            parameter.copy_(saved[key])
+
+
+def prune(parent: Path, *, keep: int, best_step: int, forget: Callable[[int], None]) -> None:
+    """Remove all but the newest `keep` checkpoints and the best; `forget` takes a step out of the ledger before its files go."""
+    found = sorted(parent.glob("step-*"), key=_step)
+    for folder in found[: max(0, len(found) - keep)]:
+        if _step(folder) != best_step:
+            forget(_step(folder))
+            shutil.rmtree(folder)
+
+
+def _step(folder: Path) -> int:
+    digits = folder.name.removeprefix("step-")
+    return int(digits) if digits.isdigit() else -1
+
+
+def _check_room(parent: Path, step: int, tensors: list[Tensor]) -> None:
+    parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    needed = SPARE * sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    free = shutil.disk_usage(parent).free
+    if needed > free:
+        raise Problem(
+            f"The disk is full: the checkpoint at step {step} was not written",
+            f"It needs {needed / MIB:.1f} MiB, {free / MIB:.1f} MiB are free at {parent}. The one before it is whole.",
+            "Free some space or lower training.keep, then resume the run.",
+            code="disk",
+        )
+
+
+def _torch_generators() -> dict[str, Tensor]:
+    states = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        states["cuda"] = torch.cuda.get_rng_state()
+    return states
+
+
+def _other_generators() -> dict[str, object]:
+    version, internal, gauss = random.getstate()
+    numpy_state = np.random.get_state(legacy=False)
+    assert isinstance(numpy_state, dict)
+    key = numpy_state["state"]["key"].tolist()
+    return {
+        "python": [version, list(internal), gauss],
+        "numpy": {**numpy_state, "state": {"key": key, "pos": int(numpy_state["state"]["pos"])}},
+    }
+
+
+def _restore_generators(tensors: Mapping[str, Tensor], others: dict[str, Any]) -> None:
+    torch.set_rng_state(tensors["cpu"])
+    if "cuda" in tensors and torch.cuda.is_available():
+        torch.cuda.set_rng_state(tensors["cuda"])
+    version, internal, gauss = others["python"]
+    random.setstate((version, tuple(internal), gauss))
+    saved = others["numpy"]
+    key = np.array(saved["state"]["key"], np.uint32)
+    np.random.set_state({**saved, "state": {"key": key, "pos": saved["state"]["pos"]}})

@@ -1,0 +1,182 @@
+"""A training job from its row in the ledger to its result: the story of a run.
+
+It always goes on from the newest whole checkpoint in the run's folder; a new run has none and starts from the base.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from engine import profile_file
+from engine.data import prepare
+from engine.data.tokenizer import load_tokenizer
+from engine.errors import Problem
+from engine.ledger import Ledger, jobs, metrics, runs
+from engine.ledger.jobs import Job
+from engine.ledger.runs import Run
+from engine.profile import Profile
+from engine.train import (
+    batches,
+    checkpoint,
+    device,
+    fingerprints,
+    folders,
+    keep,
+    model,
+    optimizer,
+    result,
+    step,
+    validate,
+    watch,
+)
+from engine.train.checkpoint import Progress
+from engine.train.control import Control
+from engine.train.loop import Loop
+from engine.train.parts import Parts
+
+
+def run(ledger: Ledger, job: Job) -> None:
+    """Train the job's run to its end and write its result.
+
+    Raises:
+        KeyboardInterrupt: it was stopped; its message says where.
+        Problem: it cannot be trained, or cannot go on.
+    """
+    found = runs.by_id(ledger, job.run) if job.run is not None else None
+    if found is None:
+        raise Problem("The run of this job was deleted", code="run")
+    with _lock(found.folder):
+        for place in ("checkpoints", "adapter", "model"):
+            folders.tidy(found.folder / place)
+        resolved = profile_file.parse(runs.document(ledger, found).profile, found.folder / "profile.toml")
+        with metrics.Writer(ledger, found.id) as writer:
+            parts = _set_up(ledger, job, found, resolved, writer)
+            base = model.fetch(resolved.model)
+            thread = fingerprints.in_background(
+                base, lambda known: runs.record(ledger, found, fingerprints={"base": known})
+            )
+            loop = _begin(parts)
+            loop.train()
+            _finish(parts, loop)
+            thread.join()
+
+
+@contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    """Nobody else trains in this folder, from whatever ledger."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    handle = os.open(folder / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise Problem(
+            "Another process trains this run", f"It holds {folder / 'lock'}.", "Wait for it or stop it.", code="running"
+        ) from error
+    finally:
+        os.close(handle)
+
+
+def _set_up(ledger: Ledger, job: Job, found: Run, resolved: Profile, writer: metrics.Writer) -> Parts:
+    """Device, data, model and optimizer, each said before it is begun."""
+
+    def doing(what: str) -> None:
+        jobs.beat(ledger, job, doing=what)
+
+    where = device.choose(resolved.hardware)
+    training = resolved.training
+    threads = runs.document(ledger, found).environment.get("threads")
+    device.set_up(
+        where,
+        seed=training.seed,
+        deterministic=training.deterministic or where.type == "cpu",
+        # The order of additions depends on it, so a run keeps the number it began with.
+        thread_count=threads if isinstance(threads, int) else device.threads(),
+    )
+    doing("reading the data")
+    tokenizer = load_tokenizer(resolved.model.base, resolved.model.revision)
+    prepared = _prepared(resolved, found.folder, ledger, job)
+    runs.record(ledger, found, fingerprints={"data": prepared.fingerprint})
+    doing("loading the model")
+    loaded = model.load(resolved, where, vocabulary=tokenizer.vocabulary)
+    runs.record(ledger, found, environment=watch.environment(loaded, torch.get_num_threads()))
+    return Parts(
+        ledger=ledger,
+        run=found,
+        job=job,
+        profile=resolved,
+        prepared=prepared,
+        tokenizer=tokenizer,
+        loaded=loaded,
+        optimizer=optimizer.make(loaded.model, training, where),
+        writer=writer,
+    )
+
+
+def _prepared(resolved: Profile, folder: Path, ledger: Ledger, job: Job) -> prepare.Prepared:
+    """The data as tokens: what this run prepared before, else prepared now. A source that changed since does not change the run."""
+    if (folder / "prepared" / "rows.json").is_file():
+        return prepare.load(folder)
+    return prepare.prepare(
+        resolved, folder, lambda done, total: jobs.beat(ledger, job, done=done, total=total, doing="reading the data")
+    )
+
+
+def _begin(parts: Parts) -> Loop:
+    """A loop at the newest whole checkpoint, or at step 0."""
+    folder = parts.run.folder / "checkpoints"
+    found = checkpoint.newest(folder)
+    for sentence in found.skipped:
+        parts.event("damaged", sentence, level="warning")
+    rehearse(parts)
+    progress = Progress()
+    if found.path:
+        progress = checkpoint.restore(found.path, parts.loaded.model, parts.optimizer)
+        _restore_best(parts, folder, found.path, progress)
+        parts.event("resumed", f"Resumed from {found.path.name}", step=progress.step)
+    elif found.skipped or parts.run.step:
+        parts.event("resumed", "There was no whole checkpoint: started again from the base")
+    control = Control(parts.ledger, parts.run.id, parts.job, after=progress.order)
+    return Loop(parts, progress, control, saved_at=progress.step)
+
+
+def rehearse(parts: Parts) -> None:
+    """Run the batch that takes the most memory first, so that a GPU that is too small says so now and not after hours.
+
+    On the CPU, where memory is the machine's, nothing is done. Random generators and weights are left as they were.
+    """
+    where = parts.loaded.device
+    if where.type == "cpu":
+        return
+    jobs.beat(parts.ledger, parts.job, doing="trying the longest rows")
+    rows = validate.longest(parts.prepared.train, parts.micro_batch)
+    with torch.random.fork_rng([where]):
+        for batch in batches.micro_batches(parts.prepared.train, rows, parts.micro_batch, parts.tokenizer.pad_id):
+            step.forward_backward(parts.loaded.model, batch.to(where), 1, parts.loaded.autocast)
+    parts.optimizer.zero_grad(set_to_none=True)
+
+
+def _restore_best(parts: Parts, folder: Path, resumed: Path, progress: Progress) -> None:
+    """The best result may be newer than the checkpoint that the run goes back to: write it again from its own checkpoint."""
+    best = folder / checkpoint.name(progress.best_step)
+    if not progress.best_step or folders.damage(best):
+        return
+    checkpoint.restore_weights(best, parts.loaded.model)
+    keep.publish(parts, progress, "best")
+    checkpoint.restore_weights(resumed, parts.loaded.model)
+
+
+def _finish(parts: Parts, loop: Loop) -> None:
+    """Write the last weights beside the best, and say what the result is."""
+    jobs.beat(parts.ledger, parts.job, doing="writing the result")
+    keep.publish(parts, loop.progress, "last")
+    kind = result.kind(parts.profile.method)
+    best = loop.progress.best_step
+    text = f"Finished at step {loop.progress.step}; the {kind} is that of step {best or loop.progress.step}"
+    parts.event("finished", text, step=loop.progress.step)

@@ -1,0 +1,210 @@
+"""The training loop: steps, and between them orders, validation and checkpoints.
+
+Everything that decides how a run goes on is in `Progress`, in the weights, in the optimizer and in the random generators, all of which a
+checkpoint holds. What is only told - times, memory, samples - is not.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Final
+
+import torch
+
+from engine.ledger import jobs
+from engine.ledger.orders import Order
+from engine.ledger.states import State
+from engine.profile import Every
+from engine.steps import steps_per_epoch, total_steps
+from engine.train import batches, keep, optimizer, schedule, step, validate
+from engine.train.checkpoint import Progress, trained
+from engine.train.control import Control
+from engine.train.parts import Parts
+from engine.train.tell import Teller
+from engine.train.watch import Clock
+
+SAMPLE_EVERY: Final = 60.0  # seconds between sample texts
+TIMES_EVERY: Final = 10  # steps between exact times on a GPU
+LOOK_EVERY: Final = 0.1  # seconds between looks at orders while paused
+
+
+class Loop:
+    """One run from where its progress says to its end."""
+
+    def __init__(self, parts: Parts, progress: Progress, control: Control, *, saved_at: int) -> None:
+        """`saved_at` is the step of the checkpoint that the run goes on from, 0 for none."""
+        self._parts = parts
+        self._control = control
+        self.progress = progress
+        self._rows = len(parts.prepared.train.row_ids)
+        self._lengths = batches.row_lengths(parts.prepared.train)
+        self._per_epoch = steps_per_epoch(self._rows, parts.profile.training)
+        self.steps = total_steps(self._rows, parts.profile.training)
+        self._teller = Teller(parts, progress, steps=self.steps, per_epoch=self._per_epoch)
+        self._saved_at = saved_at
+        self._sampled = -SAMPLE_EVERY
+
+    def train(self) -> None:
+        """Run to the end.
+
+        Raises:
+            KeyboardInterrupt: it was stopped, by order or signal, after a checkpoint.
+            Problem: the loss stayed not finite, or the disk is full.
+        """
+        self._state(State.RUNNING)
+        self._teller.doing("training")
+        try:
+            with self._control.listening():
+                self._between()
+                while self.progress.step < self.steps and not self.progress.stopped_early:
+                    self._step()
+                    self._between()
+        finally:
+            self._teller.where(now=True)
+
+    def _step(self) -> None:
+        """One optimizer step over an effective batch; without an update where loss or gradient is not finite."""
+        parts, progress, training = self._parts, self.progress, self._parts.profile.training
+        clock = Clock(parts.loaded.device, exact=progress.step % TIMES_EVERY == 0)
+        number = progress.step + 1
+        rows = batches.rows_of_step(self._rows, number, training)
+        supervised = batches.supervised_tokens(parts.prepared.train, rows)
+        rate = schedule.rate(number, self.steps, training) * progress.rate_factor
+        optimizer.set_rate(parts.optimizer, rate)
+        shares = []
+        for batch in batches.micro_batches(parts.prepared.train, rows, parts.micro_batch, parts.tokenizer.pad_id):
+            on_device = batch.to(parts.loaded.device)
+            clock.lap("data")
+            share = step.forward_backward(
+                parts.loaded.model,
+                on_device,
+                max(1, supervised),
+                parts.loaded.autocast,
+                after_forward=lambda: clock.lap("forward"),
+            )
+            shares.append(share)
+            clock.lap("backward")
+        norm = float(step.clip(trained(parts.loaded.model).values(), training.max_grad_norm))
+        loss = float(torch.stack(shares).sum())
+        if math.isfinite(loss) and math.isfinite(norm):
+            step.update(parts.optimizer)
+            progress.not_finite = 0
+        else:
+            parts.optimizer.zero_grad(set_to_none=True)
+            progress.not_finite += 1
+        clock.lap("update")
+        progress.step = number
+        progress.tokens += supervised
+        self._teller.step(loss, norm, rate)
+        self._teller.timings(clock, tokens=int(self._lengths[rows].sum()))
+        self._teller.oddities(loss, norm, [parts.prepared.train.row_ids[row] for row in rows])
+        self._teller.where()
+
+    def _between(self) -> None:
+        """What is due after an optimizer step: orders, a stop, validation, a checkpoint."""
+        self._obey_orders()
+        if self._control.interrupted:
+            self._stop("Stopped by signal")
+        progress, training = self.progress, self._parts.profile.training
+        if not progress.step:
+            return
+        if self._due(training.evaluate_every):
+            self._validate()
+        if self._due(training.save_every) or progress.stopped_early:
+            self._save()
+
+    def _due(self, every: Every) -> bool:
+        interval = self._per_epoch if every == "epoch" else every
+        return self.progress.step % interval == 0 or self.progress.step == self.steps
+
+    def _obey_orders(self) -> None:
+        """Obey what was ordered; while paused, wait for more."""
+        paused, since = False, time.monotonic()
+        while True:
+            for order in self._control.due(self.progress.step):
+                if order.verb in ("pause", "continue"):
+                    paused = order.verb == "pause"
+                    self._state(State.PAUSED if paused else State.RUNNING)
+                self._obey(order)
+            if not paused or self._control.interrupted:
+                break
+            time.sleep(LOOK_EVERY)
+        self._teller.waited(time.monotonic() - since)
+
+    def _obey(self, order: Order) -> None:
+        words = f"{order.verb} {order.value:g}" if order.value is not None else order.verb
+        self._parts.event("order", f"{words}: taken at step {self.progress.step}", step=self.progress.step)
+        match order.verb:
+            case "rate":
+                assert order.value is not None
+                self.progress.rate_factor, self.progress.order = order.value, order.id
+            case "evaluate":
+                self.progress.order = order.id
+                self._validate()
+            case "checkpoint":
+                self._save()
+            case "stop":
+                self._stop("Stopped by order")
+            case "pause" | "continue":
+                pass  # these change only what `_obey_orders` waits for
+
+    def _stop(self, words: str) -> None:
+        self._state(State.STOPPING)
+        self._save()
+        if self.progress.step:
+            keep.publish(self._parts, self.progress, "last")
+        raise KeyboardInterrupt(f"{words} at step {self.progress.step}. Resuming goes on from there.")
+
+    def _validate(self) -> None:
+        """Measure validation loss, once a step; a new best is saved at once, so that its weights are never only in memory."""
+        parts, progress = self._parts, self.progress
+        tokens = parts.prepared.validation
+        if not tokens.row_ids or not progress.step or progress.validated == progress.step:
+            return
+        self._teller.doing("validating")
+        loss = validate.validation_loss(
+            parts.loaded, tokens, rows_at_once=parts.micro_batch, pad_id=parts.tokenizer.pad_id
+        )
+        parts.writer.log(progress.step, {"validation/loss": loss})
+        progress.validated, progress.validation = progress.step, loss
+        if math.isfinite(loss) and (progress.best_loss is None or loss < progress.best_loss):
+            progress.best_step, progress.best_loss, progress.worse = progress.step, loss, 0
+            parts.event("best", f"Validation loss {loss:.4f}, the best so far", step=progress.step)
+            self._save(again=True)
+        else:
+            progress.worse += 1
+            self._stop_early()
+        self._sample()
+        self._teller.doing("training")
+
+    def _stop_early(self) -> None:
+        early, progress = self._parts.profile.training.early_stopping, self.progress
+        if early and progress.worse >= early.patience and progress.step < self.steps:
+            progress.stopped_early = True
+            text = f"Stopped early: {progress.worse} validations without a loss below that of step {progress.best_step}"
+            self._parts.event("early stopping", text, step=progress.step)
+
+    def _sample(self) -> None:
+        """Now and then let the model answer one validation row, for people to read."""
+        if time.monotonic() - self._sampled < SAMPLE_EVERY:
+            return
+        self._sampled = time.monotonic()
+        tokenizer, tokens = self._parts.tokenizer, self._parts.prepared.validation
+        prompt, written = validate.sample(
+            self._parts.loaded, tokens, 0, end_ids=tokenizer.eos_ids, pad_id=tokenizer.pad_id
+        )
+        if prompt:
+            detail = {"row": tokens.row_ids[0], "prompt": tokenizer.decode(prompt)}
+            self._parts.event("sample", tokenizer.decode(written), step=self.progress.step, detail=detail)
+
+    def _save(self, *, again: bool = False) -> None:
+        """A checkpoint of this step, if it has none; `again` where what it would hold has changed since."""
+        if self.progress.step and (again or self._saved_at != self.progress.step):
+            self._teller.doing("saving a checkpoint")
+            keep.save(self._parts, self.progress)
+            self._saved_at = self.progress.step
+            self._teller.doing("training")
+
+    def _state(self, state: State) -> None:
+        jobs.set_state(self._parts.ledger, self._parts.job, state)

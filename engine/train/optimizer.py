@@ -1,0 +1,120 @@
+"""The optimizers, by the name that a profile gives them, and their state as tensors and numbers that safetensors and JSON can hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from engine.errors import Problem
+from engine.profile import Training
+
+Number = int | float
+
+
+def make(model: nn.Module, training: Training, device: torch.device) -> torch.optim.Optimizer:
+    """The profile's optimizer over the trainable weights; norms, biases and other vectors are not decayed.
+
+    Raises:
+        Problem: paged states are asked for where there is no CUDA.
+    """
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in trainable if p.ndim >= 2], "weight_decay": training.weight_decay},
+        {"params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    match training.optimizer:
+        case "adamw":
+            return torch.optim.AdamW(groups, lr=training.learning_rate)
+        case "adafactor":
+            from transformers.optimization import Adafactor
+
+            # The profile's rate is meant: no scaling by the weights' size, which would freeze adapters that start at zero.
+            return Adafactor(  # type: ignore[no-untyped-call]
+                groups, lr=training.learning_rate, scale_parameter=False, relative_step=False
+            )
+        case "adamw_8bit":
+            from bitsandbytes.optim.adamw import AdamW8bit
+
+            return AdamW8bit(groups, lr=training.learning_rate)
+        case "paged_adamw_8bit":
+            if device.type != "cuda":
+                raise Problem(
+                    "paged_adamw_8bit needs an NVIDIA GPU",
+                    "Paging moves optimizer states between GPU and main memory; this run is on the CPU.",
+                    "Set training.optimizer = adamw_8bit or adamw.",
+                    code="optimizer",
+                )
+            from bitsandbytes.optim.adamw import PagedAdamW8bit
+
+            return PagedAdamW8bit(groups, lr=training.learning_rate)
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """The learning rate of the next update, for all groups."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+def _parameters(optimizer: torch.optim.Optimizer) -> Iterable[tuple[int, int, int, nn.Parameter]]:
+    """Running number, group, place in the group and parameter, in the order that is the same in every process."""
+    number = 0
+    for group_place, group in enumerate(optimizer.param_groups):
+        for place, parameter in enumerate(group["params"]):
+            yield number, group_place, place, parameter
+            number += 1
+
+
+def state(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Number]]:
+    """The state as tensors and plain numbers, each named NUMBER.NAME after its parameter."""
+    tensors: dict[str, Tensor] = {}
+    numbers: dict[str, Number] = {}
+    for number, _, _, parameter in _parameters(optimizer):
+        for name, value in optimizer.state.get(parameter, {}).items():
+            if isinstance(value, Tensor):
+                # Quantisation maps are shared between parameters, and safetensors refuses shared memory.
+                tensors[f"{number}.{name}"] = value.detach().to("cpu", copy=True).contiguous()
+            else:
+                numbers[f"{number}.{name}"] = value
+    return tensors, numbers
+
+
+def restore(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], numbers: Mapping[str, Number]) -> None:
+    """Put a state back, bit for bit.
+
+    Not through `load_state_dict`: it casts states to their parameter's type, which loses bits when weights are 16-bit.
+    """
+    saved: dict[int, dict[str, Tensor | Number]] = {}
+    for key, value in [*tensors.items(), *numbers.items()]:
+        digits, _, name = key.partition(".")
+        saved.setdefault(int(digits), {})[name] = value
+    for number, group_place, place, parameter in _parameters(optimizer):
+        if number not in saved:
+            continue
+        values = saved[number]
+        if type(optimizer).__module__.startswith("bitsandbytes."):
+            _fill(optimizer, group_place, place, values)
+        else:
+            optimizer.state[parameter] = {name: _placed(name, value, parameter) for name, value in values.items()}
+
+
+def _fill(
+    optimizer: torch.optim.Optimizer, group_place: int, place: int, values: Mapping[str, Tensor | Number]
+) -> None:
+    """bitsandbytes makes the buffers, which may be paged; they are filled in place so that they stay so."""
+    from bitsandbytes.optim.optimizer import Optimizer8bit
+
+    assert isinstance(optimizer, Optimizer8bit)
+    group = optimizer.param_groups[group_place]
+    parameter = group["params"][place]
+    optimizer.init_state(group, parameter, group_place, place)
+    stood = optimizer.state[parameter]
+    for name, value in values.items():
+        stood[name] = stood[name].copy_(value) if isinstance(value, Tensor) else value
+
+
+def _placed(name: str, value: Tensor | Number, parameter: nn.Parameter) -> Tensor | Number:
+    """Where torch keeps it: counters on the CPU, the rest beside the parameter."""
+    return value if name == "step" or not isinstance(value, Tensor) else value.to(parameter.device)

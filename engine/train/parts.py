@@ -1,0 +1,50 @@
+"""What a run trains with, put together by the job and handed around by the loop."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+from engine.data.prepare import Prepared
+from engine.data.tokenizer import ModelTokenizer
+from engine.ledger import Ledger, events, metrics
+from engine.ledger.jobs import Job
+from engine.ledger.runs import Run
+from engine.profile import Profile
+from engine.train.model import Loaded
+
+
+@dataclass(frozen=True)
+class Parts:
+    """All that stays the same from the first step to the last."""
+
+    ledger: Ledger
+    run: Run
+    job: Job
+    profile: Profile
+    prepared: Prepared
+    tokenizer: ModelTokenizer
+    loaded: Loaded
+    optimizer: torch.optim.Optimizer
+    writer: metrics.Writer
+
+    @property
+    def micro_batch(self) -> int:
+        """Rows per forward pass; a resolved profile always says how many."""
+        rows = self.profile.training.micro_batch
+        assert isinstance(rows, int), "the profile is not resolved"
+        return rows
+
+    def event(
+        self,
+        kind: str,
+        text: str,
+        *,
+        step: int | None = None,
+        level: events.Level = "info",
+        detail: Mapping[str, object] | None = None,
+    ) -> None:
+        """Append an event of this run."""
+        events.add(self.ledger, kind, text, run=self.run.id, job=self.job.id, step=step, level=level, detail=detail)

@@ -1,0 +1,67 @@
+"""What a run leaves behind: an adapter in PEFT's layout, or a whole model in transformers' layout with its tokenizer."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+from pathlib import Path
+from typing import Final
+
+from peft import LoraConfig, PeftModel
+from peft.utils import get_peft_model_state_dict
+from safetensors.torch import save_file
+from transformers import PreTrainedModel
+
+from engine import profile
+from engine.train import folders
+from engine.train.model import DTYPES, Loaded, fetch
+
+TOKENIZER_FILES: Final = ("tokenizer*", "special_tokens_map.json", "vocab*", "merges.txt", "*.jinja", "*.model")
+
+
+def kind(method: profile.Method) -> str:
+    """What the method leaves: an `adapter`, or for method full a `model`; also the name of the folder it goes into."""
+    return "model" if method.name == "full" else "adapter"
+
+
+def write(folder: Path, loaded: Loaded, settings: profile.Model) -> None:
+    """Put the model's present weights at `folder` as a result, whole or not at all."""
+    model = loaded.model
+    if isinstance(model, PeftModel):
+        folders.publish(folder, lambda place: _write_adapter(place, model))
+    else:
+        folders.publish(folder, lambda place: _write_model(place, model, settings))
+
+
+def _write_adapter(folder: Path, model: PeftModel) -> None:
+    # Embeddings are never trained here, and PEFT would ask the hub whether they changed.
+    weights = get_peft_model_state_dict(model, save_embedding_layers=False)
+    save_file(
+        {name: weight.detach().cpu().contiguous() for name, weight in weights.items()},
+        folder / "adapter_model.safetensors",
+        {"format": "pt"},
+    )
+    config = copy.copy(model.peft_config["default"])
+    assert isinstance(config, LoraConfig) and config.target_modules is not None
+    config.inference_mode = True
+    config.target_modules = sorted(config.target_modules)  # a set has another order in every process
+    config.save_pretrained(str(folder))
+
+
+def _write_model(folder: Path, model: PreTrainedModel, settings: profile.Model) -> None:
+    """Weights are kept in float32 while they train; the result is in the profile's type, as the base was."""
+    dtype = DTYPES[settings.dtype]
+    weights = {
+        name: weight.detach().to("cpu", dtype) if weight.is_floating_point() else weight.detach().cpu()
+        for name, weight in model.state_dict().items()
+    }
+    stood = model.config.dtype
+    model.config.dtype = dtype
+    try:
+        model.save_pretrained(folder, state_dict=weights)
+    finally:
+        model.config.dtype = stood
+    source = fetch(settings)
+    for pattern in TOKENIZER_FILES:
+        for path in source.glob(pattern):
+            shutil.copyfile(path, folder / path.name)

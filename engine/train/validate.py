@@ -1,0 +1,68 @@
+"""Validation: the loss of rows that are not trained on, and what the model writes. Neither leaves a trace in the run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from engine.data.prepare import Tokens
+from engine.train.batches import micro_batches, row_lengths, supervised_tokens
+from engine.train.model import Loaded
+from engine.train.step import loss_sum
+
+SAMPLE_TOKENS = 48
+
+
+@contextmanager
+def _asking(loaded: Loaded) -> Iterator[None]:
+    """Evaluation mode without gradients; dropout is off, so no random number is drawn."""
+    loaded.model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        loaded.model.train()
+
+
+def validation_loss(loaded: Loaded, tokens: Tokens, *, rows_at_once: int, pad_id: int) -> float:
+    """Mean cross-entropy in nats over all supervised tokens of `tokens`. One micro-batch of logits lives at a time."""
+    rows = range(len(tokens.row_ids))
+    total = 0.0
+    with _asking(loaded):
+        for batch in micro_batches(tokens, rows, rows_at_once, pad_id):
+            total += float(loss_sum(loaded.model, batch.to(loaded.device), loaded.autocast))
+    return total / max(1, supervised_tokens(tokens, rows))
+
+
+def sample(
+    loaded: Loaded, tokens: Tokens, row: int, *, end_ids: tuple[int, ...], pad_id: int
+) -> tuple[list[int], list[int]]:
+    """The prompt of a row and what the model goes on with, greedily, as tokens; both empty where nothing is to be answered."""
+    inside = slice(int(tokens.starts[row]), int(tokens.starts[row + 1]))
+    supervised = tokens.supervised[inside]
+    if not supervised.any() or not supervised.argmax():
+        return [], []
+    prompt: list[int] = tokens.ids[inside][: int(supervised.argmax())].tolist()
+    model: Any = loaded.model  # generate is a mixin's, which its classes do not declare
+    with (
+        _asking(loaded),
+        torch.autocast(loaded.device.type, dtype=loaded.autocast, enabled=loaded.autocast is not None),
+    ):
+        ids = torch.tensor([prompt], device=loaded.device)
+        written = model.generate(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=SAMPLE_TOKENS,
+            do_sample=False,
+            eos_token_id=list(end_ids) or None,
+            pad_token_id=pad_id,
+        )
+    return prompt, written[0, len(prompt) :].tolist()
+
+
+def longest(tokens: Tokens, count: int) -> list[int]:
+    """The `count` longest rows: the batch that takes the most memory."""
+    return [int(row) for row in (-row_lengths(tokens)).argsort(kind="stable")[:count]]
