@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.ledger import Ledger, checkpoints, jobs, metrics, orders, runs
+from engine.ledger import Ledger, checkpoints, jobs, orders, runs
 from engine.ledger.states import State
+from engine.ledger.writer import Writer
 from workbench import cli
 
 PROFILE = '[model]\nbase = "/models/tiny"\n\n[method]\nname = "lora"\nrank = 16\n'
@@ -44,7 +45,7 @@ def make_run(ledger: Ledger, name: str, state: State = State.FINISHED, *, rank: 
     job = jobs.create(ledger, "train", run=run.id, argument={}, log=run.folder / "job.log")
     jobs.sign_in(ledger, job, pid=os.getpid())
     jobs.set_state(ledger, job, state, cause="OOM at 3" if state == State.FAILED else "")
-    with metrics.Writer(ledger, run.id) as writer:
+    with Writer(ledger, run.id) as writer:
         for step in range(1, 9):
             writer.log(step, {"train/loss": 2.0 / step, "validation/loss": 1.0 + abs(step - 4)})
     runs.progress(ledger, run, step=8, steps=8, ends=None)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterator
 
 from engine.errors import Problem
 from workbench import settings
 from workbench.checks import Check
-from workbench.cli.output import print_json, printable, words
+from workbench.cli.output import print_json, printable, shown, words
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -54,8 +53,6 @@ def _checks(options: argparse.Namespace) -> Iterator[Check]:
 
 
 def _print(check: Check) -> None:
-    unicode = (sys.stdout.encoding or "").lower().startswith("utf")
-    mark = ("✓" if check.ok else "✗") if unicode else ("+" if check.ok else "x")
-    print(f"{mark} {check.name:<18} {printable(check.found)}", flush=True)
+    print(f"{shown('✓' if check.ok else '✗')} {check.name:<18} {printable(check.found)}", flush=True)
     if check.advice:
         print(f"  {'':<18} -> {check.advice}", flush=True)

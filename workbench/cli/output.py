@@ -11,19 +11,11 @@ import orjson
 from rich.cells import cell_len
 
 from engine.ledger.states import State
+from screens.widgets.states import described
 
 NOTHING: Final = "–"
-SYMBOLS: Final = {
-    State.QUEUED: ("○", "o"),
-    State.STARTING: ("○", "o"),
-    State.RUNNING: ("●", ">"),
-    State.PAUSED: ("‖", "="),
-    State.STOPPING: ("●", ">"),
-    State.FINISHED: ("✓", "+"),
-    State.STOPPED: ("■", "."),
-    State.FAILED: ("✗", "x"),
-    State.LOST: ("?", "?"),
-}
+PLAIN: Final = str.maketrans({"○": "o", "◌": "o", "●": ">", "‖": "=", "✓": "+", "■": ".", "✗": "x", "–": "-"})
+"""Symbols for terminals and files that know only ASCII."""
 Cell = str | int | float | None
 
 
@@ -47,18 +39,18 @@ def print_table(
     shows as a dash. `titled` False leaves the titles out.
     """
     columns = [[row[place] for row in rows] for place in range(len(titles))]
-    shown = [[title, *map(_text, column)] for title, column in zip(titles, columns, strict=True)]
+    texts = [[title, *map(_text, column)] for title, column in zip(titles, columns, strict=True)]
     flush_right = [
         title in right or (bool(column) and all(isinstance(cell, int | float | None) for cell in column))
         for title, column in zip(titles, columns, strict=True)
     ]
-    widths = [max(map(cell_len, column)) for column in shown]
-    for line in list(zip(*shown, strict=True))[0 if titled else 1 :]:
+    widths = [max(map(cell_len, column)) for column in texts]
+    for line in list(zip(*texts, strict=True))[0 if titled else 1 :]:
         cells = [
             " " * (width - cell_len(cell)) + cell if aligned else cell + " " * (width - cell_len(cell))
             for cell, width, aligned in zip(line, widths, flush_right, strict=True)
         ]
-        sys.stdout.write("  ".join(cells).rstrip() + "\n")
+        sys.stdout.write(shown("  ".join(cells).rstrip()) + "\n")
     sys.stdout.flush()
 
 
@@ -74,19 +66,14 @@ def figure(value: float | None, digits: int = 4) -> str:
     return f"{value:.{digits}g}"
 
 
-def age(seconds: float) -> str:
-    """A time span in its largest unit: `12s`, `3m`, `5h`, `2d`."""
-    for unit, length in (("d", 86_400), ("h", 3600), ("m", 60)):
-        if seconds >= length:
-            return f"{seconds / length:.0f}{unit}"
-    return f"{max(0.0, seconds):.0f}s"
-
-
 def state_word(state: State, cause: str = "") -> str:
     """A state as a symbol and a word; a failure says its cause."""
-    symbol, plain = SYMBOLS[state]
-    unicode = (sys.stdout.encoding or "").lower().startswith("utf")
-    return f"{symbol if unicode else plain} {cause if state == State.FAILED and cause else state}"
+    return shown(described(state, cause))
+
+
+def shown(text: str) -> str:
+    """`text` as stdout can show it: symbols become letters where it is not UTF-8."""
+    return text if (sys.stdout.encoding or "").lower().startswith("utf") else text.translate(PLAIN)
 
 
 def printable(text: str) -> str:

@@ -10,8 +10,9 @@ import tomlkit
 
 from engine.errors import Problem
 from engine.ledger import Ledger, checkpoints, jobs, runs
+from screens.widgets import figures
 from workbench.cli.existing import existing_ledger
-from workbench.cli.output import Cell, age, figure, print_json, print_table, state_word, words
+from workbench.cli.output import Cell, figure, print_json, print_table, state_word, words
 
 Metrics = Mapping[str, runs.Summary]
 
@@ -45,7 +46,7 @@ def _row(run: runs.Run, metrics: Metrics) -> tuple[Cell, ...]:
         figure(validation.last if validation else None),
         figure(validation.best if validation else None),
         time.strftime("%H:%M", time.localtime(run.ends)) if run.ends and run.state == "running" else None,
-        age(time.time() - run.created),
+        figures.duration(time.time() - run.created),
         run.uid,
     )
 
