@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from textual.binding import Binding
+from textual.keys import key_to_character
 
 
 @dataclass(frozen=True)
@@ -29,10 +30,20 @@ class Command:
         return Binding(self.key, self.action, self.label, id=self.id, show=self.show)
 
 
+WRITTEN: Final = {
+    "escape": "esc",
+    "pagedown": "pgdn",
+    "pageup": "pgup",
+    "space": "space",
+    "slash": "/",
+    "backslash": "\\",
+}
+
+
 def shown_key(key: str) -> str:
-    """A key as people read it: the first of several, `^p` for ctrl+p."""
-    first = key if key == "," else key.split(",")[0].strip()
-    return {"escape": "esc", "pagedown": "pgdn", "pageup": "pgup"}.get(first, first.replace("ctrl+", "^"))
+    """A key as people read it: the first of several, `/` for slash, `^p` for ctrl+p."""
+    first = key.split(",")[0].strip() or key
+    return WRITTEN.get(first) or key_to_character(first) or first.replace("ctrl+", "^")
 
 
 GO: Final = tuple(

@@ -135,6 +135,11 @@ def clock(when: float | None, now: float) -> str:
     return f"{there.tm_mday} {time.strftime('%b', there)}"
 
 
+def end(when: float | None, now: float) -> str:
+    """When something will end, in six columns: the time of day while that is enough to tell, else the date."""
+    return clock(when, when) if when is not None and when - now < 20 * HOUR else clock(when, now - 30 * DAY)
+
+
 def clock_with_seconds(when: float) -> str:
     """A time of day to the second."""
     return time.strftime("%H:%M:%S", time.localtime(when))

@@ -62,4 +62,4 @@ def _cell(gpu: Gpu) -> Content:
         return Content.assemble(f"{gpu.index}", (f"{block}you", "$text-success"))
     if others > 0.05 * gpu.total_mib:
         return Content.assemble(f"{gpu.index}", (f"{block}used", "$text-warning"))
-    return Content.assemble(f"{gpu.index}", (f"{block}free", "$text-muted"))
+    return Content.assemble(f"{gpu.index}", (f"{block}free", "$foreground-muted"))

@@ -173,11 +173,11 @@ class LastLine(Horizontal):
 
     def _keys_that_fit(self) -> Content:
         """Keys from the left as long as they fit, `? help` always last."""
-        last = Content.assemble(("?", "bold $text-accent"), (" help", "$text-muted"))
+        last = Content.assemble(("?", "bold $text-accent"), (" help", "$foreground-muted"))
         room = self.content_size.width - last.cell_length - 2
         line = Content()
         for key, label in self._keys:
-            part = Content.assemble((key, "bold $text-accent"), (f" {label}  ", "$text-muted"))
+            part = Content.assemble((key, "bold $text-accent"), (f" {label}  ", "$foreground-muted"))
             if line.cell_length + part.cell_length > room:
                 break
             line += part

@@ -43,6 +43,7 @@ class Page(Screen[None], Generic[Snapshot]):
     (`@work`): a question waits for keys, which an action that is being waited for would hold up.
     """
 
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (120, "-wide")]  # noqa: RUF012 - Textual's own form
     NAME: ClassVar[ScreenName]
     VERBS: ClassVar[tuple[Command, ...]] = ()
 

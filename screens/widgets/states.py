@@ -18,13 +18,13 @@ SYMBOLS: Final = {
     State.LOST: "?",
 }
 STYLES: Final = {
-    State.QUEUED: "$text-muted",
+    State.QUEUED: "$foreground-muted",
     State.STARTING: "$text-success",
     State.RUNNING: "$text-success",
     State.PAUSED: "$text-warning",
     State.STOPPING: "$text-warning",
     State.FINISHED: "$text",
-    State.STOPPED: "$text-muted",
+    State.STOPPED: "$foreground-muted",
     State.FAILED: "$text-error",
     State.LOST: "$text-warning",
 }

@@ -131,8 +131,8 @@ class Table(ScrollView, Generic[Row], can_focus=True):
         top, height = self.scroll_offset.y, self.size.height - 1
         for line in range(height):
             place = top + line
-            was = old[place] if place < len(old) else None
-            if was != (rows[place] if place < len(rows) else None):
+            was = self._cells(old[place]) if place < len(old) else None
+            if was != (self._cells(rows[place]) if place < len(rows) else None):
                 self.refresh(Region(0, line + 1, self.size.width, 1))
         after = self.selected
         if (before and self._key(before)) != (after and self._key(after)):
@@ -167,6 +167,11 @@ class Table(ScrollView, Generic[Row], can_focus=True):
             self.marked ^= {self._key(row)}
             self._refresh_rows(self.cursor)
             self.move_to(self.cursor + 1)
+
+    def unmark(self) -> None:
+        """Take all marks away."""
+        self.marked = frozenset()
+        self.refresh()
 
     def action_move(self, lines: int) -> None:
         """Move the cursor."""
@@ -208,9 +213,12 @@ class Table(ScrollView, Generic[Row], can_focus=True):
         super().notify_style_update()
         self._strips.clear()
 
+    @property
+    def _line_width(self) -> int:
+        return max(self.size.width, MARGIN + sum(column.width + 1 for column in self.columns) - 1)
+
     def _measure(self) -> None:
-        width = max(self.size.width, MARGIN + sum(column.width + 1 for column in self.columns) - 1)
-        self.virtual_size = Size(width, len(self.rows) + 1)
+        self.virtual_size = Size(self._line_width, len(self.rows) + 1)
 
     def _follow_cursor(self) -> None:
         visible = max(1, self.size.height - 1)
@@ -240,7 +248,7 @@ class Table(ScrollView, Generic[Row], can_focus=True):
         return line.crop(left, left + self.size.width)
 
     def _line(self, cells: tuple[Cell, ...], marker: str, component: str) -> Strip:
-        width = self.virtual_size.width
+        width = self._line_width
         name = (cells, marker, component, width, self.has_focus)
         strip = self._strips.get(name)
         if strip is None:
@@ -257,7 +265,7 @@ class Table(ScrollView, Generic[Row], can_focus=True):
         if not column.stretch:
             return column.width
         others = sum(other.width + 1 for other in self.columns if other is not column)
-        return max(column.width, self.virtual_size.width - MARGIN - others)
+        return max(column.width, self._line_width - MARGIN - others)
 
 
 def _fitted(text: str, width: int, *, right: bool) -> str:

@@ -1,0 +1,146 @@
+"""The run under the cursor in words: what it is, its loss, its memory, what sets it apart, what happened last."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from textual.content import Content
+
+from engine.ledger.events import Event
+from engine.ledger.states import State
+from screens.runs.diff import plain
+from screens.runs.reading import Detail
+from screens.widgets import figures, plot, states
+
+LABEL = 9  # columns
+MARKS = {"info": "  ", "warning": "! ", "error": "✗ "}
+STYLES = {"info": "", "warning": "$text-warning", "error": "$text-error"}
+
+
+def told(detail: Detail, width: int, lines: int, now: float, *, wrap: bool) -> Content:
+    """At most `lines` lines of at most `width` columns; longer ones are cut, or wrapped beside their label."""
+    made = [
+        part
+        for line in _lines(detail, width, now)
+        for part in (_wrapped(line, width) if wrap else [line.truncate(width, ellipsis=True)])
+    ]
+    return Content("\n").join(made[:lines])
+
+
+def _wrapped(line: Content, width: int) -> list[Content]:
+    if line.cell_length <= width:
+        return [line]
+    label, text = line[:LABEL], line[LABEL:]
+    if label.plain.rstrip() == label.plain:  # the title has no label
+        return line.wrap(width)
+    parts = text.wrap(max(10, width - LABEL))
+    return [label + parts[0], *(part.pad_left(LABEL) for part in parts[1:])]
+
+
+def _lines(detail: Detail, width: int, now: float) -> Iterator[Content]:
+    yield _title(detail)
+    if detail.row.run.state is State.LOST:
+        yield _labelled(
+            "lost", Content.styled("Its process is gone. R resumes it from its newest checkpoint.", "$text-warning")
+        )
+    for place, part in enumerate(filter(None, detail.message.splitlines())):
+        yield _labelled("failed" if not place else "", Content.styled(part, "$text-error" if not place else ""))
+    if detail.doing:
+        yield _labelled("now", Content(detail.doing))
+    memory = _memory(detail)
+    curve = _curve(detail, min(40, max(8, width - LABEL - 16)))
+    if memory and curve and curve.cell_length + memory.cell_length + 3 <= width:
+        yield curve + Content("   ") + memory
+    else:
+        yield from (line for line in (curve, memory) if line)
+    yield from _differences(detail)
+    if detail.row.run.note:
+        yield _labelled("note", Content(detail.row.run.note))
+    for place, event in enumerate(detail.events):
+        yield _labelled("last" if not place else "", _event(event, now))
+
+
+def _labelled(label: str, text: Content) -> Content:
+    return Content.assemble((label.ljust(LABEL), "$foreground-muted"), text)
+
+
+def _title(detail: Detail) -> Content:
+    row, settings = detail.row, detail.settings
+    quantization = settings.get("model.quantization", "none")
+    parts = [row.base + (f" {quantization}" if quantization != "none" else "")]
+    if settings.get("method.name") == "lora":
+        targets = settings.get("method.targets")
+        where = (
+            targets if isinstance(targets, str) else ", ".join(map(str, targets)) if isinstance(targets, list) else ""
+        )
+        parts.append(f"{row.method} {settings.get('method.rank')}/{settings.get('method.alpha')} {where}".strip())
+    else:
+        parts.append(row.method)
+    return Content.assemble((row.run.name, "bold $text-accent"), *((f" · {part}", "") for part in parts if part))
+
+
+def _curve(detail: Detail, width: int) -> Content | None:
+    values = detail.curve
+    finite = values[np.isfinite(values)]
+    if not len(finite):
+        return None
+    label = "val" if detail.curve_name.startswith("validation") else "train"
+    gaps = len(values) - len(finite)
+    return _labelled(
+        label,
+        Content.assemble(
+            figures.value(float(finite[0])),
+            " ",
+            (plot.sparkline(values, width), "$text-accent"),
+            " ",
+            figures.value(float(finite[-1])),
+            (f"  {gaps} not finite" if gaps else "", "$text-error"),
+        ),
+    )
+
+
+def _memory(detail: Detail) -> Content | None:
+    run = detail.row.run
+    if run.predicted_mib is None and run.measured_mib is None:
+        return None
+    known = [
+        f"{word} {figures.gib(mib)}"
+        for word, mib in (("predicted", run.predicted_mib), ("measured", run.measured_mib))
+        if mib is not None
+    ]
+    return _labelled("memory", Content(f"{'  '.join(known)} GiB"))
+
+
+def _differences(detail: Detail) -> Iterator[Content]:
+    if detail.other is None:
+        return
+    against = Content.assemble(("against ", "$foreground-muted"), detail.other.name)
+    if not detail.differs:
+        yield _labelled("differs", Content("in nothing ") + against)
+        return
+    shown = Content("  ").join(
+        Content.assemble((key, "$foreground-muted"), f" {plain(here)} ", (f"({plain(there)})", "$foreground-muted"))
+        for key, here, there in detail.differs[:4]
+    )
+    more = f"  and {len(detail.differs) - 4} more" if len(detail.differs) > 4 else ""
+    yield _labelled("differs", shown + Content.styled(more, "$foreground-muted") + Content("  ") + against)
+
+
+def _event(event: Event, now: float) -> Content:
+    step = f" at step {event.step}" if event.step is not None and str(event.step) not in event.text else ""
+    when = figures.clock(event.time, now)
+    return Content.assemble(
+        (f"{when} ", "$foreground-muted"),
+        (MARKS[event.level], STYLES[event.level]),
+        (event.text + step, STYLES[event.level]),
+    )
+
+
+def counted(found: dict[State, int]) -> Content:
+    """How many runs are in each state: `● 2 running  ✗ 1 failed`."""
+    return Content("  ").join(
+        Content.assemble((states.SYMBOLS[state], states.STYLES[state]), f" {found[state]} {state}")
+        for state in State
+        if state in found
+    )
