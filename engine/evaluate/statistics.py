@@ -201,6 +201,21 @@ def verdict(difference: Difference, adjusted_p: float, *, higher_is_better: bool
     return "better" if (difference.low > 0) == higher_is_better else "worse"
 
 
+def visible_loss(n: int, margin: float = MARGIN, power: float = POWER) -> float:
+    """The share that has to be lost of n right answers before their loss beyond 1 - `margin` shows with this power (normal approximation).
+
+    Solves x - (1 - margin) = z_a sqrt(margin (1 - margin) / n) + z_b sqrt(x (1 - x) / n) for x by iteration.
+    """
+    if n == 0:
+        return 1.0
+    allowed = 1 - margin
+    lost = allowed
+    for _ in range(50):
+        spread = normal_quantile((1 + LEVEL) / 2) * math.sqrt(allowed * margin / n)
+        lost = min(1.0, allowed + spread + normal_quantile(power) * math.sqrt(lost * (1 - lost) / n))
+    return lost
+
+
 @dataclass(frozen=True)
 class Retention:
     """What the tuned model kept of the answers that its base had right. `level` is pass, warn or fail of the non-inferiority test."""

@@ -1,0 +1,164 @@
+"""Asking a model: greedy answers in batches, and log-likelihoods of given answers. Needs torch; runs in the job's process only."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from peft import PeftModel
+from transformers import GenerationConfig, PreTrainedModel
+
+from engine.data.examples import Message
+from engine.data.render import Renderer
+from engine.errors import Problem
+from engine.evaluate.answers import Said
+from engine.evaluate.suites import Suite, SuiteItem
+
+Model = PreTrainedModel | PeftModel
+ROWS: Final = 16  # in a batch, at most; the same batches for every model, because bfloat16 results vary with them
+BATCH_TOKENS: Final = 16_384  # rows x longest prompt, at most
+LOGITS: Final = 1 << 28  # rows x positions x vocabulary held at once when likelihoods are read: 1 GiB in float32
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One question as tokens, with the tokens of its choices and of its preferred answer."""
+
+    item: SuiteItem
+    variant: int
+    ids: tuple[int, ...]
+    choices: tuple[tuple[int, ...], ...]
+    gold: tuple[int, ...]
+
+
+def prompts(suite: Suite, renderer: Renderer) -> list[Prompt]:
+    """Every item and paraphrase as the model will see it, longest first, so that batches pad little and the largest comes first."""
+    found: list[Prompt] = []
+    for item in suite.items:
+        choices = tuple(tuple(renderer.tokenizer.encode(choice)) for choice in item.choices)
+        gold = tuple(renderer.tokenizer.encode(item.answer[0])) if item.answer else ()
+        for variant, text in enumerate(item.prompts):
+            messages = [Message("user", text)]
+            if item.system:
+                messages.insert(0, Message("system", item.system))
+            found.append(Prompt(item, variant, tuple(renderer.prompt(messages)), choices, gold))
+    return sorted(found, key=lambda prompt: (-len(prompt.ids), prompt.item.id, prompt.variant))
+
+
+def batches(asked: Sequence[Prompt]) -> list[list[Prompt]]:
+    """The prompts in batches of at most `ROWS` rows and `BATCH_TOKENS` padded tokens, in order."""
+    found: list[list[Prompt]] = []
+    for prompt in asked:
+        batch = found[-1] if found else []
+        if not batch or len(batch) == ROWS or (len(batch) + 1) * len(batch[0].ids) > BATCH_TOKENS:
+            found.append([prompt])
+        else:
+            batch.append(prompt)
+    return found
+
+
+class Asker:
+    """Puts batches of prompts to one loaded model."""
+
+    def __init__(self, model: Model, renderer: Renderer, max_new_tokens: int) -> None:
+        self.model = model
+        self.renderer = renderer
+        self.max_new_tokens = max_new_tokens
+        tokenizer = renderer.tokenizer
+        self.window = tokenizer.max_length or 1 << 30
+        self._settings = GenerationConfig(  # type: ignore[no-untyped-call]
+            do_sample=False,
+            max_new_tokens=max_new_tokens,
+            eos_token_id=list(renderer.stop_ids) or None,
+            pad_token_id=tokenizer.pad_id,
+        )
+        # What a call leaves open is filled in from the model's own settings, which may penalise repetition: there are none.
+        model.generation_config = GenerationConfig()  # type: ignore[no-untyped-call]
+
+    @torch.inference_mode()
+    def ask(self, batch: Sequence[Prompt]) -> list[Said]:
+        """What the model says to each prompt of a batch.
+
+        Raises:
+            Problem: the batch does not fit the GPU (code `OOM`).
+        """
+        fitting = [prompt for prompt in batch if len(prompt.ids) + self.max_new_tokens <= self.window]
+        try:
+            said = dict(zip([id(prompt) for prompt in fitting], self._ask(fitting), strict=True)) if fitting else {}
+        except torch.OutOfMemoryError as error:
+            raise Problem(
+                f"The GPU has not enough memory to evaluate {len(batch)} prompts of {len(batch[0].ids):,} tokens",
+                "Another process may hold some of it.",
+                "Free the GPU and evaluate again: it goes on where it was.",
+                code="OOM",
+            ) from error
+        return [said.get(id(prompt), Said("", too_long=len(prompt.ids))) for prompt in batch]
+
+    def _ask(self, batch: Sequence[Prompt]) -> list[Said]:
+        started = time.perf_counter()
+        texts = self._generate([prompt.ids for prompt in batch])
+        milliseconds = 1000 * (time.perf_counter() - started) / len(batch)
+        wanted = [
+            (prompt.ids, answer)
+            for prompt in batch
+            for answer in (*prompt.choices, *([prompt.gold] if prompt.gold else []))
+        ]
+        likelihoods = iter(self.log_likelihoods(wanted))
+        said: list[Said] = []
+        for prompt, (text, tokens) in zip(batch, texts, strict=True):
+            choices = {choice: next(likelihoods) for choice in prompt.item.choices}
+            nll = -next(likelihoods) / len(prompt.gold) if prompt.gold else None
+            said.append(Said(text, tokens, milliseconds, choices, nll))
+        return said
+
+    def _generate(self, rows: Sequence[Sequence[int]]) -> list[tuple[str, int]]:
+        """Greedy answers and the number of their tokens, the end token not counted."""
+        ids, mask, _ = self._left_padded(rows)
+        produced = self.model.generate(  # type: ignore[operator]
+            input_ids=ids, attention_mask=mask, generation_config=self._settings
+        )[:, ids.shape[1] :].tolist()
+        answers: list[tuple[str, int]] = []
+        for row in produced:
+            end = next((place for place, token in enumerate(row) if token in self.renderer.stop_ids), len(row))
+            answers.append((self.renderer.tokenizer.tokenizer.decode(row[:end], skip_special_tokens=True), end))
+        return answers
+
+    def log_likelihoods(self, wanted: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[float]:
+        """For each (prompt, answer): the sum of the answer's log-probabilities after the prompt, in nats.
+
+        An answer's last token is only read, never fed, so all one-token choices of a prompt share one row of the forward pass.
+        """
+        fed = list(dict.fromkeys((*prompt, *answer[:-1]) for prompt, answer in wanted))
+        fed.sort(key=len, reverse=True)
+        found: dict[tuple[tuple[int, ...], tuple[int, ...]], float] = {}
+        deepest = max((len(answer) for _, answer in wanted), default=0)
+        held = LOGITS // max(1, deepest * self.renderer.tokenizer.vocabulary)
+        most = max(1, min(ROWS, held, BATCH_TOKENS // max(map(len, fed), default=1)))
+        for start in range(0, len(fed), most):
+            rows = fed[start : start + most]
+            ids, mask, positions = self._left_padded(rows)
+            output = self.model(
+                input_ids=ids, attention_mask=mask, position_ids=positions, logits_to_keep=deepest, use_cache=False
+            )
+            log_probabilities = torch.log_softmax(output.logits.float(), dim=-1)
+            places = {row: place for place, row in enumerate(rows)}
+            for prompt, answer in wanted:
+                place = places.get((*prompt, *answer[:-1]))
+                if place is not None:
+                    last = log_probabilities[place, -len(answer) :]
+                    chosen = torch.tensor(answer, device=last.device)
+                    found[(*prompt,), (*answer,)] = float(last.gather(1, chosen[:, None]).sum())
+        return [found[(*prompt,), (*answer,)] for prompt, answer in wanted]
+
+    def _left_padded(self, rows: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """ids, mask and positions [rows, longest], on the model's device; positions count true tokens only."""
+        longest = max(map(len, rows))
+        pad = self.renderer.tokenizer.pad_id
+        ids = torch.tensor([[pad] * (longest - len(row)) + list(row) for row in rows])
+        mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows])
+        positions = (mask.cumsum(1) - 1).clamp(min=0)
+        device = self.model.device
+        return ids.to(device), mask.to(device), positions.to(device)
