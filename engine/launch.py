@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Final
 
 from engine import jobs as processes
 from engine.atomic import write_text
@@ -17,6 +19,8 @@ from engine.places import private_folder
 from engine.profile import Profile, flat
 from engine.profile_file import dump
 from engine.resolve import Resolved, resolve
+
+NEEDED: Final = ("torch", "transformers", "peft")
 
 
 def start_training(
@@ -44,6 +48,7 @@ def start_resolved(
     ledger: Ledger, resolved: Resolved, *, name: str, runs_folder: Path, queue: bool = False, parent: str | None = None
 ) -> Run:
     """As `start_training`, for a profile that was resolved already."""
+    check_installed()
     check_room(resolved, runs_folder)
     text = dump(resolved.profile)
     run = runs.create(
@@ -73,6 +78,22 @@ def start_resolved(
         raise
     _start(ledger, run, queue=queue)
     return runs.find(ledger, run.uid)
+
+
+def check_installed() -> None:
+    """See that what training and evaluation need is installed, without importing it.
+
+    Raises:
+        Problem: it is not (code `install`).
+    """
+    missing = [name for name in NEEDED if find_spec(name) is None]
+    if missing:
+        raise Problem(
+            f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed",
+            "Looking at data and comparing runs works without, training and evaluating do not.",
+            'Install what is missing: pip install "finetune-workbench[engine]"',
+            code="install",
+        )
 
 
 def check_room(resolved: Resolved, runs_folder: Path) -> None:
@@ -118,6 +139,7 @@ def resume(ledger: Ledger, run: Run, *, queue: bool = False) -> Job:
             "Mount the disk it was on, or start the profile anew.",
             code="disk",
         )
+    check_installed()
     return _start(ledger, run, queue=queue)
 
 
@@ -138,6 +160,7 @@ def start_evaluation(ledger: Ledger, run_list: Sequence[Run], suites: Sequence[s
                 "Wait until it has finished, or evaluate another.",
                 code="evaluation",
             )
+    check_installed()
     first = run_list[0]
     argument: dict[str, object] = {"runs": [run.uid for run in run_list], "suites": list(suites)}
     return _spawned(ledger, first, "evaluate", argument, first.folder / "evaluate.txt")

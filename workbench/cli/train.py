@@ -39,13 +39,18 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 def run(options: argparse.Namespace) -> int:
     """Start the run that the options describe."""
     from engine import launch
+    from engine.resolve import resolve
 
+    launch.check_installed()
     path = profile_file.find(options.profile)
     profile = profile_file.read(path, options.set)
     runs_folder = settings.load().runs_folder
     ledger = Ledger.open(options.ledger)
-    started = launch.start_training(
-        ledger, profile, name=options.name or _name(path), runs_folder=runs_folder, queue=options.queue
+    resolved = resolve(profile, ledger)
+    for note in resolved.notes:
+        words(f"Note: {note}.")
+    started = launch.start_resolved(
+        ledger, resolved, name=options.name or _name(path), runs_folder=runs_folder, queue=options.queue
     )
     shown = {"uid": started.uid, "name": started.name, "state": started.state}
     if options.follow:
