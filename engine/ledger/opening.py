@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -24,10 +25,9 @@ def make(path: Path) -> None:
     """
     try:
         private_folder(path.parent)
-        # Exclusive: opening and closing a database behind SQLite's back would drop the locks of its connections here.
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
-    except FileExistsError:
-        return
+        with suppress(FileExistsError):  # another process was quicker
+            # Exclusive: opening and closing a database behind SQLite's back would drop its locks in this process.
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
     except OSError as error:
         raise Problem(
             f"Cannot make a ledger at {path}",
