@@ -210,11 +210,12 @@ def check(repo: str, revision: str = "main") -> Download:
         raise Problem(f"There is no folder {repo}", "model.base names it.", "Check the path.", code="model")
     if is_cached(repo, revision):
         return Download(repo, revision, 0, 0)
-    from huggingface_hub import HfApi, auth_check
+    from huggingface_hub import HfApi
 
+    api = HfApi()
     try:
-        info = HfApi().model_info(repo, revision=revision, files_metadata=True, timeout=TIMEOUT)
-        auth_check(repo)  # a gated model shows its list of files to everybody
+        info = api.model_info(repo, revision=revision, files_metadata=True, timeout=TIMEOUT)
+        api.auth_check(repo)  # a gated model shows its list of files to everybody
     except _errors() as error:
         raise hub_problem(error, repo) from error
     files = wanted(info.siblings or [])

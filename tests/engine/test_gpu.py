@@ -1,0 +1,100 @@
+"""GPUs through the real NVML binding, which loads a small driver that is compiled here: no GPU is needed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).with_name("nvml.c")
+ASK = """
+import dataclasses, json
+from engine import gpu
+print(json.dumps([[dataclasses.asdict(found) for found in gpu.gpus()], gpu.why_none()]))
+"""
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a libnvidia-ml.so.1."""
+    compiler = shutil.which("gcc")
+    if compiler is None:
+        pytest.skip("no gcc to compile a driver for the NVML binding")
+    folder = tmp_path_factory.mktemp("nvml")
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", folder / "libnvidia-ml.so.1", SOURCE], check=True)
+    return folder
+
+
+def ask(driver: Path, **settings: str) -> tuple[list[dict[str, object]], str]:
+    """What a fresh process sees; the loader reads its path only at start."""
+    environment = {key: value for key, value in os.environ.items() if key != "CUDA_VISIBLE_DEVICES"}
+    environment |= {"LD_LIBRARY_PATH": str(driver), "NVML_PID": str(os.getpid()), **settings}
+    done = subprocess.run([sys.executable, "-c", ASK], env=environment, capture_output=True, text=True, check=True)
+    found, why = json.loads(done.stdout)
+    return found, why
+
+
+def test_every_figure_comes_through_the_binding(driver: Path) -> None:
+    found, why = ask(driver)
+    assert why == ""
+    first, second = found
+    assert first == {
+        "uuid": "GPU-00000000-0000-1111-2222-333333333333",
+        "index": 0,
+        "name": "GeForce RTX 4090",
+        "total_mib": 24564.0,
+        "used_mib": 4000.0,
+        "free_mib": 20064.0,
+        "mine_mib": 1024.0,  # this test's process; the rest is others'
+        "others_mib": 2976.0,
+        "watts": 402.5,
+        "limit_watts": 450.0,
+        "celsius": 73,
+        "busy_percent": 97,
+        "driver": "580.95.05",
+    }
+    assert (second["name"], second["mine_mib"], second["others_mib"]) == ("H200", 0.0, 100000.0)
+
+
+def test_a_figure_that_the_driver_does_not_answer_leaves_the_others(driver: Path) -> None:
+    found, _ = ask(driver, NVML_BROKEN="PowerUsage,Temperature,Processes,DriverVersion")
+    first = found[0]
+    assert [first[key] for key in ("watts", "celsius", "mine_mib", "others_mib", "driver")] == [None] * 5
+    assert first["free_mib"] == 20064.0
+    assert first["busy_percent"] == 97
+
+
+def test_a_gpu_that_fell_off_the_bus_does_not_hide_the_other(driver: Path) -> None:
+    found, _ = ask(driver, NVML_LOST="0")
+    assert [(entry["name"], entry["total_mib"]) for entry in found] == [("does not answer", None), ("H200", 143771.0)]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "indices"),
+    [
+        ("1,0", [1, 0]),
+        ("GPU-00000001", [1]),
+        ("0,7,1", [0]),  # CUDA stops at the first that is not there
+        ("", []),
+        ("-1", []),
+        ("0,0", []),
+    ],
+)
+def test_cuda_visible_devices_is_respected(driver: Path, chosen: str, indices: list[int]) -> None:
+    found, why = ask(driver, CUDA_VISIBLE_DEVICES=chosen)
+    assert [entry["index"] for entry in found] == indices
+    assert ("hides the 2 GPUs" in why) == (not indices)
+
+
+def test_why_there_is_none_is_said(driver: Path, tmp_path: Path) -> None:
+    (tmp_path / "libnvidia-ml.so.1").touch()  # no library: the same answer on machines that have a driver
+    assert ask(tmp_path) == ([], "There is no NVIDIA driver on this machine (libnvidia-ml.so.1 was not found).")
+    assert ask(driver, NVML_INIT="9") == ([], "The NVIDIA driver does not answer: Driver Not Loaded.")
+    assert ask(driver, NVML_DEVICES="0") == ([], "The NVIDIA driver is there, but it sees no GPU.")
+    _, why = ask(driver, CUDA_VISIBLE_DEVICES="MIG-12")
+    assert "MIG" in why
