@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from engine.errors import Problem
-from engine.ledger import Ledger, events, lock, opening, runs
+from engine.ledger import Ledger, events, lock, opening
 from engine.ledger.runs import Run
 
 
@@ -233,7 +233,9 @@ def test_the_log_stays_small_and_shrinks_after_a_burst(ledger: Ledger, run: Run)
     assert log_size(ledger) <= opening.WAL_LIMIT
 
 
-def test_a_reader_that_holds_its_view_holds_nobody_up_and_the_log_shrinks_when_it_goes(ledger: Ledger, run: Run) -> None:
+def test_a_reader_that_holds_its_view_holds_nobody_up_and_the_log_shrinks_when_it_goes(
+    ledger: Ledger, run: Run
+) -> None:
     events.add(ledger, "test", "before", run=run.id)
     stranger = sqlite3.connect(ledger.path, isolation_level=None)
     stranger.execute("BEGIN")

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-import os
 import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 

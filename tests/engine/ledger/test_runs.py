@@ -1,0 +1,137 @@
+"""Runs: found by what people type, listed as they are, compared, deleted only when nothing is at work on them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from engine.errors import Problem
+from engine.ledger import Ledger, checkpoints, evaluations, events, jobs, metrics, orders, runs
+from engine.ledger.evaluations import Item
+from engine.ledger.runs import Run, Summary
+from engine.ledger.states import State
+
+
+def made(ledger: Ledger, name: str, **settings: object) -> Run:
+    return runs.create(ledger, name=name, runs_folder=Path("/runs"), profile="", settings=settings)
+
+
+def test_a_run_is_found_by_name_uid_or_the_beginning_of_one(ledger: Ledger) -> None:
+    run = made(ledger, "speech")
+    assert runs.find(ledger, "speech") == runs.find(ledger, run.uid) == runs.find(ledger, run.uid[:4]) == run
+    assert runs.by_id(ledger, run.id) == run
+    assert runs.by_id(ledger, 999) is None
+    assert run.folder == Path("/runs") / run.uid
+    with pytest.raises(Problem, match="no run speach - did you mean speech"):
+        runs.find(ledger, "speach")
+    with pytest.raises(Problem, match="no run %%%%"):
+        runs.find(ledger, "%%%%")
+
+
+def test_a_beginning_that_several_uids_have_is_refused(ledger: Ledger) -> None:
+    first, second = made(ledger, "a"), made(ledger, "b")
+    with ledger.transaction() as connection:
+        connection.executemany(
+            "UPDATE run SET uid = ? WHERE id = ?", [("abcd00000001", first.id), ("abcd00000002", second.id)]
+        )
+    with pytest.raises(Problem, match="means 2 runs"):
+        runs.find(ledger, "abcd")
+    assert runs.find(ledger, "abcd00000002").name == "b"
+
+
+def test_a_name_that_is_taken_gets_a_number(ledger: Ledger) -> None:
+    assert [made(ledger, "100%_done").name for _ in range(3)] == ["100%_done", "100%_done-2", "100%_done-3"]
+    assert made(ledger, "100").name == "100"
+
+
+def test_the_list_has_the_newest_first_and_sees_what_is_lost(ledger: Ledger, tmp_path: Path) -> None:
+    for name in ("finished", "lost", "running", "resumed"):
+        run = made(ledger, name)
+        job = jobs.sign_in(ledger, jobs.create(ledger, "train", run=run.id, argument={}, log=tmp_path), pid=os.getpid())
+        jobs.set_state(ledger, job, State.FINISHED if name == "finished" else State.RUNNING)
+        if name in ("lost", "resumed"):
+            with ledger.transaction() as connection:
+                connection.execute("UPDATE job SET pid_started = 1 WHERE id = ?", (job.id,))
+        if name == "resumed":
+            jobs.create(ledger, "train", run=run.id, argument={}, log=tmp_path)
+    listed = [(run.name, str(run.state)) for run in runs.listed(ledger)]
+    assert listed == [("resumed", "queued"), ("running", "running"), ("lost", "lost"), ("finished", "finished")]
+    assert [(name, str(runs.find(ledger, name).state)) for name, _ in listed] == listed
+
+
+def test_summaries_take_the_best_in_the_right_direction(ledger: Ledger) -> None:
+    run, other = made(ledger, "a"), made(ledger, "b")
+    with metrics.Writer(ledger, run.id) as log:
+        for step, loss in enumerate([3.0, 1.0, 2.0]):
+            log.log(step, {"train/loss": loss, "train/tokens_per_second": loss})
+    found = runs.summaries(ledger)
+    assert found[run.id]["train/loss"] == Summary(2.0, 2, 1.0, 1)
+    assert found[run.id]["train/tokens_per_second"] == Summary(2.0, 2, 3.0, 0)
+    assert other.id not in found
+
+
+def test_what_is_recorded_is_added_to_what_is_known(ledger: Ledger, run: Run) -> None:
+    runs.record(ledger, run, environment={"torch": "2", "gpu": {"name": "x"}}, fingerprints={"data": "1", "base": "2"})
+    runs.record(ledger, run, environment={"torch": "3"}, fingerprints={"result": "4"})
+    document = runs.document(ledger, run)
+    assert document.environment == {"torch": "3", "gpu": {"name": "x"}}
+    assert document.fingerprints == {"data": "1", "base": "2", "result": "4"}
+    runs.progress(ledger, run, step=3, steps=9, ends=12.5)
+    runs.set_measured_memory(ledger, run, 100.0)
+    runs.set_measured_memory(ledger, run, 90.0)
+    runs.set_result(ledger, run, kind="adapter", path="adapter/best")
+    runs.set_note(ledger, run, "the good one")
+    found = runs.find(ledger, run.uid)
+    assert (found.step, found.steps, found.ends, found.measured_mib) == (3, 9, 12.5, 100.0)
+    assert (found.result, found.note) == (run.folder / "adapter/best", "the good one")
+    assert run.result is None
+
+
+def test_runs_are_compared_by_the_settings_in_which_they_differ(ledger: Ledger) -> None:
+    a = made(ledger, "a", **{"method.rank": 16, "training.seed": 7, "data.0.source": "x.json", "same": [1, 2]})
+    b = made(ledger, "b", **{"method.rank": 64, "training.seed": 7, "data.1.source": "y.json", "same": [1, 2]})
+    assert runs.diff(ledger, [a, b]) == {
+        "data.0.source": ("x.json", None),
+        "data.1.source": (None, "y.json"),
+        "method.rank": (16, 64),
+    }
+    assert runs.diff(ledger, [b, a])["method.rank"] == (64, 16)
+    assert runs.diff(ledger, [a]) == runs.diff(ledger, []) == runs.diff(ledger, [a, a]) == {}
+
+
+def test_deleting_takes_everything_of_the_run_and_nothing_else(ledger: Ledger, run: Run, tmp_path: Path) -> None:
+    other = made(ledger, "other")
+    for each in (run, other):
+        job = jobs.create(ledger, "train", run=each.id, argument={}, log=tmp_path)
+        with metrics.Writer(ledger, each.id) as log:
+            log.log(0, {"train/loss": 1.0})
+        events.add(ledger, "test", "text", run=each.id, job=job.id)
+        orders.give(ledger, each.id, "pause")
+        checkpoints.add(ledger, each.id, step=1, path="checkpoints/1", size=9, validation=None, best=True)
+        evaluation = evaluations.begin(
+            ledger, run=each.id, model=each.uid, model_name="m", suite="s", suite_fingerprint="f", conditions="c"
+        )
+        evaluations.add_items(ledger, evaluation, [Item("1", 0, "p", "a", "a", "a", 1.0, {})])
+        with pytest.raises(Problem, match="is queued"):
+            runs.delete(ledger, each)
+        jobs.set_state(ledger, job, State.FINISHED)
+    runs.delete(ledger, run)
+    kept = [run.name for run in runs.listed(ledger)]
+    assert kept == ["other"]
+    for name in ["run_document", "job", "tail", "series", "event", "orders", "checkpoint", "evaluation", "item"]:
+        assert ledger.value(f"SELECT count(*) FROM {name}") == 1, name
+    runs.delete(ledger, run)
+
+
+def test_a_run_that_was_resumed_since_the_list_was_read_is_not_deleted(
+    ledger: Ledger, run: Run, tmp_path: Path
+) -> None:
+    job = jobs.create(ledger, "train", run=run.id, argument={}, log=tmp_path)
+    jobs.set_state(ledger, job, State.STOPPED)
+    seen = runs.find(ledger, run.uid)
+    jobs.create(ledger, "train", run=run.id, argument={}, log=tmp_path)
+    with pytest.raises(Problem, match="Stop it first"):
+        runs.delete(ledger, seen)
+    assert runs.find(ledger, run.uid)
