@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Final
@@ -167,14 +167,16 @@ def listed(ledger: Ledger) -> list[Run]:
     return [_seen(run, newest.get(run.id)) for run in found]
 
 
-def summaries(ledger: Ledger) -> dict[int, dict[str, Summary]]:
-    """For every run id its metrics' last and best, read from the summary table only."""
+def summaries(ledger: Ledger, names: Collection[str] | None = None) -> dict[int, dict[str, Summary]]:
+    """For every run id its metrics' last and best, or only those `names`, read from the summary table."""
     found: dict[int, dict[str, Summary]] = {}
     query = (
         "SELECT s.run, k.name, s.last, s.last_step, s.min, s.min_step, s.max, s.max_step"
         " FROM series s JOIN key k ON k.id = s.key"
     )
-    for run, name, last, last_step, low, low_step, high, high_step in ledger.rows(query):
+    if names is not None:
+        query += f" WHERE k.name IN ({', '.join('?' * len(names))})"
+    for run, name, last, last_step, low, low_step, high, high_step in ledger.rows(query, tuple(names or ())):
         best = (high, high_step) if name in HIGHER_IS_BETTER else (low, low_step)
         found.setdefault(run, {})[name] = Summary(last, last_step, *best)
     return found

@@ -70,6 +70,8 @@ def test_summaries_take_the_best_in_the_right_direction(ledger: Ledger) -> None:
     assert found[run.id]["train/loss"] == Summary(2.0, 2, 1.0, 1)
     assert found[run.id]["train/tokens_per_second"] == Summary(2.0, 2, 3.0, 0)
     assert other.id not in found
+    assert runs.summaries(ledger, ["train/loss"]) == {run.id: {"train/loss": Summary(2.0, 2, 1.0, 1)}}
+    assert runs.summaries(ledger, []) == {}
 
 
 def test_what_is_recorded_is_added_to_what_is_known(ledger: Ledger, run: Run) -> None:
