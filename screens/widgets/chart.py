@@ -194,11 +194,8 @@ class Chart(Widget):
         if self.cursor is not None:
             parts.append((f" at step {self.cursor}", "title"))
         for series in self._series:
-            parts += [
-                ("  ", ""),
-                (f"━ {series.name}", str(series.colour % COLOURS)),
-                (f" {figures.value(self._read(series))}", ""),
-            ]
+            name = f"━ {series.name}" if len(self._series) > 1 else "━"
+            parts += [("  ", ""), (name, str(series.colour % COLOURS)), (f" {figures.value(self._read(series))}", "")]
             gaps = int(np.count_nonzero(~np.isfinite(series.values)))
             if gaps:
                 parts.append((f" {gaps} gap{'s' if gaps > 1 else ''}", "axis"))

@@ -20,8 +20,8 @@ from textual.screen import Screen
 from textual.worker import NoActiveWorker, get_current_worker
 from typing_extensions import TypeVar
 
-from engine import gpu
 from engine.errors import Problem
+from engine.gpu import Gpu, gpus
 from screens.commands import Command, shown_key
 from screens.messages import ScreenName
 from screens.session import Session
@@ -31,6 +31,7 @@ from screens.widgets.last_line import LastLine, Level
 Snapshot = TypeVar("Snapshot", default=None)
 Answer = TypeVar("Answer")
 TICK: Final = 0.25  # seconds between two looks at whether the ledger changed
+GPUS_EVERY: Final = 1.0  # seconds between questions to the driver
 STALE: Final = (
     2.0  # seconds after which it is read anyway: a process that died and the time of day leave no trace in it
 )
@@ -54,11 +55,13 @@ class Page(Screen[None], Generic[Snapshot]):
     def __init__(self, session: Session) -> None:
         super().__init__()
         self.session = session
+        self.gpus: tuple[Gpu, ...] = ()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"read-{self.NAME}")
         self._wanted = asyncio.Event()
         self._shown = asyncio.Event()
         self._version = -1
         self._read_at = 0.0
+        self._gpus_at = -GPUS_EVERY
 
     # What a screen fills in
 
@@ -168,10 +171,9 @@ class Page(Screen[None], Generic[Snapshot]):
             self._wanted.clear()
             try:
                 if await loop.run_in_executor(self._thread, self._due, wanted):
-                    gpus = await loop.run_in_executor(self._thread, gpu.gpus)
                     snapshot = await loop.run_in_executor(self._thread, self.read)
                     with self.app.batch_update():
-                        self.query_one(HeaderLine).gpus = gpus
+                        self.query_one(HeaderLine).gpus = self.gpus
                         self.show(snapshot)
                         self.refresh_keys()
             except Problem as problem:
@@ -188,6 +190,8 @@ class Page(Screen[None], Generic[Snapshot]):
         due = wanted or version != self._version or now - self._read_at > STALE
         if due:
             self._version, self._read_at = version, now
+            if now - self._gpus_at > GPUS_EVERY:
+                self.gpus, self._gpus_at = gpus(), now
         return due
 
 

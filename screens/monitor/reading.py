@@ -1,0 +1,173 @@
+"""From the ledger, the driver and the disk to what Monitor shows of one run: one frozen snapshot a read."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from engine.ledger import Ledger, checkpoints, events, jobs, metrics, orders, runs
+from engine.ledger.checkpoints import Checkpoint
+from engine.ledger.events import Event
+from engine.ledger.jobs import Job
+from engine.ledger.orders import Order
+from engine.ledger.runs import Run
+from engine.ledger.states import LIVE, State
+from screens.monitor.pace import Pace, pace
+from screens.widgets.chart import Series
+from screens.widgets.curves import Curves
+
+KNOWN: Final = (
+    ("loss", (("train/loss", "train"), ("validation/loss", "val"))),
+    ("grad norm", (("train/grad_norm", "norm"),)),
+    ("rate", (("train/rate", "rate"),)),
+    ("tokens/s", (("train/tokens_per_second", "tokens/s"),)),
+    (
+        "memory MiB",
+        (("memory/process_mib", "process"), ("memory/reserved_mib", "reserved"), ("memory/allocated_mib", "allocated")),
+    ),
+)
+"""The charts that `[` and `]` go through, with the metrics in each; what else a run has comes after them, one by one."""
+
+NOT_DRAWN: Final = ("time/", "train/tokens", "train/epoch")
+PARTS: Final = ("data", "forward", "backward", "update", "save")
+
+
+@dataclass(frozen=True, eq=False)
+class Chart:
+    """A chart's title and its curves."""
+
+    title: str
+    series: tuple[Series, ...]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The runs' disk and this machine's memory, in bytes. None is what could not be asked."""
+
+    disk_free: int | None
+    run_bytes: int
+    saved: int
+    ram_used: int | None
+    ram_total: int | None
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """One run as it is. `times` are shares of one; `since_best` counts validations since the best one."""
+
+    run: Run
+    job: Job | None
+    settings: Mapping[str, object]
+    charts: tuple[Chart, ...]
+    last: Mapping[str, float]
+    best: float | None
+    best_step: int | None
+    since_best: int
+    pace: Pace | None
+    times: Mapping[str, float]
+    checkpoints: tuple[Checkpoint, ...]
+    events: tuple[Event, ...]
+    waiting: tuple[Order, ...]
+    machine: Machine
+
+
+class Reading:
+    """Reads snapshots; keeps curves, events and a run's settings between them. For one thread."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._curves = Curves()
+        self._settings: dict[int, Mapping[str, object]] = {}
+        self._events: dict[int, tuple[Event, ...]] = {}
+
+    def read(self, uid: str | None) -> Snapshot | None:
+        """The run with this uid; without one, or when it is gone, the newest that is alive, else the newest."""
+        listed = runs.listed(self._ledger)
+        run = next((run for run in listed if run.uid == uid), None)
+        run = run or next((run for run in listed if run.state in LIVE), None) or next(iter(listed), None)
+        if run is None:
+            return None
+        if run.id not in self._settings:
+            self._settings[run.id] = runs.settings(self._ledger, run)
+        names = metrics.keys(self._ledger, run.id)
+        summary = runs.summaries(self._ledger).get(run.id, {})
+        loss = summary.get("validation/loss")
+        validation = self._curves.get(self._ledger, run.id, "validation/loss")
+        best_step = loss.best_step if loss else None
+        training = [job for job in jobs.of_run(self._ledger, run.id) if job.kind == "train"]
+        saved = tuple(checkpoints.of_run(self._ledger, run.id))
+        return Snapshot(
+            run,
+            training[-1] if training else None,
+            self._settings[run.id],
+            self._charts(run, names),
+            {name: value.last for name, value in summary.items() if value.last is not None},
+            loss.best if loss else None,
+            best_step,
+            int(np.count_nonzero(validation.steps > best_step)) if best_step is not None else 0,
+            pace(self._curves.get(self._ledger, run.id, "train/loss"), run) if run.state is State.RUNNING else None,
+            self._times(run, names),
+            saved,
+            self._newest_events(run),
+            tuple(orders.waiting(self._ledger, run.id)),
+            _machine(run, saved),
+        )
+
+    def _charts(self, run: Run, names: list[str]) -> tuple[Chart, ...]:
+        known = {name for _, members in KNOWN for name, _ in members}
+        others = [
+            (name, ((name, name.rpartition("/")[2]),))
+            for name in names
+            if name not in known and not name.startswith(NOT_DRAWN)
+        ]
+        return tuple(
+            Chart(
+                title,
+                tuple(
+                    Series(label, curve.steps, curve.values, 2 * colour)
+                    for colour, (name, label) in enumerate(members)
+                    if name in names and len((curve := self._curves.get(self._ledger, run.id, name)).steps)
+                ),
+            )
+            for title, members in (*KNOWN, *others)
+            if title in ("loss", "grad norm") or any(name in names for name, _ in members)
+        )
+
+    def _times(self, run: Run, names: list[str]) -> dict[str, float]:
+        """What share of the time went where, over the last hundred steps."""
+        spent = {}
+        for part in PARTS:
+            if f"time/{part}" in names:
+                values = self._curves.get(self._ledger, run.id, f"time/{part}").values[-100:]
+                spent[part] = float(np.nansum(values))
+        total = sum(spent.values())
+        return {part: seconds / total for part, seconds in spent.items()} if total > 0 else {}
+
+    def _newest_events(self, run: Run) -> tuple[Event, ...]:
+        known = self._events.get(run.id, ())
+        added = events.of_run(self._ledger, run.id, after=known[0].id if known else 0)
+        self._events = {run.id: (*reversed(added), *known)[:1000]}
+        return self._events[run.id]
+
+
+def _machine(run: Run, saved: tuple[Checkpoint, ...]) -> Machine:
+    used = total = free = None
+    try:
+        memory = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines())
+        total = int(memory["MemTotal"].split()[0]) * 1024
+        used = total - int(memory["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError):
+        pass
+    place = run.folder
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    try:
+        free = shutil.disk_usage(place).free
+    except OSError:
+        pass
+    return Machine(free, sum(checkpoint.bytes for checkpoint in saved), len(saved), used, total)

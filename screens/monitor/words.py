@@ -1,0 +1,140 @@
+"""What Monitor says around its charts: the first line, the facts, the machine, the times, what waits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from textual.content import Content
+
+from engine.gpu import Gpu
+from engine.ledger.states import LIVE, State
+from screens.monitor.reading import Snapshot
+from screens.widgets import figures, states
+
+LABEL = 8  # columns
+MUTED = "$foreground-muted"
+
+
+def headline(snapshot: Snapshot, now: float) -> Content:
+    """State, name, steps, epoch, speed, and between which times it ends."""
+    run = snapshot.run
+    parts = [Content.assemble((states.SYMBOLS[run.state], states.STYLES[run.state]), (f" {run.name}", "bold"))]
+    if run.state is not State.RUNNING:
+        parts.append(
+            Content.styled(
+                run.cause if run.state is State.FAILED and run.cause else run.state, states.STYLES[run.state]
+            )
+        )
+    if run.step:
+        parts.append(Content(f"{run.step}/{run.steps}" if run.steps else str(run.step)))
+    elif snapshot.job and run.state in LIVE:
+        doing, total = snapshot.job.doing, snapshot.job.total
+        parts.append(Content(f"{doing or 'waiting for its process'}{f' {snapshot.job.done}/{total}' if total else ''}"))
+    if "train/epoch" in snapshot.last:
+        epochs = snapshot.settings.get("training.epochs")
+        of = (
+            f"/{epochs:g}"
+            if isinstance(epochs, int | float) and not snapshot.settings.get("training.max_steps")
+            else ""
+        )
+        parts.append(Content(f"epoch {snapshot.last['train/epoch']:.1f}{of}"))
+    if run.state is State.RUNNING and "train/tokens_per_second" in snapshot.last:
+        parts.append(Content(f"{snapshot.last['train/tokens_per_second']:,.0f} tok/s"))
+    if run.state in LIVE and (ends := _ends(snapshot, now)):
+        parts.append(Content.assemble(("ends ", MUTED), ends))
+    return Content("  ").join(parts)
+
+
+def _ends(snapshot: Snapshot, now: float) -> str:
+    if snapshot.pace is not None:
+        low, high = figures.clock(snapshot.pace.earliest, now), figures.clock(snapshot.pace.latest, now)
+        return low if low == high else f"{low}-{high}"
+    return (
+        figures.clock(snapshot.run.ends, now)
+        if snapshot.run.ends is not None and snapshot.run.state is State.RUNNING
+        else ""
+    )
+
+
+def facts(snapshot: Snapshot) -> Content:
+    """Single values, one a line."""
+    return Content("\n").join(Content.assemble((label.ljust(LABEL), MUTED), text) for label, text in _facts(snapshot))
+
+
+def _facts(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
+    last, run = snapshot.last, snapshot.run
+    if snapshot.best is not None:
+        yield "best", f"{figures.value(snapshot.best)} @{snapshot.best_step}"
+    if "train/rate" in last:
+        yield "rate", figures.scientific(last["train/rate"])
+    patience = snapshot.settings.get("training.early_stopping.patience")
+    if isinstance(patience, int) and snapshot.best is not None:
+        yield "stop", f"{snapshot.since_best} of {patience}"
+    if "train/tokens" in last:
+        yield "tokens", figures.count(last["train/tokens"])
+    if snapshot.pace is not None:
+        yield "step", figures.seconds(snapshot.pace.step)
+    if run.state in LIVE and run.step:
+        saved = snapshot.checkpoints[-1].step if snapshot.checkpoints else 0
+        yield "unsaved", f"{run.step - saved} steps"
+    if run.measured_mib is not None:
+        yield "memory", f"{figures.gib(run.measured_mib)} GiB"
+    if run.predicted_mib is not None:
+        yield ("" if run.measured_mib is not None else "memory"), f"predicted {figures.gib(run.predicted_mib)}"
+
+
+def machine(snapshot: Snapshot, gpus: Sequence[Gpu]) -> Content:
+    """A line a GPU, then disk and memory, then where the time goes."""
+    lines = [_gpu(gpu) for gpu in gpus]
+    there = snapshot.machine
+    kept = (
+        f", {there.saved} checkpoint{'s' if there.saved != 1 else ''} {figures.size(there.run_bytes)}"
+        if there.saved
+        else ""
+    )
+    disk = Content.assemble(("disk   ", MUTED), f"{figures.size(there.disk_free)} free{kept}")
+    if there.ram_total:
+        used, total = figures.gib((there.ram_used or 0) / 2**20), figures.gib(there.ram_total / 2**20)
+        disk += Content.assemble(("   ram ", MUTED), f"{used} of {total} GiB")
+    lines.append(disk)
+    if snapshot.times:
+        split = "  ".join(f"{part} {figures.percent(share)}" for part, share in snapshot.times.items())
+        lines.append(Content.assemble(("time   ", MUTED), split))
+    return Content("\n").join(lines)
+
+
+def _gpu(gpu: Gpu) -> Content:
+    """`0 RTX 4090  402 W  73 C  mem mine 9.2 others .4 free 14.0 GiB  busy 97 %`; what the driver does not answer is left out."""
+    parts = [f"{gpu.index} {gpu.name}"]
+    parts += [f"{gpu.watts:.0f} W"] if gpu.watts is not None else []
+    parts += [f"{gpu.celsius} C"] if gpu.celsius is not None else []
+    memory = [
+        f"{word} {figures.gib(mib)}"
+        for word, mib in (("mine", gpu.mine_mib), ("others", gpu.others_mib), ("free", gpu.free_mib))
+        if mib is not None
+    ]
+    parts += [f"mem {' '.join(memory)} GiB"] if memory else []
+    parts += [f"busy {gpu.busy_percent} %"] if gpu.busy_percent is not None else []
+    return Content("  ".join(parts))
+
+
+def trouble(snapshot: Snapshot) -> Content:
+    """Why it failed, or what to do about a lost or stopped run; empty while all is well."""
+    run = snapshot.run
+    if run.state is State.FAILED and snapshot.job and snapshot.job.message:
+        what, *rest = snapshot.job.message.splitlines()
+        return Content.assemble((f"✗ {what}", "$text-error"), *(f"\n  {line}" for line in rest))
+    if run.state is State.LOST:
+        saved = f"checkpoint {snapshot.checkpoints[-1].step}" if snapshot.checkpoints else "the beginning"
+        return Content.styled(f"? Its process is gone. R resumes it from {saved}.", "$text-warning")
+    return Content()
+
+
+def waiting(snapshot: Snapshot) -> Content:
+    """Orders that the job has not taken yet."""
+    if not snapshot.waiting:
+        return Content()
+    words = ", ".join(
+        f"{order.verb}{f' x {order.value:g}' if order.value is not None else ''}" for order in snapshot.waiting
+    )
+    return Content.styled(f"○ ordered, waiting for the next step: {words}", "$text-warning")
