@@ -23,7 +23,10 @@ KNOWN: Final[dict[str, tuple[Severity, str]]] = {
         "error",
         "have a prompt whose tokens are not a prefix of the whole: at evaluation the model sees others",
     ),
-    "answer_truncated": ("error", "lose the end of their response to the length limit"),
+    "answer_truncated": (
+        "error",
+        "have a response that does not fit the length limit: cut, it would lose its end, so they are left out",
+    ),
     "prompt_fills_window": ("error", "have a prompt that alone fills the length limit: they are left out"),
     "too_long": ("warning", "are longer than the length limit and are left out"),
     "input_cut": ("warning", "are longer than the length limit: the end of their input is cut off"),
@@ -86,6 +89,14 @@ class Tally:
         """As `add`, for several rows."""
         for row in rows:
             self.add(finding, row, detail)
+
+    def add_count(self, finding: str, count: int, rows: Iterable[int], detail: str = "") -> None:
+        """As `add`, for `count` rows of which only some are named."""
+        self._counts[finding] = self._counts.get(finding, 0) + count
+        kept = self._rows.setdefault(finding, [])
+        kept += list(rows)[: EXAMPLES - len(kept)]
+        if detail:
+            self._details.setdefault(finding, detail)
 
     def findings(self) -> tuple[Finding, ...]:
         """All that was found, worst and most frequent first."""

@@ -22,6 +22,7 @@ class Parquet:
             raise Problem(f"There is no file {path}", do="Check the path in data.source.", code="data")
         self.name = path.name
         self.path = path
+        self.has_bom = False
         self._page = -1
         self._rows: list[dict[str, object]] = []
         self._fingerprint = ""

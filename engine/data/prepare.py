@@ -18,12 +18,13 @@ from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
 from engine.atomic import write_bytes
+from engine.data.check import render_findings
 from engine.data.division import Division, divide
 from engine.data.finding import Finding, Tally
 from engine.data.hub_source import copy_path, download, is_hub_id
 from engine.data.mapped import open_mapped
 from engine.data.question import prompt_hash
-from engine.data.render import Rendered, Renderer
+from engine.data.render import Renderer
 from engine.data.tokenizer import ModelTokenizer, load_tokenizer
 from engine.errors import Problem
 from engine.places import private_folder
@@ -34,13 +35,6 @@ __all__ = ["Prepared", "Tokens", "auto_max_tokens", "load", "prepare", "prompt_h
 AUTO_ROWS: Final = 20_000  # evenly spaced rows whose lengths decide max_tokens = auto
 AUTO_PERCENTILE: Final = 99
 SHORTEST: Final = 16  # what a profile allows at least
-DROPPED: Final = {
-    "no response": "no_response",
-    "empty response": "empty_output",
-    "nothing supervised": "all_masked",
-    "too long": "too_long",
-    "prompt fills the window": "prompt_fills_window",
-}
 
 
 @dataclass(frozen=True)
@@ -200,7 +194,8 @@ def _tokens(
     for row in rows:
         example = division.example(row)
         rendered = renderer.render(example)
-        count_notes(rendered, row + 1, tally)
+        for found in render_findings(rendered):
+            tally.add(found, row + 1)
         if not rendered.dropped:
             times = 1 if hashes is None else division.repeats[row]
             ids += [np.array(rendered.ids, np.int32)] * times
@@ -217,14 +212,6 @@ def _tokens(
         starts,
         tuple(names),
     )
-
-
-def count_notes(rendered: Rendered, row: int, tally: Tally) -> None:
-    """Count what rendering found about row `row` (from 1)."""
-    if rendered.dropped:
-        tally.add(DROPPED[rendered.dropped], row)
-    for note in rendered.notes:
-        tally.add(note, row)
 
 
 def _item(division: Division, renderer: Renderer, row: int, tally: Tally, done: _Progress) -> dict[str, object] | None:

@@ -193,7 +193,7 @@ class Renderer:
         if len(rendered.ids) <= most:
             return replace(rendered, cut=cut, notes=(*rendered.notes, "input_cut"))
         alone = len(rendered.ids) - sum(rendered.supervised) >= most
-        reason = "prompt fills the window" if alone and self.loss_on == "responses" else "too long"
+        reason = "prompt fills the window" if alone and self.loss_on == "responses" else "response does not fit"
         return replace(full, dropped=reason)
 
     def _kept_input(self, example: Example, cut: int) -> str:

@@ -39,6 +39,10 @@ class Source(Protocol):
     def fingerprint(self) -> str:
         """SHA-256 over the bytes of the files."""
 
+    @property
+    def has_bom(self) -> bool:
+        """Whether a file starts with a byte order mark, which was passed over."""
+
     def __len__(self) -> int: ...
 
     def row(self, number: int) -> Row:
@@ -122,6 +126,7 @@ class JsonLines:
     def __init__(self, path: Path) -> None:
         self.name = path.name
         self.index = LineIndex(path)
+        self.has_bom = self.index.has_bom
         self._columns: tuple[str, ...] | None = None
         self._fingerprint = ""
 
@@ -161,6 +166,7 @@ class Delimited:
     def __init__(self, path: Path) -> None:
         self.name = path.name
         self.index = LineIndex(path, quoted=True)
+        self.has_bom = self.index.has_bom
         header = self.index.record(0).decode("utf-8", errors="replace")
         self.delimiter = "\t" if path.suffix.lower() == ".tsv" else max(",;\t", key=header.count)
         self.columns: tuple[str, ...] = tuple(next(csv.reader([header], delimiter=self.delimiter)))
@@ -200,11 +206,14 @@ class Delimited:
 class JsonObjects:
     """A JSON file that holds all rows: an array of objects, or one object whose keys are the ids."""
 
-    def __init__(self, path: Path, values: Sequence[object], keys: Sequence[str] | None = None) -> None:
+    def __init__(
+        self, path: Path, values: Sequence[object], keys: Sequence[str] | None = None, *, has_bom: bool = False
+    ) -> None:
         self.name = path.name
         self.path = path
         self.keys = keys
         self.values = values
+        self.has_bom = has_bom
         self.columns = _first_columns(self)
         self._fingerprint = ""
 
@@ -243,9 +252,9 @@ def _open_json(path: Path) -> Source:
         members = inner if isinstance(inner, list) else list(inner.values())
         value = inner if members and all(isinstance(member, dict) for member in members) else value
     if isinstance(value, dict) and value and all(isinstance(member, dict) for member in value.values()):
-        return JsonObjects(path, list(value.values()), list(value))
+        return JsonObjects(path, list(value.values()), list(value), has_bom=index.has_bom)
     if isinstance(value, list) and value:
-        return JsonObjects(path, value)
+        return JsonObjects(path, value, has_bom=index.has_bom)
     raise Problem(
         f"{path} holds no rows",
         f"It is {'an empty array' if value == [] else 'a JSON ' + type(value).__name__}; wanted is an array of objects, or an object keyed by id.",
@@ -259,6 +268,7 @@ class Several:
     def __init__(self, name: str, parts: tuple[Source, ...]) -> None:
         self.name = name
         self.parts = parts
+        self.has_bom = any(part.has_bom for part in parts)
         self.columns = tuple(dict.fromkeys(column for part in parts for column in part.columns))
 
     @property

@@ -173,7 +173,7 @@ def test_cut_input_keeps_instruction_and_response(
 def test_too_long_without_an_input_is_dropped_with_its_reason(make_tokenizer: MakeTokenizer) -> None:
     renderer = Renderer(make_tokenizer(templates.CHATML), profile.Template(), max_tokens=40)
     assert renderer.render(example("raised " * 200)).dropped == "prompt fills the window"
-    assert renderer.render(example(response="normal " * 200)).dropped == "too long"
+    assert renderer.render(example(response="normal " * 200)).dropped == "response does not fit"
 
 
 def test_too_long_drop_and_fail(make_tokenizer: MakeTokenizer) -> None:

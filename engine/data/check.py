@@ -1,0 +1,103 @@
+"""What is looked for in each row: a small function for each finding, collected in `ROW_CHECKS` and `RENDER_CHECKS`.
+
+What a finding is called, how bad it is and its sentence stand in `engine.data.finding`. A new check is one function and two lines.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from engine.data.examples import Example
+from engine.data.question import normalised
+from engine.data.render import Rendered, Renderer
+
+# What people leave where a response should be.
+PLACEHOLDER: Final = re.compile(r"\W*(n/?a|todo|tbd|nooutput|no output|lorem ipsum.*)?\W*", re.IGNORECASE)
+# NUL, the replacement character, and UTF-8 that was once read as Latin-1 or Windows-1252.
+DAMAGED: Final = re.compile("[\x00\ufffd]|Ã[\x80-\xbf©¨¤¶¼±]|â€[™œ\x9d“”¦]|Â[°µ±·]")
+_DROPPED: Final = {
+    "no response": "no_response",
+    "empty response": "empty_output",
+    "nothing supervised": "all_masked",
+    "too long": "too_long",
+    "response does not fit": "answer_truncated",
+    "prompt fills the window": "prompt_fills_window",
+}
+
+
+def placeholder(example: Example) -> bool:
+    """The response is empty or stands for one."""
+    replies = [turn for turn in example.messages if turn.role == "assistant"]
+    return bool(replies) and PLACEHOLDER.fullmatch(example.response) is not None
+
+
+def no_response(example: Example) -> bool:
+    """There is no assistant's turn."""
+    return not any(turn.role == "assistant" for turn in example.messages)
+
+
+def copies_input(example: Example) -> bool:
+    """The response is the question or the input again."""
+    response = normalised(example.response)
+    return bool(response) and response in (normalised(example.prompt), normalised(example.input_text))
+
+
+def damaged_text(example: Example) -> bool:
+    """Bytes were lost or decoded wrongly before."""
+    return any(DAMAGED.search(turn.content) for turn in example.messages)
+
+
+ROW_CHECKS: Final[dict[str, Callable[[Example], bool]]] = {
+    "empty_output": placeholder,
+    "no_response": no_response,
+    "output_copies_input": copies_input,
+    "bad_text": damaged_text,
+}
+
+
+def double_bos(rendered: Rendered, _: Example, renderer: Renderer) -> bool:
+    """The template writes BOS and the data or a second template does, too."""
+    bos = renderer.tokenizer.bos_token
+    return bos is not None and rendered.ids[:2] == [renderer.tokenizer.tokenizer.token_to_id(bos)] * 2
+
+
+def eos_masked(rendered: Rendered, _: Example, renderer: Renderer) -> bool:
+    """A response ends, but the loss does not count its end."""
+    ends = [
+        counts for token, counts in zip(rendered.ids, rendered.supervised, strict=True) if token in renderer.stop_ids
+    ]
+    return bool(ends) and any(rendered.supervised) and not any(ends)
+
+
+def special_in_text(_: Rendered, example: Example, renderer: Renderer) -> bool:
+    """Text of the data would be read as a control token."""
+    vocabulary = renderer.tokenizer.tokenizer
+    tokens = [vocabulary.id_to_token(number) for number in renderer.tokenizer.special_ids]
+    return any(token and token in turn.content for turn in example.messages for token in tokens)
+
+
+RENDER_CHECKS: Final[dict[str, Callable[[Rendered, Example, Renderer], bool]]] = {
+    "double_bos": double_bos,
+    "eos_masked": eos_masked,
+    "special_in_text": special_in_text,
+}
+
+
+def row_findings(example: Example) -> Iterator[str]:
+    """What is found without a tokenizer."""
+    return (name for name, check in ROW_CHECKS.items() if check(example))
+
+
+def render_findings(rendered: Rendered) -> Iterator[str]:
+    """What rendering itself found: why a row is dropped, and its notes."""
+    if rendered.dropped:
+        yield _DROPPED[rendered.dropped]
+    yield from rendered.notes
+
+
+def token_findings(rendered: Rendered, example: Example, renderer: Renderer) -> Iterator[str]:
+    """What is found in a row's tokens."""
+    yield from render_findings(rendered)
+    yield from (name for name, check in RENDER_CHECKS.items() if check(rendered, example, renderer))
