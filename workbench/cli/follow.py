@@ -8,11 +8,14 @@ from typing import Final
 
 from engine.ledger import Ledger, events, jobs, runs
 from engine.ledger.states import ENDED, State
+from screens.widgets import figures
 from workbench.cli.output import figure, printable, words
 
 POLL_EVERY: Final = 0.25  # seconds
 PROGRESS_EVERY: Final = 4.0  # seconds
+LATEST: Final = 10  # events that are told again when watching begins
 CODES: Final = {State.FINISHED: 0, State.STOPPED: 1, State.FAILED: 2, State.LOST: 2}
+DETACHES: Final = "Ctrl-C detaches; the run goes on."
 DETACHED: Final = 130
 
 
@@ -25,8 +28,9 @@ class Ending:
 
 
 def follow(ledger: Ledger, run: runs.Run) -> Ending:
-    """Tell on stderr what the run does until it ends. Ctrl-C detaches: the run goes on."""
+    """Tell on stderr what the run does until it ends, after its latest events. Ctrl-C detaches: the run goes on."""
     try:
+        words(f"{run.name} ({run.uid}) is {run.state}. {'' if run.state in ENDED else DETACHES}")
         return _watch(ledger, run)
     except KeyboardInterrupt:
         seen = runs.by_id(ledger, run.id)
@@ -38,14 +42,15 @@ def follow(ledger: Ledger, run: runs.Run) -> Ending:
 
 
 def _watch(ledger: Ledger, run: runs.Run) -> Ending:
-    last_event = 0
+    last_event, many = 0, LATEST
     told, told_at = "", time.monotonic()
     while True:
         # The state is read before the events: what a job wrote before it ended is then never missed.
         now = runs.by_id(ledger, run.id)
-        for event in events.of_run(ledger, run.id, after=last_event):
+        for event in events.of_run(ledger, run.id, after=last_event, limit=many):
             last_event = event.id
             words(event_line(event))
+        many = 1000
         if now is None:
             words(f"{run.name} was deleted.")
             return Ending(State.LOST, 2)
@@ -55,7 +60,7 @@ def _watch(ledger: Ledger, run: runs.Run) -> Ending:
         if time.monotonic() - told_at >= PROGRESS_EVERY:
             line = progress_line(ledger, now)
             if line != told:
-                words(line)
+                words(f"{figures.clock_with_seconds(time.time())}   {line}")
             told, told_at = line, time.monotonic()
         time.sleep(POLL_EVERY)
 
@@ -64,31 +69,29 @@ def event_line(event: events.Event) -> str:
     """An event as one line: time, a mark for what needs a look, step, text."""
     mark = {"info": " ", "warning": "!", "error": "x"}[event.level]
     step = f"step {event.step}: " if event.step is not None else ""
-    return f"{time.strftime('%H:%M:%S', time.localtime(event.time))} {mark} {step}{printable(event.text)}"
+    kind = "sample: " if event.kind == "sample" else ""  # the model's words, not ours
+    return f"{figures.clock_with_seconds(event.time)} {mark} {step}{kind}{printable(event.text)}"
 
 
 def progress_line(ledger: Ledger, run: runs.Run) -> str:
     """Where the run is: what its job is doing, or steps with losses, speed and the expected end."""
-    clock = time.strftime("%H:%M:%S")
     if not run.step:
         work = jobs.of_run(ledger, run.id)
         doing = work[-1].doing if work else ""
         share = f" {work[-1].done}/{work[-1].total}" if work and work[-1].total else ""
-        return f"{clock}   {run.state}{': ' + printable(doing) + share if doing else ''}"
+        return f"{printable(doing) or run.state}{share}"
     parts = [f"step {run.step}/{run.steps or '?'}"]
     summary = runs.summaries(ledger).get(run.id, {})
-    for key, label in (
-        ("train/loss", "loss"),
-        ("validation/loss", "validation"),
-        ("train/tokens_per_second", "tokens/s"),
-    ):
+    for key, label in (("train/loss", "loss"), ("validation/loss", "validation")):
         if key in summary:
-            parts.append(f"{label} {figure(summary[key].last, 4 if 'loss' in key else 3)}")
+            parts.append(f"{label} {figure(summary[key].last)}")
+    if "train/tokens_per_second" in summary:
+        parts.append(f"{figures.count(summary['train/tokens_per_second'].last)} tokens/s")
     if run.state != State.RUNNING:
         parts.append(run.state)
     elif run.ends:
-        parts.append(f"ends {time.strftime('%H:%M:%S', time.localtime(run.ends))}")
-    return f"{clock}   {'  '.join(parts)}"
+        parts.append(f"ends {figures.clock(run.ends, time.time())}")
+    return "  ".join(parts)
 
 
 def _verdict(ledger: Ledger, run: runs.Run) -> str:

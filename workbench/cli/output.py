@@ -60,10 +60,10 @@ def words(text: str) -> None:
 
 
 def figure(value: float | None, digits: int = 4) -> str:
-    """A number with `digits` significant digits, without an exponent where one can do without: `0.8814`, `152.3`, `2e-05`."""
+    """A number with `digits` significant digits, or all of those before the point: `0.8814`, `152.3`, `17980`, `2e-05`."""
     if value is None:
         return NOTHING
-    return f"{value:.{digits}g}"
+    return f"{value:.0f}" if 10**digits <= abs(value) < 1e15 else f"{value:.{digits}g}"
 
 
 def state_word(state: State, cause: str = "") -> str:

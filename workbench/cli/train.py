@@ -56,7 +56,6 @@ def run(options: argparse.Namespace) -> int:
     if options.follow:
         from workbench.cli.follow import follow
 
-        words(f"{started.name} ({started.uid}) is {started.state}. Ctrl-C detaches; the run goes on.")
         ending = follow(ledger, started)
         if options.json:
             print_json({**shown, "state": ending.state})

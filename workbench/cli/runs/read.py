@@ -151,8 +151,8 @@ def _print_run(ledger: Ledger, run: runs.Run, document: runs.Document) -> None:
     metrics = runs.summaries(ledger).get(run.id, {})
     if metrics:
         print()
-        rows = [(key, summary.last, summary.best, summary.best_step) for key, summary in sorted(metrics.items())]
-        print_table(("metric", "last", "best", "at step"), rows)
+        rows = [(key, summary.last, *_best(key, summary)) for key, summary in sorted(metrics.items())]
+        print_table(("metric", "last", "best", "at step"), rows, right=("last", "best", "at step"))
     saved = checkpoints.of_run(ledger, run.id)
     if saved:
         print()
@@ -161,6 +161,12 @@ def _print_run(ledger: Ledger, run: runs.Run, document: runs.Document) -> None:
             [(c.step, f"{c.bytes / 2**20:.1f}", figure(c.validation), "best" if c.best else "") for c in saved],
             right=("MiB", "validation"),
         )
+
+
+def _best(key: str, summary: runs.Summary) -> tuple[float | None, int | None]:
+    """The best value and its step; nothing for what is neither better high nor low, such as the learning rate."""
+    judged = key.endswith("/loss") or key in runs.HIGHER_IS_BETTER
+    return (summary.best, summary.best_step) if judged else (None, None)
 
 
 def _mib(value: float | None) -> str:
@@ -173,7 +179,6 @@ def watch(options: argparse.Namespace) -> int:
 
     ledger = existing_ledger(options.ledger)
     run = runs.find(ledger, options.runs[0])
-    words(f"{run.name} ({run.uid}) is {run.state}.")
     ending = follow(ledger, run)
     if options.json:
         print_json({"uid": run.uid, "name": run.name, "state": ending.state})
