@@ -25,10 +25,9 @@ MOST_ROWS: Final = 64  # a larger micro-batch gains nothing on one GPU
 CONTEXT_MIB: Final = (
     400.0  # CUDA's own; 141 MiB on a T4, more with more cores; where a card's is known, profiles/gpus says it
 )
-RESERVED: Final = 1.07  # reserved over allocated, median of measured steps on a T4; the rest of the line likewise
-RESERVED_4_BIT: Final = 1.13
-RESERVED_EAGER: Final = 1.25
-"""The caching allocator keeps more than tensors need. 57 steps: 1.05-1.09, 4-bit 1.06-1.27, eager attention 1.06-1.6."""
+RESERVED: Final = {(False, False): 1.07, (False, True): 1.13, (True, False): 1.18, (True, True): 1.26}
+"""What PyTorch's allocator reserves over what tensors need, by (eager attention, 4-bit base): fitted, the medians of 57 measured steps on a
+T4, whose ranges are 1.04 to 1.09, 1.06 to 1.25, 1.05 to 1.49 and 1.10 to 1.44."""
 LIBRARIES_MIB: Final = 900.0  # torch, transformers and peft in a process on the CPU, before a model
 
 
@@ -116,7 +115,7 @@ def fit(profile: Profile, facts: Facts, card: Card, *, climb: bool = True) -> Gp
     rows, checkpointing = choose(profile, facts, card)
     step = setup(profile, facts, rows, checkpointing)
     peak = memory.peak(step)
-    process = process_mib(profile, step, card)
+    process = process_mib(step, card)
     limit = card.free_mib - profile.hardware.headroom_mib
     largest = next(
         (
@@ -171,23 +170,28 @@ def choose(profile: Profile, facts: Facts, card: Card) -> tuple[int, bool]:
 def setup(profile: Profile, facts: Facts, rows: int, checkpointing: bool) -> Setup:
     """The profile's step with this micro-batch, at its longest rows."""
     assert facts.shape is not None
+    limit = profile.template.max_tokens
+    tokens = facts.max_tokens if limit == "auto" else min(facts.max_tokens, limit)
     return memory.setup(
-        profile, facts.shape, rows=rows, tokens=facts.max_tokens, kept=facts.kept_tokens, checkpointing=checkpointing
+        profile, facts.shape, rows=rows, tokens=tokens, kept=facts.kept_tokens, checkpointing=checkpointing
     )
 
 
 def _fits(profile: Profile, facts: Facts, card: Card, rows: int, checkpointing: bool) -> bool:
     step = setup(profile, facts, rows, checkpointing)
-    return process_mib(profile, step, card) <= card.free_mib - profile.hardware.headroom_mib
+    return process_mib(step, card) <= card.free_mib - profile.hardware.headroom_mib
 
 
-def process_mib(profile: Profile, step: Setup, card: Card) -> float:
-    """Memory of the whole process: the peak, what the allocator keeps beside it, and the context."""
-    allocated = memory.peak(step).allocated / MIB
-    factor = RESERVED_4_BIT if step.bits is not None else RESERVED
-    if step.eager:
-        factor = max(factor, RESERVED_EAGER)
-    return (allocated if card.uuid == "cpu" else allocated * factor) + context_mib(card)
+def process_mib(step: Setup, card: Card) -> float:
+    """Memory of the whole process in MiB: the peak, what the allocator keeps beside it, and the context."""
+    return process_of(memory.peak(step).allocated / MIB, step, card)
+
+
+def process_of(allocated_mib: float, step: Setup, card: Card) -> float:
+    """As `process_mib`, from a peak of allocated memory."""
+    if card.uuid == "cpu":
+        return allocated_mib + LIBRARIES_MIB
+    return allocated_mib * RESERVED[step.eager, step.bits is not None] + context_mib(card)
 
 
 def context_mib(card: Card) -> float:
@@ -204,10 +208,11 @@ def run_seconds(profile: Profile, facts: Facts, card: Card, step: Setup) -> tupl
         return None
     training = profile.training
     steps = total_steps(facts.train_rows, training)
-    low, high = speed.step_seconds(step, rate, batch=training.effective_batch, mean_tokens=facts.mean_tokens)
+    mean = min(facts.mean_tokens, float(step.tokens))
+    low, high = speed.step_seconds(step, rate, batch=training.effective_batch, mean_tokens=mean)
     every = training.evaluate_every
     passes = training.epochs if every == "epoch" else steps / every
-    operations = passes * facts.validation_rows * speed.forward_flops(step, facts.mean_tokens)
+    operations = passes * facts.validation_rows * speed.forward_flops(step, mean)
     sure, best = rate.flops
     return steps * low + operations / best, steps * high + operations / sure
 

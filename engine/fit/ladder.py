@@ -46,15 +46,16 @@ def changed(profile: Profile, change: Mapping[str, object]) -> Profile:
 
 def _down(profile: Profile, now: GpuFit, judge: Judge) -> tuple[Rung, ...]:
     rungs: list[Rung] = []
-    for change, price in _cheaper(profile, now):
-        candidate = changed(profile, change)
-        then = judge(candidate)
-        saves = now.predicted_process_mib - then.predicted_process_mib
-        if saves < 1:
-            continue
-        rungs.append(Rung(change, saves, _time(now, then), price, then.fits))
-        profile, now = candidate, then
-        if then.fits:
+    while not now.fits:
+        for change, price in _cheaper(profile, now):
+            candidate = changed(profile, change)
+            then = judge(candidate)
+            saves = now.predicted_process_mib - then.predicted_process_mib
+            if saves >= 1:
+                rungs.append(Rung(change, saves, _time(now, then), price, then.fits))
+                profile, now = candidate, then
+                break
+        else:
             break
     return tuple(rungs)
 

@@ -1,0 +1,114 @@
+"""Fitting a profile to a card: what auto chooses, the verdict, and the ladder out of "does not fit"."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+
+from engine.errors import Problem
+from engine.fit import estimate, shapes
+from engine.fit.cards import Card, named
+from engine.fit.facts import Facts
+from engine.fit.ladder import changed
+from engine.profile import Profile
+
+AUTO = {"model": {"base": "Qwen/Qwen3-4B"}, "data": [{"source": "rows.jsonl"}]}
+
+
+def profile(**settings: object) -> Profile:
+    return changed(Profile.model_validate(AUTO), settings)
+
+
+def facts(base: str = "Qwen/Qwen3-4B-Instruct-2507", tokens: int = 1024) -> Facts:
+    return Facts(shapes.of_model(base), "", 450, 50, 0, tokens, 0.6 * tokens, tokens // 4)
+
+
+def card(free_gib: float) -> Card:
+    return replace(named("RTX 4090"), total_mib=24_564.0, free_mib=free_gib * 1024)
+
+
+def test_the_large_model_fits_the_large_card_only() -> None:
+    found = estimate.estimate(profile(**{"method.name": "full"}), facts(), [named("RTX 4090"), named("H200")])
+    assert [gpu.fits for gpu in found.gpus] == [False, True]
+    assert found.source == "estimated"
+    assert found.cpu is None
+    assert found.steps == 87  # three epochs of 29 steps, the last of each partial
+
+
+def test_parts_add_up_to_the_process() -> None:
+    gpu = estimate.estimate(profile(), facts(), [named("RTX 4090")]).gpus[0]
+    assert sum(vars(gpu.parts).values()) == pytest.approx(gpu.predicted_process_mib)
+    assert gpu.predicted_allocated_mib < gpu.predicted_reserved_mib < gpu.predicted_process_mib
+    assert gpu.headroom_mib == pytest.approx(gpu.free_mib - gpu.predicted_process_mib)
+
+
+def test_auto_takes_the_largest_micro_batch_that_fits_and_recomputes_only_in_need() -> None:
+    chosen = [estimate.choose(profile(), facts(), card(free)) for free in (10, 12, 16, 23, 40, 80)]
+    assert [rows for rows, _ in chosen if not _] == sorted(rows for rows, recomputes in chosen if not recomputes)
+    assert all(16 % rows == 0 for rows, _ in chosen)
+    assert chosen[0][1]
+    assert not chosen[-1][1]
+    for gib, (rows, recomputes) in zip((12, 16, 23), chosen[1:4], strict=True):
+        fixed = profile(**{"training.micro_batch": rows, "training.checkpoint_activations": recomputes})
+        assert estimate.fit(fixed, facts(), card(gib)).fits
+
+
+def test_what_the_profile_says_is_not_changed() -> None:
+    fixed = profile(**{"training.micro_batch": 16, "training.checkpoint_activations": False})
+    gpu = estimate.fit(fixed, facts(tokens=4096), card(12))
+    assert (gpu.micro_batch, gpu.checkpoint_activations, gpu.fits) == (16, False, False)
+
+
+def test_the_ladder_leads_out_cheapest_first() -> None:
+    tight = profile(
+        **{"training.micro_batch": 16, "training.checkpoint_activations": False, "template.max_tokens": 4096}
+    )
+    rungs = estimate.fit(tight, facts(tokens=4096), card(5)).ladder
+    keys = [key for rung in rungs for key in rung.change]
+    assert keys[:2] == ["training.micro_batch", "training.checkpoint_activations"]
+    assert "model.quantization" in keys
+    assert all(rung.saves_mib > 0 for rung in rungs)
+    assert [rung.fits for rung in rungs] == [False] * (len(rungs) - 1) + [True]
+    for rung in rungs:  # climbing it really ends where it says
+        tight = changed(tight, rung.change)
+    assert estimate.fit(tight, facts(tokens=4096), card(5)).fits
+
+
+def test_all_weights_of_a_large_model_lead_to_an_adapter() -> None:
+    full = profile(**{"method.name": "full", "training.learning_rate": 1e-5})
+    rungs = estimate.fit(full, facts(), named("RTX 3060")).ladder
+    assert {"method.name": "lora", "training.learning_rate": 2e-4} in [rung.change for rung in rungs]
+    assert rungs[-1].fits
+
+
+def test_with_room_the_ladder_goes_up_to_what_is_faster() -> None:
+    slow = profile(**{"training.micro_batch": 1, "training.checkpoint_activations": True})
+    rungs = estimate.fit(slow, facts(), named("H200")).ladder
+    assert {key for rung in rungs for key in rung.change} >= {"training.checkpoint_activations", "training.micro_batch"}
+    assert all(rung.fits and rung.time is not None and rung.time < 1 for rung in rungs)
+
+
+def test_time_is_an_interval_that_faster_cards_shorten() -> None:
+    found = estimate.estimate(profile(), facts(), [named(name) for name in ("L4", "RTX 4090", "H100")]).gpus
+    spans = [gpu.seconds for gpu in found if gpu.seconds]
+    assert len(spans) == 3
+    assert all(low < high for low, high in spans)
+    assert all(slow[1] > fast[1] for slow, fast in pairwise(spans))
+    unknown = replace(named("L4"), spec=None)
+    assert estimate.fit(profile(), facts(), unknown).seconds is None
+
+
+def test_without_a_gpu_it_is_fitted_to_main_memory() -> None:
+    found = estimate.estimate(profile(**{"training.micro_batch": 2}), facts(), [])
+    assert found.gpus == ()
+    assert found.cpu is not None
+    assert found.cpu.total_mib > found.cpu.free_mib > 0
+    assert found.seconds == found.cpu.seconds
+
+
+def test_an_architecture_that_is_not_understood_is_not_guessed() -> None:
+    with pytest.raises(Problem, match="cannot be estimated") as caught:
+        estimate.estimate(profile(), replace(facts(), shape=None, no_shape="It is a mixture."), [named("T4")])
+    assert caught.value.code == "shape"

@@ -1,0 +1,102 @@
+"""Shapes and cards that ship: counted parameters against published ones, figures that are whole, names that are found."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from engine.errors import Problem
+from engine.fit import cards, shapes
+from engine.gpu import Gpu
+from engine.places import shipped
+from engine.profile_file import find, read
+
+PUBLISHED = {
+    "Llama 2 7B": 6_738_415_616,
+    "Llama 3.2 1B": 1_235_814_400,
+    "Llama 3.2 3B": 3_212_749_824,
+    "Mistral 7B": 7_241_732_096,
+    "Qwen3 4B": 4_022_468_096,
+    "Qwen3 4B (July 2025)": 4_022_468_096,
+}
+
+
+def test_counted_parameters_are_the_published_ones() -> None:
+    counted = {model.name: model.shape.parameters for model in shapes.shipped_models()}
+    stable = counted.pop("StableLM 2 1.6B")
+    assert counted == PUBLISHED
+    assert stable - 1_644_417_024 == 24 * 2 * 2048  # its card leaves out the biases of the blocks' norms
+    assert all(model.source and model.parameters for model in shapes.shipped_models())
+
+
+def test_a_shape_is_counted_as_the_weights_that_are_there(tiny_base: Path) -> None:
+    from safetensors import safe_open
+
+    with safe_open(tiny_base / "model.safetensors", "numpy") as file:
+        there = sum(file.get_tensor(name).size for name in file.keys())  # noqa: SIM118 - not a dict
+    assert shapes.of_model(str(tiny_base)).parameters == there
+
+
+def test_a_shape_that_ships_needs_no_network() -> None:
+    assert shapes.of_model("meta-llama/Llama-3.2-1B").layers == 16
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "words"),
+    [
+        ({"model_type": "mixtral"}, "shape", "mixtral"),
+        ({"hidden_size": None}, "model", "hidden_size"),
+        ({"model_type": None}, "shape", "not named"),
+    ],
+)
+def test_what_is_not_understood_is_refused(
+    tiny_base: Path, tmp_path: Path, change: dict[str, object], code: str, words: str
+) -> None:
+    config = json.loads((tiny_base / "config.json").read_text()) | change
+    (tmp_path / "config.json").write_text(json.dumps({key: value for key, value in config.items() if value}))
+    with pytest.raises(Problem) as caught:
+        shapes.of_model(str(tmp_path))
+    assert caught.value.code == code
+    assert words in str(caught.value)
+
+
+def test_every_card_is_whole() -> None:
+    specs = {spec.name: spec for spec in cards.specs()}
+    names = {"RTX 3060", "RTX 3090", "RTX 4090", "RTX 5090", "A100 40GB", "A100 80GB", "H100", "H200", "L4", "T4"}
+    assert set(specs) == names
+    for spec in specs.values():
+        assert spec.memory_mib > 10_000
+        assert spec.fp16_tflops >= spec.fp32_tflops > 0
+        assert spec.source.count("http") == 1
+    assert specs["T4"].tflops("bfloat16") == 8.1  # it has none and computes in float32
+
+
+@pytest.mark.parametrize("name", ["RTX 4090", "rtx-4090", "4090", "NVIDIA GeForce RTX 4090"])
+def test_a_card_is_found_by_any_of_its_names(name: str) -> None:
+    assert cards.named(name).name == "RTX 4090"
+
+
+@pytest.mark.parametrize(
+    ("name", "near"), [("RTX 4009", "RTX 4090"), ("a100", "A100 40GB or A100 80GB"), ("h20", "H200")]
+)
+def test_a_typo_gets_the_closest_card(name: str, near: str) -> None:
+    with pytest.raises(Problem, match=f"did you mean {near}"):
+        cards.named(name)
+
+
+def test_a_live_gpu_brings_its_own_memory_and_its_kinds_speed() -> None:
+    live = Gpu("GPU-1", 0, "H200", total_mib=143_771.0, free_mib=10_000.0)
+    silent = Gpu("GPU-2", 1, "does not answer")
+    (card,) = cards.live([live, silent])
+    assert (card.uuid, card.free_mib) == ("GPU-1", 10_000.0)
+    assert card.spec is not None
+    assert card.spec.bandwidth_gb_s == 4800
+
+
+def test_shipped_profiles_of_the_hub_have_shapes() -> None:
+    for path in (shipped() / "domains").glob("*.toml"):
+        base = read(find(path.stem)).model.base
+        if "/" in base and not base.startswith(("/", ".")):
+            assert shapes.of_model(base).parameters > 10**8, path.name

@@ -1,0 +1,166 @@
+"""From "auto" to a profile that can be run, and what is refused before anything starts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from engine import gpu
+from engine.errors import Problem
+from engine.gpu import Gpu
+from engine.ledger import Ledger, runs
+from engine.profile import Profile, Training, flat, unresolved
+from engine.profile_file import dump
+from engine.resolve import choose_gpus, resolve
+from engine.steps import total_steps
+from tests.tiny import tiny_profile, write_rows
+
+AUTO: dict[str, object] = {
+    "model.attention": "auto",
+    "template.max_tokens": "auto",
+    "training.micro_batch": "auto",
+    "training.packing": "auto",
+    "training.checkpoint_activations": "auto",
+    "hardware.device": "auto",
+    "hardware.gpus": "auto",
+}
+SMALL = Gpu("GPU-aaaaaaaa-1", 0, "GeForce RTX 4090", total_mib=24_564.0, free_mib=500.0)
+LARGE = Gpu("GPU-bbbbbbbb-2", 1, "H200", total_mib=143_771.0, free_mib=100_000.0)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return write_rows(tmp_path / "rows.jsonl", 64)
+
+
+@pytest.fixture
+def automatic(tiny_base: Path, data: Path) -> Profile:
+    return tiny_profile(tiny_base, data, **AUTO)
+
+
+def test_nothing_is_left_open_without_a_gpu(automatic: Profile, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu, "gpus", lambda: ())
+    found = resolve(automatic)
+    assert unresolved(found.profile) == []
+    values = flat(found.profile)
+    assert (values["hardware.device"], values["hardware.gpus"]) == ("cpu", [])
+    assert (values["model.attention"], values["training.packing"]) == ("sdpa", False)
+    assert values["training.micro_batch"] == 4  # the whole effective batch: not above eight
+    assert 16 <= int(str(values["template.max_tokens"])) <= 512
+    assert found.steps == 24
+    assert any("CPU" in note for note in found.notes)
+    assert resolve(found.profile).profile == found.profile
+
+
+@pytest.mark.parametrize(("batch", "rows"), [(16, 8), (12, 6), (7, 7), (13, 1), (1, 1)])
+def test_on_a_cpu_the_micro_batch_is_the_largest_divisor_up_to_eight(
+    tiny_base: Path, data: Path, batch: int, rows: int
+) -> None:
+    cpu = {**AUTO, "training.effective_batch": batch, "hardware.device": "cpu"}
+    assert resolve(tiny_profile(tiny_base, data, **cpu)).profile.training.micro_batch == rows
+
+
+def test_auto_takes_the_gpu_with_most_free_memory_by_uuid(automatic: Profile, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu, "gpus", lambda: (SMALL, LARGE))
+    found = resolve(automatic).profile
+    assert found.hardware.device == "cuda"
+    assert found.hardware.gpus == (LARGE.uuid,)
+    assert found.training.checkpoint_activations is False
+
+
+def test_a_gpu_without_room_is_said_and_not_hidden(
+    tiny_base: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpu, "gpus", lambda: (SMALL, LARGE))
+    found = resolve(tiny_profile(tiny_base, data, **{**AUTO, "hardware.gpus": (0,)}))
+    assert found.profile.hardware.gpus == (SMALL.uuid,)
+    assert any("may not fit" in note for note in found.notes)
+    assert found.profile.training.checkpoint_activations is True
+
+
+def test_gpus_are_named_by_index_or_uuid_and_a_wrong_one_is_refused() -> None:
+    there = (SMALL, LARGE)
+    assert choose_gpus((1,), there) == (LARGE,)
+    assert choose_gpus(("GPU-aaaaaaaa",), there) == (SMALL,)
+    for wrong in ((2,), ("GPU-cccccccc",)):
+        with pytest.raises(Problem, match="There is no GPU") as caught:
+            choose_gpus(wrong, there)
+        assert "H200" in str(caught.value)
+    with pytest.raises(Problem, match="names 2 GPUs"):
+        choose_gpus((0, 1), there)
+
+
+def test_cuda_without_a_gpu_is_an_error_with_the_reason(
+    tiny_base: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpu, "gpus", lambda: ())
+    monkeypatch.setattr(gpu, "why_none", lambda: "There is no driver.")
+    with pytest.raises(Problem, match="there is no GPU") as caught:
+        resolve(tiny_profile(tiny_base, data, **{**AUTO, "hardware.device": "cuda"}))
+    assert caught.value.why == "There is no driver."
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "code"),
+    [
+        ("model.base", "./no-such-folder", "model"),
+        ("model.base", "owner/not-in-the-cache", "network"),
+        ("data.0.source", "no-such-file.jsonl", "data"),
+        ("data.0.columns", {"instruction": "instrucion", "response": "output"}, "data"),
+        ("split.stratify", "no-such-column", "data"),
+        ("model.base", "run:nobody", "run"),
+    ],
+)
+def test_what_cannot_be_run_is_refused(automatic: Profile, ledger: Ledger, key: str, value: object, code: str) -> None:
+    values = json.loads(automatic.model_dump_json())
+    place = values["data"][0] if key.startswith("data.") else values[key.split(".")[0]]
+    place[key.rsplit(".")[-1]] = value
+    with pytest.raises(Problem) as caught:
+        resolve(Profile.model_validate(values), ledger)
+    assert caught.value.code == code
+
+
+def _ended(ledger: Ledger, profile: Profile, folder: Path, kind: str) -> runs.Run:
+    run = runs.create(ledger, name="before", runs_folder=folder, profile=dump(profile), settings=flat(profile))
+    (run.folder / "adapter" / "best").mkdir(parents=True)
+    runs.set_result(ledger, run, kind=kind, path="adapter/best")
+    return run
+
+
+def test_going_on_from_an_adapter_keeps_its_base_and_shape(automatic: Profile, ledger: Ledger, tmp_path: Path) -> None:
+    before = resolve(automatic).profile
+    run = _ended(ledger, before, tmp_path / "runs", "adapter")
+    changes = {"model": {"base": "run:before"}, "method": {**automatic.method.model_dump(), "rank": 64}}
+    found = resolve(Profile.model_validate({**automatic.model_dump(), **changes}), ledger)
+    assert found.profile.model.base == before.model.base
+    assert found.profile.method.rank == before.method.rank
+    assert found.parent == run.uid
+    assert any("rank 4" in note for note in found.notes)
+    full = {**automatic.model_dump(), "model": {"base": "run:before"}, "method": {"name": "full"}}
+    with pytest.raises(Problem, match="left an adapter"):
+        resolve(Profile.model_validate(full), ledger)
+
+
+def test_a_run_without_a_result_cannot_be_gone_on_from(automatic: Profile, ledger: Ledger, tmp_path: Path) -> None:
+    runs.create(ledger, name="bare", runs_folder=tmp_path, profile=dump(automatic), settings={})
+    values = {**automatic.model_dump(), "model": {"base": "run:bare"}}
+    with pytest.raises(Problem, match="no result to go on from"):
+        resolve(Profile.model_validate(values), ledger)
+
+
+@pytest.mark.parametrize(
+    ("rows", "settings", "steps"),
+    [
+        (450, {"epochs": 3}, 87),  # 28 whole batches and one of 2 rows, three times
+        (448, {"epochs": 3}, 84),
+        (448, {"epochs": 0.5}, 14),
+        (100, {"epochs": 1.1}, 8),  # 7, and one for the 10 rows of the tenth
+        (3, {"epochs": 1}, 1),
+        (450, {"epochs": 3, "max_steps": 5}, 5),
+    ],
+)
+def test_steps(rows: int, settings: dict[str, object], steps: int) -> None:
+    training = Training.model_validate({"effective_batch": 16, **settings})
+    assert total_steps(rows, training) == steps
