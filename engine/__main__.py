@@ -19,6 +19,7 @@ import sqlite3
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -77,7 +78,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _listen() -> None:
     """Log to stderr, which is the job's log; outlive the terminal; let SIGTERM stop like Ctrl-C until the work listens itself."""
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(name)s: %(message)s", force=True)
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    for chatty in ("httpx", "bitsandbytes"):
+        logging.getLogger(chatty).setLevel(logging.ERROR)
+    warnings.simplefilter("ignore", FutureWarning)  # between libraries; nothing that a user of ours could change
     faulthandler.enable()
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGHUP, signal.SIG_IGN)

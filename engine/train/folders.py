@@ -45,7 +45,9 @@ def _seal(folder: Path) -> int:
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         path.chmod(0o600)
         files[path.relative_to(folder).as_posix()] = {"bytes": path.stat().st_size, "sha256": sha256(path)}
-    (folder / MANIFEST).write_text(json.dumps({"version": 1, "files": files}, indent=1))
+    manifest = folder / MANIFEST
+    manifest.write_text(json.dumps({"version": 1, "files": files}, indent=1))
+    manifest.chmod(0o600)
     for path in [*folder.rglob("*"), folder]:
         _sync(path)
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

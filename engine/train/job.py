@@ -140,10 +140,22 @@ def _begin(parts: Parts) -> Loop:
         progress = checkpoint.restore(found.path, parts.loaded.model, parts.optimizer)
         _restore_best(parts, folder, found.path, progress)
         parts.event("resumed", f"Resumed from {found.path.name}", step=progress.step)
-    elif found.skipped or parts.run.step:
-        parts.event("resumed", "There was no whole checkpoint: started again from the base")
+    else:
+        _start_from_parent(parts)
+        if found.skipped or parts.run.step:
+            parts.event("resumed", "There was no whole checkpoint: started again from the beginning")
     control = Control(parts.ledger, parts.run.id, parts.job, after=progress.order)
     return Loop(parts, progress, control, saved_at=progress.step)
+
+
+def _start_from_parent(parts: Parts) -> None:
+    """A run whose base was another run's adapter starts from it. A whole model it would have found at model.base."""
+    if parts.run.parent is None:
+        return
+    parent = runs.find(parts.ledger, parts.run.parent)
+    if parent.result_kind == "adapter" and parent.result is not None:
+        model.go_on_from(parts.loaded, parent.result, parent.name)
+        parts.event("parent", f"Started from the adapter of {parent.name}", step=0)
 
 
 def rehearse(parts: Parts) -> None:

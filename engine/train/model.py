@@ -212,6 +212,30 @@ def _names(base: PreTrainedModel, target: str) -> bool:
     return any(name == target or name.endswith(f".{target}") for name, _ in base.named_modules())
 
 
+def go_on_from(loaded: Loaded, adapter: Path, name: str) -> None:
+    """Start from the adapter that the run `name` left at `adapter` in place of a fresh one.
+
+    Raises:
+        Problem: it is not there, or has another shape.
+    """
+    from peft.utils import set_peft_model_state_dict
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        found = set_peft_model_state_dict(loaded.model, load_file(adapter / "adapter_model.safetensors"))
+        strangers = list(found.unexpected_keys)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        strangers = [str(error).splitlines()[0]]
+    if strangers:
+        raise Problem(
+            f"The adapter of {name} cannot be gone on from",
+            f"{adapter}: {strangers[0]}.",
+            "Take the method's settings over from that run, or start from the base model.",
+            code="model",
+        )
+
+
 def load_result(
     settings: profile.Model, device: torch.device, *, kind: str | None = None, path: Path | None = None
 ) -> PreTrainedModel | PeftModel:

@@ -1,0 +1,115 @@
+"""Jobs in forked children: the fork server imports torch, transformers and peft once, a run then starts in a fraction of a second."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from typing import Any
+
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["engine.train.job"])
+KEPT = ("WORKBENCH_HOME", "TMPDIR", "HF_HUB_OFFLINE", "HF_HOME", "OMP_NUM_THREADS")
+
+
+def start(
+    ledger: Path,
+    uid: str,
+    *,
+    kill_at: int = 0,
+    count_to: Path | None = None,
+    disk: Path | None = None,
+    prepare: Callable[[], None] | None = None,
+) -> ForkServerProcess:
+    """A child that does the job as `python -m engine` would.
+
+    `kill_at`: SIGKILL at that moment, counted over everything that touches disk, ledger or weights; `count_to`: write their number.
+    `disk`: a folder to mount a small tmpfs on, seen by the child alone. `prepare`: called first, in the child.
+    """
+    environment = {name: os.environ[name] for name in KEPT if name in os.environ}
+    child = CONTEXT.Process(target=_child, args=(str(ledger), uid, environment, kill_at, count_to, disk, prepare))
+    child.start()
+    return child
+
+
+def finish(child: ForkServerProcess, deadline: float = 120) -> int:
+    """The child's exit status; -9 for one that was killed."""
+    child.join(deadline)
+    assert child.exitcode is not None, "the child did not end"
+    return child.exitcode
+
+
+def _child(
+    ledger: str,
+    uid: str,
+    environment: dict[str, str],
+    kill_at: int,
+    count_to: Path | None,
+    disk: Path | None,
+    prepare: Callable[[], None] | None,
+) -> None:
+    os.environ.update(environment)
+    if disk:
+        mount_small_disk(disk)
+    if prepare:
+        prepare()
+    moments = _count_moments(kill_at) if kill_at or count_to else None
+    from engine.__main__ import main
+
+    code = main([uid, "--ledger", ledger])
+    if count_to and moments:
+        count_to.write_text(json.dumps(moments))
+    sys.stdout.flush()
+    sys.exit(code)
+
+
+def _count_moments(kill_at: int) -> list[int]:
+    """Count every sync, rename, commit and use of the weights from now on; kill this process at number `kill_at`."""
+    from engine.ledger import Ledger
+    from engine.train import step
+
+    counted = [0]
+    guard = threading.Lock()
+
+    def watched(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **named: Any) -> Any:
+            with guard:
+                counted[0] += 1
+                if counted[0] == kill_at:
+                    os.kill(os.getpid(), signal.SIGKILL)
+            return function(*arguments, **named)
+
+        return call
+
+    for place, name in (
+        (os, "fsync"),
+        (os, "rename"),
+        (os, "replace"),
+        (step, "forward_backward"),
+        (step, "update"),
+        (Ledger, "transaction"),
+    ):
+        setattr(place, name, watched(getattr(place, name)))
+    return counted
+
+
+def mount_small_disk(folder: Path, size: str = "300k") -> None:
+    """A tmpfs on `folder` that only this process and its children see: full disks without being root."""
+    import ctypes
+
+    uid, gid = os.getuid(), os.getgid()
+    libc = ctypes.CDLL(None, use_errno=True)
+    new_user, new_mounts = 0x10000000, 0x00020000
+    if libc.unshare(new_user | new_mounts):
+        raise OSError(ctypes.get_errno(), "unshare")
+    Path("/proc/self/setgroups").write_text("deny")
+    Path("/proc/self/uid_map").write_text(f"0 {uid} 1")
+    Path("/proc/self/gid_map").write_text(f"0 {gid} 1")
+    if libc.mount(b"tmpfs", str(folder).encode(), b"tmpfs", 0, f"size={size}".encode()):
+        raise OSError(ctypes.get_errno(), "mount")

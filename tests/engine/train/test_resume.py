@@ -1,0 +1,124 @@
+"""The first promise: a run that was killed, at whatever moment, and resumed ends bit for bit as one that was not."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+from engine.ledger import checkpoints, events, jobs, runs
+from engine.ledger.states import State
+from engine.train import checkpoint, folders
+from tests.engine.train.conftest import Bench, result_bytes
+
+
+def test_killed_anywhere_and_resumed_is_bit_identical(bench: Bench) -> None:
+    count = bench.folder / "moments"
+    whole = bench.run(bench.profile(), "whole")
+    assert bench.train(whole, count_to=count).state is State.FINISHED
+    expected, story = result_bytes(whole), bench.story(whole)
+    assert set(story["train/loss"][-1:]) and len(story["train/loss"]) == 12
+    moments = json.loads(count.read_text())[0]
+    draw = random.Random(20)
+    for number in range(4):
+        run = bench.run(bench.profile(), f"killed-{number}")
+        for _ in range(2):  # twice, so that a resumed run is killed as well
+            killed = bench.train(run, kill_at=draw.randrange(10, moments // 2))
+            assert killed.state is not State.FAILED, killed.message
+        assert jobs.seen_state(killed) is State.LOST
+        assert bench.train(run).state is State.FINISHED
+        assert bench.story(run) == story, number
+        assert result_bytes(run) == expected, number
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"method.name": "full", "model.dtype": "bfloat16", "training.optimizer": "adamw_8bit"},
+        {"method.dora": True, "training.optimizer": "adafactor", "model.dtype": "bfloat16"},
+        {"model.quantization": "nf4", "training.checkpoint_activations": True, "training.schedule": "linear"},
+    ],
+    ids=lambda settings: settings.get("method.name", "lora") + " " + settings.get("training.optimizer", "nf4"),
+)
+def test_every_kind_of_state_is_resumed(bench: Bench, settings: dict[str, object]) -> None:
+    whole = bench.trained("whole", **settings)
+    run = bench.run(bench.profile(**settings), "killed")
+    (run.folder / "stop").touch()
+    killed = bench.train(run, prepare=_die_after_seven_steps)
+    assert jobs.seen_state(killed) is State.LOST
+    assert checkpoints.of_run(bench.ledger, run.id)[-1].step == 6
+    assert bench.train(run).state is State.FINISHED
+    assert bench.story(run) == bench.story(whole)
+    assert result_bytes(run) == result_bytes(whole)
+
+
+def _die_after_seven_steps() -> None:
+    import os
+    import signal
+
+    from engine.train import step
+
+    update, calls = step.update, []
+
+    def dying(optimizer: object) -> None:
+        calls.append(1)
+        if len(calls) > 7:
+            os.kill(os.getpid(), signal.SIGKILL)
+        update(optimizer)  # type: ignore[arg-type]
+
+    step.update = dying  # type: ignore[assignment]
+
+
+def test_a_damaged_newest_checkpoint_is_passed_over_and_said(bench: Bench) -> None:
+    whole = bench.trained("whole")
+    run = bench.run(bench.profile(), "damaged")
+    bench.train(run, prepare=_die_after_seven_steps)
+    newest = run.folder / "checkpoints" / checkpoint.name(6)
+    weights = newest / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\0")
+    assert folders.damage(newest)
+    assert bench.train(run).state is State.FINISHED
+    told = events.of_run(bench.ledger, run.id)
+    assert any(event.kind == "damaged" and "step-000006" in event.text for event in told)
+    assert any(event.kind == "resumed" and "step-000004" in event.text for event in told)
+    assert result_bytes(run) == result_bytes(whole) and bench.story(run) == bench.story(whole)
+
+
+def test_a_full_disk_fails_with_its_cause_and_keeps_the_last_checkpoint(bench: Bench) -> None:
+    whole = bench.trained("whole")
+    run = bench.run(bench.profile(), "full-disk")
+    copy = bench.folder / "copy"
+    job = bench.train(run, disk=run.folder, prepare=_Keep(run.folder, copy))
+    assert (job.state, job.cause) == (State.FAILED, "disk"), job.message
+    assert "full" in job.message and "resume" in job.message.lower()
+    assert runs.find(bench.ledger, run.uid).cause == "disk"
+    # The disk was the child's alone; what was on it stands in the copy.
+    run.folder.rmdir()
+    copy.rename(run.folder)
+    found = checkpoint.newest(run.folder / "checkpoints")
+    assert found.path is not None and not found.skipped
+    assert bench.train(run).state is State.FINISHED
+    assert result_bytes(run) == result_bytes(whole) and bench.story(run) == bench.story(whole)
+
+
+class _Keep:
+    """In the child: copy the small disk's files out when the job has ended, before its mount goes."""
+
+    def __init__(self, folder: Path, copy: Path) -> None:
+        self.folder = folder
+        self.copy = copy
+
+    def __call__(self) -> None:
+        import shutil
+
+        from engine import __main__ as process
+
+        end = process._end
+
+        def ending(*arguments: object) -> None:
+            shutil.copytree(self.folder, self.copy)
+            end(*arguments)  # type: ignore[arg-type]
+
+        process._end = ending  # type: ignore[assignment]
