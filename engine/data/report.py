@@ -119,8 +119,9 @@ def histogram(lengths: NDArray[np.int32], limit: int | None) -> tuple[tuple[int,
     """Edges and counts of bins of one round width from 0; a limit is an edge where bins can be made so."""
     longest = max(int(lengths.max(initial=0)), 1)
     width = _round_width(longest / BINS)
-    if limit and limit < longest:
-        width = max(1, -(-limit // max(1, round(limit / width))))
+    below_limit = round(limit / width) if limit and limit < longest else 0
+    if limit and below_limit:
+        width = -(-limit // below_limit)
     edges = np.arange(0, longest + width, width)
     counts, _ = np.histogram(lengths, bins=np.append(edges, edges[-1] + width))
     last = len(counts) - 1 if not counts[-1] else len(counts)

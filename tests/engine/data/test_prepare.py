@@ -1,0 +1,153 @@
+"""What training reads: every row in its part, tokens as rendered, kept and read back; the published data as published."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engine import profile
+from engine.data.prepare import auto_max_tokens, load, prepare, prompt_hash, training_prompts
+from engine.data.render import Renderer
+from engine.data.tokenizer import load_tokenizer
+from engine.errors import Problem
+from engine.evaluate.suites import read_suite
+from engine.profile import Profile
+from tests.tiny import tiny_profile, write_rows
+
+PUBMEDQA = {
+    "instruction": "QUESTION",
+    "input": "CONTEXTS",
+    "response": "{final_decision}. {LONG_ANSWER}",
+    "label": "final_decision",
+}
+
+
+def tiny(base: Path, folder: Path, rows: int = 40, **settings: object) -> Profile:
+    return tiny_profile(base, write_rows(folder / "rows.jsonl", rows), **settings)
+
+
+def test_tokens_are_as_rendered_and_read_back_the_same(tiny_base: Path, tmp_path: Path) -> None:
+    settings = tiny(tiny_base, tmp_path, **{"split.test": 0.2, "split.stratify": "label"})
+    told: list[tuple[int, int]] = []
+    made = prepare(settings, tmp_path / "run", lambda done, total: told.append((done, total)))
+    assert (len(made.train), len(made.validation), made.test_rows) == (24, 8, 8)
+    assert told[-1] == (40, 40)
+    back = load(tmp_path / "run")
+    for one, other in ((made.train, back.train), (made.validation, back.validation)):
+        assert one.row_ids == other.row_ids
+        assert all(
+            np.array_equal(getattr(one, name), getattr(other, name))
+            and getattr(one, name).dtype == getattr(other, name).dtype
+            for name in ("ids", "supervised", "starts")
+        )
+    assert (back.fingerprint, back.max_tokens, back.findings) == (made.fingerprint, made.max_tokens, made.findings)
+    tokenizer = load_tokenizer(str(tiny_base))
+    row = int(made.train.row_ids[3].split(":")[1]) - 1
+    first = json.loads((tmp_path / "rows.jsonl").read_text().splitlines()[row])
+    ids = made.train.ids[made.train.starts[3] : made.train.starts[4]]
+    assert tokenizer.decode(ids.tolist()) == (
+        f"<|user|>\n{first['instruction']}\n\n{first['input']}<|end|>\n<|assistant|>\n{first['output']}<|end|>\n"
+    )
+
+
+def test_test_suite_asks_what_training_asks_and_is_refused_for_no_row_of_it(tiny_base: Path, tmp_path: Path) -> None:
+    settings = tiny(
+        tiny_base, tmp_path, **{"split.test": 0.25, "template.max_tokens": 44, "template.system": "Be brief."}
+    )
+    made = prepare(settings, tmp_path / "run")
+    assert any(finding.id == "input_cut" for finding in made.findings)
+    suite = read_suite(tmp_path / "run" / "suites" / "test.jsonl")
+    assert len(suite.items) == made.test_rows == 10
+    renderer = Renderer(load_tokenizer(str(tiny_base)), settings.template, "responses", 44)
+    ids, hashes = training_prompts(tmp_path / "run")
+    for item in suite.items:
+        assert item.choices == ("normal", "raised")
+        assert item.answer[0] in item.choices
+        assert item.row not in ids
+        assert prompt_hash(item.prompt) not in hashes
+        assert len(renderer.tokenizer.encode(item.prompt)) < 44
+    assert len(ids) == len(made.train)
+
+
+def test_kept_files_are_private_and_nothing_else_is_left(tiny_base: Path, tmp_path: Path) -> None:
+    prepare(tiny(tiny_base, tmp_path), tmp_path / "run")
+    files = sorted((tmp_path / "run" / "prepared").iterdir())
+    assert [file.name for file in files] == ["rows.json", "train.safetensors", "validation.safetensors"]
+    assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
+
+
+def test_published_pubmedqa(tiny_base: Path, tmp_path: Path, shared_data: Path) -> None:
+    """Rows and majority class as published with the data set (1,000 labelled, 500 of them the official test set)."""
+    folder = shared_data / "pubmedqa"
+    data = profile.Data(source=str(folder / "ori_pqal.json"), columns=PUBMEDQA)
+    split = profile.Split(test=str(folder / "test_ground_truth.json"), validation=0.1, stratify="final_decision")
+    settings = tiny(tiny_base, tmp_path).model_copy(update={"data": (data,), "split": split})
+    settings = settings.model_copy(update={"template": profile.Template(max_tokens=2600)})
+    made = prepare(settings, tmp_path / "run")
+    assert (len(made.train), len(made.validation), made.test_rows) == (450, 50, 500)
+    truth = json.loads((folder / "test_ground_truth.json").read_text())
+    items = read_suite(tmp_path / "run" / "suites" / "test.jsonl").items
+    assert {item.row: item.answer[0] for item in items} == truth
+    assert max(Counter(item.answer[0] for item in items).values()) / len(items) == 0.552
+    assert {item.choices for item in items} == {("maybe", "no", "yes")}
+    assert not truth.keys() & set(made.train.row_ids + made.validation.row_ids)
+
+
+def test_weights_repeat_rows_of_the_heavier_source(tiny_base: Path, tmp_path: Path) -> None:
+    settings = tiny(tiny_base, tmp_path, 20, **{"split.validation": 0})
+    other = write_rows(tmp_path / "more.jsonl", 40)
+    heavy = settings.data[0].model_copy(update={"weight": 3.0})
+    light = settings.data[0].model_copy(update={"source": str(other), "weight": 1.5})
+    made = prepare(settings.model_copy(update={"data": (heavy, light)}), tmp_path / "run")
+    seen = Counter(Counter(name.split(":")[0] for name in made.train.row_ids))
+    assert seen == {"rows.jsonl": 40, "more.jsonl": 40}
+
+
+def test_auto_max_tokens_is_a_length_of_the_data_within_the_model(tiny_base: Path, tmp_path: Path) -> None:
+    settings = tiny(tiny_base, tmp_path)
+    tokenizer = load_tokenizer(str(tiny_base))
+    longest = int(np.diff(prepare(settings, tmp_path / "run").train.starts).max())
+    assert longest - 5 <= auto_max_tokens(settings, tokenizer) <= longest + 5
+    long = tmp_path / "long.jsonl"
+    long.write_text(json.dumps({"instruction": "pitch " * 2000, "input": "", "output": "x", "label": "y"}))
+    settings = settings.model_copy(update={"data": (profile.Data(source=str(long)),)})
+    assert auto_max_tokens(settings, tokenizer) == tokenizer.max_length == 512
+
+
+def test_a_broken_row_stops_training_and_leaves_nothing_half_done(tiny_base: Path, tmp_path: Path) -> None:
+    settings = tiny(tiny_base, tmp_path)
+    path = tmp_path / "rows.jsonl"
+    lines = path.read_text().splitlines()
+    lines[6] = lines[6][:-5]
+    path.write_text("\n".join(lines))
+    with pytest.raises(Problem, match=r"rows.jsonl:7"):
+        prepare(settings, tmp_path / "run")
+    assert not (tmp_path / "run" / "prepared").exists()
+    with pytest.raises(Problem, match="cannot be read"):
+        load(tmp_path / "run")
+
+
+def test_nothing_left_to_train_on_says_why(tiny_base: Path, tmp_path: Path) -> None:
+    with pytest.raises(Problem, match="No row is left") as caught:
+        prepare(tiny(tiny_base, tmp_path, **{"template.max_tokens": 16}), tmp_path / "run")
+    assert "left out" in caught.value.why
+
+
+def test_test_ids_that_are_in_no_row(tiny_base: Path, tmp_path: Path) -> None:
+    ids = tmp_path / "ids.json"
+    ids.write_text('["x", "rows.jsonl:3"]')
+    made = prepare(tiny(tiny_base, tmp_path, **{"split.test": str(ids)}), tmp_path / "run")
+    assert made.test_rows == 1
+    assert [finding.count for finding in made.findings if finding.id == "unknown_test_ids"] == [1]
+    ids.write_text('["x"]')
+    with pytest.raises(Problem, match="None of the 1 test ids is in the data"):
+        prepare(tiny(tiny_base, tmp_path, **{"split.test": str(ids)}), tmp_path / "other")
+
+
+def test_unknown_stratify_column(tiny_base: Path, tmp_path: Path) -> None:
+    with pytest.raises(Problem, match="no column lable - did you mean label"):
+        prepare(tiny(tiny_base, tmp_path, **{"split.stratify": "lable"}), tmp_path / "run")

@@ -1,0 +1,54 @@
+"""`workbench data` as a script uses it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from engine.profile_file import dump
+from tests.tiny import tiny_profile, write_rows
+from workbench.cli import main
+
+KEYS = {"rows", "fingerprint", "shape", "columns", "lengths", "findings", "duplicates"}
+
+
+def test_clean_data_exit_0_and_keep_their_keys(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", str(write_rows(tmp_path / "rows.jsonl", 20)), "--json"]) == 0
+    printed = capsys.readouterr()
+    told = json.loads(printed.out)
+    assert told.keys() >= KEYS
+    assert (told["rows"], told["shape"], told["lengths"]["unit"]) == (20, "instruction+input", "characters")
+    assert "characters" in printed.err
+
+
+def test_with_a_profile_in_tokens_and_split(
+    tmp_path: Path, tiny_base: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = write_rows(tmp_path / "rows.jsonl", 20)
+    settings = tmp_path / "profile.toml"
+    settings.write_text(dump(tiny_profile(tiny_base, rows, **{"split.test": 0.2})))
+    assert main(["data", str(rows), "--profile", str(settings), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["lengths"]["unit"] == "tokens"
+    assert told["split"] == {"train": 12, "validation": 4, "test": 4}
+
+
+def test_problems_exit_1_and_are_named(tmp_path: Path, tiny_base: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = write_rows(tmp_path / "rows.jsonl", 20)
+    with rows.open("a") as file:
+        file.write('{"instruction": \n')
+    assert main(["data", str(rows), "--model", str(tiny_base)]) == 1
+    printed = capsys.readouterr()
+    assert "rows.jsonl:21" in printed.out
+    assert "An error" in printed.err
+
+
+@pytest.mark.parametrize(
+    "arguments", [["/nowhere.jsonl"], [".", "--profile", "/nowhere.toml"], ["x.jsonl", "--model", "/no"]]
+)
+def test_what_cannot_run_exits_2(arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_rows(tmp_path / "x.jsonl", 3)
+    assert main(["data", *arguments]) == 2
