@@ -22,7 +22,7 @@ _THINKING: Final = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
 class Said:
     """What a model said to one prompt.
 
-    `choices` are log-probabilities (nats) of each choice as the whole answer's beginning; `gold_nll` the preferred answer's negative
+    `choices` are log-probabilities (nats) that the answer begins with each choice, small or capital; `gold_nll` the preferred answer's negative
     log-likelihood in nats per token; `tokens` counts generated tokens, without padding; `too_long` the tokens of a prompt that does
     not fit the model's window and was not asked.
     """

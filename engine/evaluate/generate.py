@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,12 +26,12 @@ LOGITS: Final = 1 << 28  # rows x positions x vocabulary held at once when likel
 
 @dataclass(frozen=True)
 class Prompt:
-    """One question as tokens, with the tokens of its choices and of its preferred answer."""
+    """One question as tokens, with the tokens of its choices (each as it stands and with a capital) and of its preferred answer."""
 
     item: SuiteItem
     variant: int
     ids: tuple[int, ...]
-    choices: tuple[tuple[int, ...], ...]
+    choices: tuple[tuple[tuple[int, ...], ...], ...]
     gold: tuple[int, ...]
 
 
@@ -38,7 +39,9 @@ def prompts(suite: Suite, renderer: Renderer) -> list[Prompt]:
     """Every item and paraphrase as the model will see it, longest first, so that batches pad little and the largest comes first."""
     found: list[Prompt] = []
     for item in suite.items:
-        choices = tuple(tuple(renderer.tokenizer.encode(choice)) for choice in item.choices)
+        choices = tuple(
+            tuple(tuple(renderer.tokenizer.encode(form)) for form in _forms(choice)) for choice in item.choices
+        )
         gold = tuple(renderer.tokenizer.encode(item.answer[0])) if item.answer else ()
         for variant, text in enumerate(item.prompts):
             messages = [Message("user", text)]
@@ -46,6 +49,11 @@ def prompts(suite: Suite, renderer: Renderer) -> list[Prompt]:
                 messages.insert(0, Message("system", item.system))
             found.append(Prompt(item, variant, tuple(renderer.prompt(messages)), choices, gold))
     return sorted(found, key=lambda prompt: (-len(prompt.ids), prompt.item.id, prompt.variant))
+
+
+def _forms(choice: str) -> list[str]:
+    """A choice as it stands and as a sentence would open with it."""
+    return list(dict.fromkeys([choice, choice[:1].upper() + choice[1:]]))
 
 
 def batches(asked: Sequence[Prompt]) -> list[list[Prompt]]:
@@ -101,16 +109,14 @@ class Asker:
         started = time.perf_counter()
         texts = self._generate([prompt.ids for prompt in batch])
         milliseconds = 1000 * (time.perf_counter() - started) / len(batch)
-        wanted = [
-            (prompt.ids, answer)
-            for prompt in batch
-            for answer in (*prompt.choices, *([prompt.gold] if prompt.gold else []))
-        ]
-        likelihoods = iter(self.log_likelihoods(wanted))
+        wanted = [(prompt.ids, form) for prompt in batch for choice in prompt.choices for form in choice]
+        wanted += [(prompt.ids, prompt.gold) for prompt in batch if prompt.gold]
+        found = dict(zip(wanted, self.log_likelihoods(wanted), strict=True))
         said: list[Said] = []
         for prompt, (text, tokens) in zip(batch, texts, strict=True):
-            choices = {choice: next(likelihoods) for choice in prompt.item.choices}
-            nll = -next(likelihoods) / len(prompt.gold) if prompt.gold else None
+            forms = [[found[prompt.ids, form] for form in choice] for choice in prompt.choices]
+            choices = dict(zip(prompt.item.choices, map(_log_sum_exp, forms), strict=True))
+            nll = -found[prompt.ids, prompt.gold] / len(prompt.gold) if prompt.gold else None
             said.append(Said(text, tokens, milliseconds, choices, nll))
         return said
 
@@ -162,3 +168,9 @@ class Asker:
         positions = (mask.cumsum(1) - 1).clamp(min=0)
         device = self.model.device
         return ids.to(device), mask.to(device), positions.to(device)
+
+
+def _log_sum_exp(values: Sequence[float]) -> float:
+    """log of the summed probabilities, from their logarithms."""
+    most = max(values)
+    return most + math.log(math.fsum(math.exp(value - most) for value in values))

@@ -17,7 +17,6 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from engine import turns
 from engine.errors import Problem
 from engine.evaluate.answers import read_answer, refusals
 from engine.evaluate.measures import METRICS, questions_asked, scores
@@ -45,9 +44,7 @@ def run(ledger: Ledger, job: Job) -> None:
     argument = json.loads(job.argument)
     tasks = plan(ledger, argument["runs"], argument["suites"])
     jobs.set_state(ledger, job, State.RUNNING)
-    where = turns.place(tasks[0].profile.hardware)
-    with _stopping() as stop, turns.turn(where, queue=False, wait=lambda _: None):
-        turns.show_only(where)
+    with _stopping() as stop:
         progress = _Progress(ledger, job, stop)
         for task in tasks:
             progress.add(_open(ledger, task))

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from engine.errors import Problem
+from engine.evaluate.scorers import matched_gold, normalise
 from engine.evaluate.suites import find_suite, known_suites, read_suite
 
 
@@ -69,3 +70,29 @@ def test_find_suite_prefers_the_runs_own(tmp_path: Path) -> None:
         find_suite("retenton", tmp_path)
     with pytest.raises(Problem, match=r"split\.test"):
         find_suite("test", tmp_path)
+
+
+@pytest.mark.parametrize(("name", "least"), [("retention", 150), ("consistency", 40), ("hallucination", 120)])
+def test_shipped_suites_are_whole(name: str, least: int) -> None:
+    suite = read_suite(find_suite(name, None))
+    assert len(suite.items) >= least
+    assert all(item.answer for item in suite.items)
+    prompts = [normalise(prompt) for item in suite.items for prompt in item.prompts]
+    assert len(prompts) == len(set(prompts))
+    if name == "consistency":
+        assert all(len(item.variants) in (3, 4) for item in suite.items)
+        told = [item.answer[0] for item in suite.items if item.choices]
+        assert told.count("yes") == told.count("no")  # or one who always says yes would look best
+    if name == "hallucination":
+        traps = [item for item in suite.items if item.trap]
+        twins = {item.id: item for item in suite.items if item.trap is False}
+        assert len(traps) == len(twins) == len({trap.twin for trap in traps}) >= 60
+        assert all(set(trap.choices) == set(twins[trap.twin or ""].choices) for trap in traps)
+
+
+def test_no_shipped_item_gives_its_answer_away() -> None:
+    for name in ("retention", "consistency"):
+        for item in read_suite(find_suite(name, None)).items:
+            if not item.choices:
+                given = [prompt for prompt in item.prompts if matched_gold(prompt, item.answer) is not None]
+                assert not given, (item.id, given)
