@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from engine import gpu, hub
 from engine.data.hub_source import copy_path, download_apart, is_hub_id
 from engine.errors import Problem, closest
 from engine.fit import cards, memory
-from engine.fit.estimate import GpuFit, fit, setup, this_cpu
+from engine.fit.estimate import MOST_ROWS_CPU, GpuFit, divisors, fit, setup, this_cpu
 from engine.fit.facts import Facts, look
 from engine.gpu import Gpu
 from engine.ledger import Ledger, runs
@@ -21,8 +20,6 @@ from engine.ledger.runs import Run
 from engine.profile import Profile, unresolved
 from engine.profile_file import parse
 from engine.steps import total_steps
-
-CPU_ROWS: Final = 8  # rows of a forward pass on a CPU: more gain nothing
 
 
 @dataclass(frozen=True)
@@ -58,7 +55,7 @@ def resolve(profile: Profile, ledger: Ledger | None = None) -> Resolved:
         Problem: unknown or gated model, no network, no room, missing data or column, no such GPU, a run that cannot be gone on from.
     """
     notes: list[str] = []
-    profile, parent = _from_run(profile, ledger, notes)
+    profile, parent = grounded(profile, ledger, notes)
     download = hub.check(profile.model.base, profile.model.revision)
     if download.missing:
         notes.append(f"{download.missing / 1e9:.1f} GB are downloaded first")
@@ -74,8 +71,12 @@ def resolve(profile: Profile, ledger: Ledger | None = None) -> Resolved:
     )
 
 
-def _from_run(profile: Profile, ledger: Ledger | None, notes: list[str]) -> tuple[Profile, str | None]:
-    """For `model.base = "run:NAME"`: the base that this run's result belongs to, and the run's uid."""
+def grounded(profile: Profile, ledger: Ledger | None, notes: list[str]) -> tuple[Profile, str | None]:
+    """The profile with a folder or a hub id as its base, and for `model.base = "run:NAME"` that run's uid.
+
+    Raises:
+        Problem: there is no such run, it has no result, or its adapter cannot be gone on from in this way (code `run`).
+    """
     name = profile.model.base.removeprefix("run:")
     if name == profile.model.base:
         return profile, None
@@ -146,7 +147,7 @@ def _settled(profile: Profile, facts: Facts, prediction: GpuFit | None, device: 
     batch = training.effective_batch
     rows = training.micro_batch
     if rows == "auto":
-        blind = 1 if device == "cuda" else max(size for size in range(1, CPU_ROWS + 1) if batch % size == 0)
+        blind = 1 if device == "cuda" else divisors(batch, MOST_ROWS_CPU)[0]
         rows = prediction.micro_batch if prediction else blind
     checkpointing = training.checkpoint_activations
     if checkpointing == "auto":

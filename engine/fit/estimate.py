@@ -22,6 +22,7 @@ from engine.steps import total_steps
 
 MIB: Final = 1 << 20
 MOST_ROWS: Final = 64  # a larger micro-batch gains nothing on one GPU
+MOST_ROWS_CPU: Final = 8  # nor on a CPU
 CONTEXT_MIB: Final = (
     400.0  # CUDA's own; 141 MiB on a T4, more with more cores; where a card's is known, profiles/gpus says it
 )
@@ -150,19 +151,12 @@ def fit(profile: Profile, facts: Facts, card: Card, *, climb: bool = True) -> Gp
 def choose(profile: Profile, facts: Facts, card: Card) -> tuple[int, bool]:
     """Micro-batch and recomputation: the profile's own, or for auto the first that fits; if none does, what needs least."""
     training = profile.training
-    cpu = card.uuid == "cpu"
-    most = 8 if cpu else MOST_ROWS  # a CPU gains nothing from more
+    most = MOST_ROWS_CPU if card.uuid == "cpu" else MOST_ROWS
     sizes = [training.micro_batch] if training.micro_batch != "auto" else divisors(training.effective_batch, most)
-    ways = (
-        [training.checkpoint_activations]
-        if training.checkpoint_activations != "auto"
-        else [False]
-        if cpu
-        else [False, True]
-    )
+    ways = [training.checkpoint_activations] if training.checkpoint_activations != "auto" else [False, True]
     for checkpointing in ways:
         for rows in sizes:
-            if cpu or _fits(profile, facts, card, rows, checkpointing):
+            if _fits(profile, facts, card, rows, checkpointing):
                 return rows, checkpointing
     return sizes[-1], ways[-1]
 

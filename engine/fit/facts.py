@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Final
@@ -17,6 +17,8 @@ from engine.fit.shapes import ModelShape
 from engine.profile import Profile
 
 SAMPLE: Final = 200  # training rows, evenly spaced, whose lengths stand for all
+LETTERS: Final = 4  # of English text in a token, as byte-pair encodings of 32,000 to 150,000 tokens have it
+TEMPLATE_TOKENS: Final = 20  # what a chat template adds
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Facts:
 
     `shape` is None for an architecture that is not understood (`no_shape` says so). Row counts are before rows are dropped for their
     length. Lengths are in tokens of one example, after cutting: `max_tokens` the most, `mean_tokens` the mean of a sample, `kept_tokens`
-    the most that go through the output layer.
+    the most that go through the output layer. `assumed` says what was guessed.
     """
 
     shape: ModelShape | None
@@ -36,10 +38,13 @@ class Facts:
     max_tokens: int
     mean_tokens: float
     kept_tokens: int
+    assumed: str = ""
 
 
-def look(profile: Profile) -> Facts:
+def look(profile: Profile, *, guess: bool = False) -> Facts:
     """Look at base and data of a profile whose base is a folder or a hub id; up to seconds.
+
+    With `guess`, a tokenizer that cannot be had (no network, gated) is replaced by a rule of thumb for lengths, and `assumed` says so.
 
     Raises:
         Problem: unknown or gated model, no network, missing data or columns.
@@ -51,11 +56,15 @@ def look(profile: Profile) -> Facts:
         if problem.code != "shape":
             raise
         shape, no_shape = None, problem.why
-    tokenizer = load_tokenizer(base, revision)
     division = divide(profile)
-    limit = profile.template.max_tokens
-    max_tokens = auto_max_tokens(profile, tokenizer) if limit == "auto" else limit
-    mean, kept = _lengths(profile, tokenizer, division, max_tokens)
+    assumed = ""
+    try:
+        max_tokens, mean, kept = _measured_lengths(profile, load_tokenizer(base, revision), division)
+    except Problem as problem:
+        if not guess or shape is None or problem.code not in ("network", "gated"):
+            raise
+        max_tokens, mean, kept = _guessed_lengths(profile, division, shape.context)
+        assumed = f"{base} is not on this machine: a token is taken for {LETTERS} letters."
     return Facts(
         shape=shape,
         no_shape=no_shape,
@@ -65,27 +74,44 @@ def look(profile: Profile) -> Facts:
         max_tokens=max_tokens,
         mean_tokens=mean,
         kept_tokens=kept,
+        assumed=assumed,
     )
 
 
-def _lengths(profile: Profile, tokenizer: ModelTokenizer, division: Division, max_tokens: int) -> tuple[float, int]:
-    """Mean tokens of an example, and the most columns of a micro-batch that have a supervised token."""
+def _measured_lengths(profile: Profile, tokenizer: ModelTokenizer, division: Division) -> tuple[int, float, int]:
+    """Most and mean tokens of an example, and the most columns of a micro-batch that have a supervised token."""
+    limit = profile.template.max_tokens
+    max_tokens = auto_max_tokens(profile, tokenizer) if limit == "auto" else limit
     renderer = Renderer(tokenizer, profile.template, profile.training.loss_on, max_tokens)
     sample = [rendered for rendered in _sample(renderer, division) if rendered.ids and not rendered.dropped]
     if not sample:
-        return float(max_tokens), max_tokens
+        return max_tokens, float(max_tokens), max_tokens
     sizes = [len(rendered.ids) for rendered in sample]
     # Rows of like length share a micro-batch: of the longer half, the earliest response decides where logits begin.
     middle = sorted(sizes)[len(sizes) // 2]
     earliest = min(rendered.supervised.index(True) for rendered in sample if len(rendered.ids) >= middle)
-    return fmean(sizes), max(1, max_tokens - earliest)
+    return max_tokens, fmean(sizes), max(1, max_tokens - earliest)
+
+
+def _guessed_lengths(profile: Profile, division: Division, context: int) -> tuple[int, float, int]:
+    """As `_measured_lengths`, from letters; every column is taken to go through the output layer."""
+    sizes = [
+        TEMPLATE_TOKENS + sum(len(message.content) for message in division.example(row).messages) // LETTERS
+        for row in _evenly(division.parts.train)
+    ]
+    limit = profile.template.max_tokens
+    most = min(max(sizes), context) if limit == "auto" else limit
+    return most, fmean(min(size, most) for size in sizes), most
+
+
+def _evenly(rows: Sequence[int]) -> list[int]:
+    count = min(SAMPLE, len(rows))
+    return [rows[place * len(rows) // count] for place in range(count)]
 
 
 def _sample(renderer: Renderer, division: Division) -> Iterator[Rendered]:
-    rows = division.parts.train
-    count = min(SAMPLE, len(rows))
-    for place in range(count):
+    for row in _evenly(division.parts.train):
         try:
-            yield renderer.render(division.example(rows[place * len(rows) // count]))
+            yield renderer.render(division.example(row))
         except Problem:
             continue  # too long under too_long = fail: preparing the data names the row

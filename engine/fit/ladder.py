@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from engine.profile import Profile
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from engine.fit.estimate import GpuFit
 
 Judge = Callable[[Profile], "GpuFit"]
+WORTH: Final = 0.98  # of the time: less gain is not worth a change
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ def _up(profile: Profile, now: GpuFit, judge: Judge) -> tuple[Rung, ...]:
     for change, price in candidates:
         then = judge(changed(profile, change))
         factor = _time(now, then)
-        if then.fits and (factor is None or factor < 1):
+        if then.fits and (factor is None or factor < WORTH):
             rungs.append(Rung(change, now.predicted_process_mib - then.predicted_process_mib, factor, price, True))
     return tuple(rungs)
 

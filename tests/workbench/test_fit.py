@@ -1,0 +1,79 @@
+"""`workbench fit`: figures for machines and people, exit codes, and what is assumed where something is missing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from engine.profile_file import dump
+from tests.tiny import tiny_profile, write_rows
+from workbench.cli import main
+
+KEYS = {"name", "uuid", "total_mib", "free_mib", "fits", "headroom_mib", "micro_batch_max", "predicted", "ladder"}
+
+
+@pytest.fixture
+def profile(tiny_base: Path, tmp_path: Path) -> str:
+    rows = write_rows(tmp_path / "rows.jsonl", 40)
+    path = tmp_path / "tiny.toml"
+    path.write_text(dump(tiny_profile(tiny_base, rows, **{"hardware.device": "auto", "hardware.gpus": "auto"})))
+    return str(path)
+
+
+def test_json_has_the_keys_that_scripts_rely_on(profile: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fit", profile, "--gpu", "rtx 4090", "--gpu", "T4", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["source"] == "estimated"
+    assert told["steps"] == 16
+    assert told["seconds"][0] < told["seconds"][1]
+    assert [gpu["name"] for gpu in told["gpus"]] == ["RTX 4090", "T4"]
+    for gpu in told["gpus"]:
+        assert gpu.keys() >= KEYS
+        assert gpu["uuid"] is None
+        assert gpu["predicted"].keys() == {"allocated_mib", "reserved_mib", "process_mib", "parts"}
+        assert sum(gpu["predicted"]["parts"].values()) == pytest.approx(gpu["predicted"]["process_mib"])
+
+
+def test_what_does_not_fit_is_a_no_with_a_way_out(profile: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code = main(["fit", profile, "--gpu", "T4", "--set", "hardware.headroom_mib=14800"])
+    told = capsys.readouterr()
+    assert code == 1
+    assert "T4    no" in told.out
+    assert "Does not fit T4" in told.err
+
+
+def test_a_gpu_with_a_typo_gets_the_closest(profile: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fit", profile, "--gpu", "RTX 4009"]) == 2
+    told = capsys.readouterr()
+    assert "did you mean RTX 4090?" in told.err
+    assert told.out == ""
+
+
+def test_on_the_cpu_as_asked(profile: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fit", profile, "--set", "hardware.device=cpu"]) == 0
+    told = capsys.readouterr()
+    assert told.out.splitlines()[1].startswith("CPU")
+    assert "Fits CPU" in told.err
+
+
+def test_without_a_gpu_it_says_what_it_assumed(
+    profile: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert main(["fit", profile]) == 0
+    assert "Estimated for the CPU" in capsys.readouterr().err
+
+
+def test_a_model_that_is_not_here_is_judged_by_its_shape(profile: str, capsys: pytest.CaptureFixture[str]) -> None:
+    base = "model.base=meta-llama/Llama-3.2-1B"
+    assert main(["fit", profile, "--gpu", "L4", "--set", base, "--set", "model.dtype=bfloat16", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["gpus"][0]["predicted"]["parts"]["weights"] == pytest.approx(2 * 1_235_814_400 / 2**20)
+    assert any("letters" in note for note in told["notes"])
+
+
+def test_what_cannot_be_read_is_a_two(profile: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fit", profile, "--set", "data.0.source=nothing.jsonl", "--gpu", "T4"]) == 2
+    assert "nothing.jsonl" in capsys.readouterr().err
