@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import shutil
+import sys
+import textwrap
 from collections.abc import Iterator
 
 from engine.errors import Problem
@@ -53,6 +56,9 @@ def _checks(options: argparse.Namespace) -> Iterator[Check]:
 
 
 def _print(check: Check) -> None:
-    print(f"{shown('✓' if check.ok else '✗')} {check.name:<18} {printable(check.found)}", flush=True)
-    if check.advice:
-        print(f"  {'':<18} -> {check.advice}", flush=True)
+    mark = shown("✓" if check.ok else "✗")
+    lines = [(f"{mark} {check.name:<18} ", printable(check.found)), (f"{'':<21}-> ", check.advice)]
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
+    for start, text in lines:
+        if text:
+            print(textwrap.fill(text, width, initial_indent=start, subsequent_indent=" " * len(start)), flush=True)
