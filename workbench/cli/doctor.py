@@ -61,4 +61,9 @@ def _print(check: Check) -> None:
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
     for start, text in lines:
         if text:
-            print(textwrap.fill(text, width, initial_indent=start, subsequent_indent=" " * len(start)), flush=True)
+            print(
+                textwrap.fill(
+                    text, width, initial_indent=start, subsequent_indent=" " * len(start), break_on_hyphens=False
+                ),
+                flush=True,
+            )
