@@ -77,8 +77,8 @@ def test_a_profile_that_is_not_there(folder: Path, capsys: pytest.CaptureFixture
     ("old", "new", "told"),
     [
         ("epochs = 2", "epocs = 2", "profile.toml:10: training.epocs: unknown key - did you mean epochs?"),
-        ("epochs = 2", "epochs = -1", "profile.toml:10: training.epochs: found -1; should be greater than 0"),
-        ("epochs = 2", 'epochs = "many"', "profile.toml:10: training.epochs: found 'many'"),
+        ("epochs = 2", "epochs = -1", "profile.toml:10: training.epochs: found -1; should be a number > 0 and <= 1000"),
+        ("epochs = 2", 'epochs = "many"', 'profile.toml:10: training.epochs: found "many"; should be a number'),
         ("epochs = 2", "epochs = ", "profile.toml:10: this is not TOML"),
     ],
 )
