@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+from textual import work
 from textual.app import App
+from textual.filter import LineFilter
 from textual.message import Message
 
-from engine.ledger import Ledger
+from engine.errors import Problem
+from engine.ledger import Ledger, runs
 from screens.commands import EVERYWHERE
 from screens.compare import CompareScreen
 from screens.configure import ConfigureScreen
@@ -19,28 +23,86 @@ from screens.monitor import MonitorScreen
 from screens.runs import RunsScreen
 from screens.session import Session
 from screens.widgets.page import Page
+from workbench import keymap, themes
 from workbench import settings as user_settings
+from workbench.first_start import PlacesScreen
+from workbench.help import HelpScreen
+from workbench.palette import Commands
 from workbench.settings import Settings
+
+PAGES: Final[tuple[type[Page[Any]], ...]] = (RunsScreen, DataScreen, ConfigureScreen, MonitorScreen, CompareScreen)
 
 
 class WorkbenchApp(App[None]):
-    """Five screens, kept once opened."""
+    """Five screens, kept once opened.
+
+    `settings` None means the defaults, without the first start's question and without writing a theme that was chosen.
+    """
 
     TITLE = "Workbench"
     DEFAULT_MODE = "runs"
     BINDINGS = [command.binding() for command in EVERYWHERE]  # noqa: RUF012 - Textual's own form
+    COMMANDS = {Commands}  # noqa: RUF012 - Textual's own form
 
-    def __init__(self, session: Session, settings: Settings | None = None) -> None:
+    def __init__(self, session: Session, settings: Settings | None = None, *, watch: str | None = None) -> None:
         super().__init__()
         self.session = session
-        self.settings = settings or Settings(runs_folder=session.runs_folder)
-        pages: tuple[type[Page[Any]], ...] = (RunsScreen, DataScreen, ConfigureScreen, MonitorScreen, CompareScreen)
-        for page in pages:
+        self._settings = settings
+        self._watch = watch
+        chosen = settings or Settings(runs_folder=session.runs_folder)
+        for theme in themes.THEMES:
+            self.register_theme(theme)
+        self.theme = (
+            themes.fitting(chosen.theme, self.console.color_system)
+            if chosen.theme in self.available_themes
+            else themes.DARK.name
+        )
+        self._ascii = themes.AsciiOnly(enabled=themes.only_ascii())
+        for page in PAGES:
             self.add_mode(page.NAME, self._opener(page))
-        self.set_keymap(self.settings.keymap)
+        self.set_keymap(keymap.checked(chosen.keymap, PAGES))
 
     def _opener(self, page: type[Page[Any]]) -> Callable[[], Page[Any]]:
         return lambda: page(self.session)
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        """Textual's, and the one for ASCII where the locale asks for it."""
+        return [*super().get_line_filters(), *([self._ascii] if self._ascii.enabled else [])]
+
+    async def on_mount(self) -> None:
+        """The first start asks where things go; a run to watch is shown at once."""
+        self.theme_changed_signal.subscribe(self, lambda theme: self._keep_theme(theme.name))
+        if self._settings is not None and not self._settings.seen_places and not runs.listed(self.session.ledger):
+            self._ask_for_places()
+        elif self._watch is not None:
+            self.post_message(WatchRun(self._watch))
+
+    @work(group="first start")
+    async def _ask_for_places(self) -> None:
+        folder = await self.push_screen_wait(PlacesScreen(self.session.ledger.path, self.session.runs_folder))
+        self.session = replace(self.session, runs_folder=folder)
+        if isinstance(self.screen, Page):
+            self.screen.session = self.session
+        self._keep(runs_folder=folder, seen_places=True)
+
+    def _keep_theme(self, theme: str) -> None:
+        if self._settings is not None and theme != self._settings.theme:
+            self._keep(theme=theme)
+
+    def _keep(self, **changed: Any) -> None:
+        """Write settings that were changed here; one that cannot be kept is said, and holds until the end."""
+        assert self._settings is not None
+        self._settings = replace(self._settings, **changed)
+        try:
+            user_settings.save(self._settings)
+        except Problem as problem:
+            if isinstance(self.screen, Page):
+                self.screen.complain(problem)
+
+    def action_help(self) -> None:
+        """The keys of the screen in front."""
+        if isinstance(self.screen, Page):
+            self.push_screen(HelpScreen(self.screen.NAME.title(), self.screen.VERBS, self._keymap))
 
     async def action_go(self, screen: ScreenName) -> None:
         """Show one of the five screens."""
@@ -52,9 +114,8 @@ class WorkbenchApp(App[None]):
 
     async def _hand_over(self, screen: ScreenName, message: Message) -> None:
         await self.switch_mode(screen)
-        page = self.screen
-        if isinstance(page, Page):
-            page.receive(message)
+        if isinstance(self.screen, Page):
+            self.screen.receive(message)
 
     async def on_watch_run(self, message: WatchRun) -> None:
         """To Monitor."""
@@ -77,17 +138,14 @@ class WorkbenchApp(App[None]):
         await self._hand_over("compare", message)
 
 
-def run(ledger_path: Path) -> int:
-    """Open the application on a ledger; the exit code.
+def run(ledger_path: Path, *, watch: str | None = None) -> int:
+    """Open the application on a ledger, on Monitor where a run's uid is to be watched; the exit code.
 
     Raises:
-        Problem: the ledger or the settings cannot be opened.
+        Problem: the ledger or the settings cannot be opened, or the key map does not work.
     """
     settings = user_settings.load()
-    ledger = Ledger.open(ledger_path)
-    try:
-        app = WorkbenchApp(Session(ledger, settings.runs_folder), settings)
+    with Ledger.open(ledger_path) as ledger:
+        app = WorkbenchApp(Session(ledger, settings.runs_folder), settings, watch=watch)
         app.run()
         return app.return_code or 0
-    finally:
-        ledger.close()

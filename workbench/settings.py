@@ -15,7 +15,7 @@ from engine import places
 from engine.atomic import write_text
 from engine.errors import Problem, closest
 
-THEME: Final = "textual-dark"
+THEME: Final = "workbench-dark"
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ from textual.events import ScreenResume, ScreenSuspend
 from textual.message import Message
 
 from engine.ledger.events import Event
-from engine.ledger.runs import Run
 from screens.commands import Command, on_runs
 from screens.messages import GoTo, WatchRun
 from screens.monitor import words
@@ -88,7 +87,7 @@ class MonitorScreen(RunPage[Snapshot | None]):
     MonitorScreen #headline, MonitorScreen #waiting, MonitorScreen #since { height: 1; padding: 0 1; }
     MonitorScreen #charts { height: 9; padding: 0 1; }
     MonitorScreen #main { width: 5fr; }
-    MonitorScreen #facts { width: 21; height: 100%; padding: 1 1 0 2; }
+    MonitorScreen #facts { width: 22; height: 100%; padding: 1 0 0 2; }
     MonitorScreen #side { width: 3fr; }
     MonitorScreen #machine { padding: 0 1; }
     MonitorScreen #trouble { padding: 0 1; max-height: 4; }
@@ -151,6 +150,7 @@ class MonitorScreen(RunPage[Snapshot | None]):
     def show(self, snapshot: Snapshot | None) -> None:
         """Each part compares; what is as it was costs nothing."""
         self._snapshot = snapshot
+        self.chosen = snapshot.run if snapshot else None
         self.set_class(snapshot is None, "-empty")
         if snapshot is None:
             return
@@ -210,10 +210,6 @@ class MonitorScreen(RunPage[Snapshot | None]):
             self._left = None
 
     # What keys do
-
-    def chosen_run(self) -> Run | None:
-        """The run that is watched."""
-        return self._snapshot.run if self._snapshot else None
 
     def action_chart(self, by: int) -> None:
         """Another metric in the large chart."""

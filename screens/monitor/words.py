@@ -11,7 +11,7 @@ from engine.ledger.states import LIVE, State
 from screens.monitor.reading import Snapshot
 from screens.widgets import figures, states
 
-LABEL = 8  # columns
+LABEL = 10  # columns
 MUTED = "$foreground-muted"
 
 
@@ -80,7 +80,7 @@ def _facts(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
     if run.measured_mib is not None:
         yield "memory", f"{figures.gib(run.measured_mib)} GiB"
     if run.predicted_mib is not None:
-        yield ("" if run.measured_mib is not None else "memory"), f"predicted {figures.gib(run.predicted_mib)}"
+        yield "predicted", f"{figures.gib(run.predicted_mib)} GiB"
 
 
 def machine(snapshot: Snapshot, gpus: Sequence[Gpu]) -> Content:

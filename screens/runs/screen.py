@@ -105,6 +105,7 @@ class RunsScreen(RunPage[Snapshot]):
         self._snapshot = snapshot
         self.set_class(not snapshot.total, "-empty")
         self._table.show(snapshot.rows)
+        self._choose()
         self._show_filter()
         self._show_detail()
 
@@ -138,10 +139,14 @@ class RunsScreen(RunPage[Snapshot]):
 
     def on_table_moved(self, _: Table.Moved) -> None:
         """Another run is to be told about."""
-        row = self._table.selected
-        self._selected = row.run.uid if row else None
+        self._choose()
         self.reread()
         self.refresh_keys()
+
+    def _choose(self) -> None:
+        row = self._table.selected
+        self.chosen = row.run if row else None
+        self._selected = row.run.uid if row else None
 
     def on_table_opened(self, _: Table.Opened) -> None:
         """A double click."""
@@ -153,17 +158,12 @@ class RunsScreen(RunPage[Snapshot]):
 
     # What keys do
 
-    def chosen_run(self) -> Run | None:
-        """The run under the cursor."""
-        row = self._table.selected
-        return row.run if row else None
-
     def _several(self) -> list[Run]:
         return [row.run for row in self._table.marked_or_selected()]
 
     def action_open(self) -> None:
         """Watch it."""
-        if run := self.chosen_run():
+        if run := self.chosen:
             self.post_message(WatchRun(run.uid))
 
     def action_mark(self) -> None:
@@ -193,7 +193,7 @@ class RunsScreen(RunPage[Snapshot]):
     @work(group="prompt")
     async def action_note(self) -> None:
         """The user's own words."""
-        run = self.chosen_run()
+        run = self.chosen
         if run is None:
             self.say(self.NO_RUN, "warning")
             return

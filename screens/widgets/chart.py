@@ -47,12 +47,24 @@ class Chart(Widget):
     Chart > .chart--title { text-style: bold; }
     Chart > .chart--cursor { color: $text-muted; }
     Chart > .chart--faint { color: $text-disabled; }
-    Chart > .chart--0 { color: $text-accent; }
-    Chart > .chart--1 { color: $text-primary; }
-    Chart > .chart--2 { color: $text-success; }
-    Chart > .chart--3 { color: $text-warning; }
-    Chart > .chart--4 { color: $text-secondary; }
-    Chart > .chart--5 { color: $text-error; }
+    Chart > .chart--0 { color: #56b4e9; }
+    Chart > .chart--1 { color: #cc79a7; }
+    Chart > .chart--2 { color: #e69f00; }
+    Chart > .chart--3 { color: #009e73; }
+    Chart > .chart--4 { color: #f0e442; }
+    Chart > .chart--5 { color: #9aa7b4; }
+    Chart:light > .chart--0 { color: #0072b2; }
+    Chart:light > .chart--1 { color: #a3447a; }
+    Chart:light > .chart--2 { color: #c65a00; }
+    Chart:light > .chart--3 { color: #00795a; }
+    Chart:light > .chart--4 { color: #8a7d00; }
+    Chart:light > .chart--5 { color: #5b6670; }
+    Chart:ansi > .chart--0 { color: ansi_cyan; }
+    Chart:ansi > .chart--1 { color: ansi_magenta; }
+    Chart:ansi > .chart--2 { color: ansi_yellow; }
+    Chart:ansi > .chart--3 { color: ansi_green; }
+    Chart:ansi > .chart--4 { color: ansi_blue; }
+    Chart:ansi > .chart--5 { color: ansi_white; }
     """
     COMPONENT_CLASSES: ClassVar[set[str]] = {f"chart--{name}" for name in NAMES}
 

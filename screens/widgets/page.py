@@ -75,9 +75,11 @@ class Page(Screen[None], Generic[Snapshot]):
 
     def show(self, snapshot: Snapshot) -> None:
         """Put a snapshot on the widgets; called after every read, so it must cost nothing when nothing changed."""
+        self.refresh_keys()
 
     def receive(self, message: Message) -> None:
         """Another screen asks for something (see `screens.messages`); this page is on screen now."""
+        self.reread()
 
     def verbs(self) -> Sequence[Command]:
         """The commands for the last line, most important first. What `check_action` forbids is left out."""

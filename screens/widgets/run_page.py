@@ -40,17 +40,14 @@ DONE: Final[dict[Verb, str]] = {
 
 
 class RunPage(Page[Snapshot]):
-    """`chosen_run` is the run that the capital letters act on."""
+    """`chosen` is the run that the capital letters act on, as it was last read; subclasses set it."""
 
     NO_RUN: ClassVar[str] = "There is no run here."
-
-    def chosen_run(self) -> Run | None:
-        """The run in hand, as it was last read."""
-        raise NotImplementedError
+    chosen: Run | None = None
 
     def verbs(self) -> list[Command]:
         """What acts on a run stands on the last line only while it means something."""
-        run = self.chosen_run()
+        run = self.chosen
         return [
             verb
             for verb in super().verbs()
@@ -59,7 +56,7 @@ class RunPage(Page[Snapshot]):
 
     def _fit(self, action: str) -> Run | None:
         """The run, if `action` means something for it; else says why not."""
-        run = self.chosen_run()
+        run = self.chosen
         if run is None:
             self.say(self.NO_RUN, "warning")
         elif run.state not in ACTS_ON[action]:

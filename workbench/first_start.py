@@ -1,0 +1,94 @@
+"""The first start: where things will be kept, on what kind of disk, and whether that is meant."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from textual import on
+from textual.app import ComposeResult
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Input
+
+from engine.storage import storage_of
+from screens.widgets import figures
+from screens.widgets.line import Line
+
+
+class PlacesScreen(ModalScreen[Path]):
+    """Shows the ledger and the runs folder and gives back the folder that was agreed to."""
+
+    CSS = """
+    PlacesScreen { background: $background; padding: 1 2; }
+    PlacesScreen Line { margin-bottom: 1; }
+    PlacesScreen Input { border: none; height: 1; padding: 0; margin-bottom: 1; background: $panel; }
+    """
+
+    def __init__(self, ledger: Path, runs_folder: Path) -> None:
+        super().__init__()
+        self._ledger = ledger
+        self._runs = runs_folder
+
+    def compose(self) -> ComposeResult:
+        """Both places; the folder can be typed over."""
+        yield Line(Content.styled("Workbench keeps what you do in two places.", "bold"))
+        yield Line(_place("Ledger", "what was run and measured; megabytes", self._ledger))
+        yield Line(
+            _place("Runs", "checkpoints and results; gigabytes. Enter agrees, or type another folder:", self._runs),
+            id="runs",
+        )
+        entry = Input(str(self._runs), compact=True)
+        entry.cursor_blink = False
+        yield entry
+        yield Line(id="trouble")
+        yield Line(
+            Content.assemble(
+                ("enter", "bold $text-accent"),
+                " agree   ",
+                ("ctrl+q", "bold $text-accent"),
+                " leave",
+                ("   WORKBENCH_HOME moves both.", "$foreground-muted"),
+            )
+        )
+
+    @on(Input.Changed)
+    def _tell(self, event: Input.Changed) -> None:
+        """What kind of disk that would be."""
+        folder = Path(event.value).expanduser()
+        if event.value and folder.is_absolute():
+            self.query_one("#runs", Line).show(
+                _place("Runs", "checkpoints and results; gigabytes. Enter agrees, or type another folder:", folder)
+            )
+
+    @on(Input.Submitted)
+    def _agree(self, event: Input.Submitted) -> None:
+        """Only a folder that can be made."""
+        folder = Path(event.value.strip()).expanduser()
+        if not event.value.strip() or not folder.is_absolute():
+            self._refuse("A folder is named from the root (/...) or from home (~/...).")
+            return
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            self._refuse(f"{folder} cannot be made: {error.strerror}.")
+        else:
+            self.dismiss(folder)
+
+    def _refuse(self, why: str) -> None:
+        self.query_one("#trouble", Line).show(Content.styled(f"✗ {why}", "$text-error"))
+
+
+def _place(name: str, what: str, path: Path) -> Content:
+    """A path, its disk, and what is wrong with that disk."""
+    disk = storage_of(path)
+    parts: list[tuple[str, str]] = [
+        (f"{name}  ", "bold"),
+        (f"{what}\n", "$foreground-muted"),
+        (f"  {path}\n", "$text-accent"),
+    ]
+    parts.append((f"  {figures.size(disk.free)} free on {disk.mount} ({disk.kind})", ""))
+    if disk.is_network:
+        parts.append(("\n  ! a network disk: slower, and no place for the ledger", "$text-warning"))
+    if disk.short_lived:
+        parts.append((f"\n  ! {disk.short_lived}", "$text-warning"))
+    return Content.assemble(*parts)
