@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import torch
 from huggingface_hub import snapshot_download
@@ -223,7 +223,7 @@ def go_on_from(loaded: Loaded, adapter: Path, name: str) -> None:
     from safetensors.torch import load_file
 
     try:
-        found = set_peft_model_state_dict(loaded.model, load_file(adapter / "adapter_model.safetensors"))
+        found: Any = set_peft_model_state_dict(loaded.model, load_file(adapter / "adapter_model.safetensors"))
         strangers = list(found.unexpected_keys)
     except (OSError, RuntimeError, SafetensorError) as error:
         strangers = [str(error).splitlines()[0]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import shutil
 from pathlib import Path
 from typing import Final
@@ -55,12 +56,9 @@ def _write_model(folder: Path, model: PreTrainedModel, settings: profile.Model) 
         name: weight.detach().to("cpu", dtype) if weight.is_floating_point() else weight.detach().cpu()
         for name, weight in model.state_dict().items()
     }
-    stood = model.config.dtype
-    model.config.dtype = dtype
-    try:
-        model.save_pretrained(folder, state_dict=weights)
-    finally:
-        model.config.dtype = stood
+    model.save_pretrained(folder, state_dict=weights)
+    config = json.loads((folder / "config.json").read_text())  # names the type of the weights in memory
+    (folder / "config.json").write_text(json.dumps({**config, "dtype": settings.dtype}, indent=2) + "\n")
     source = fetch(settings)
     for pattern in TOKENIZER_FILES:
         for path in source.glob(pattern):

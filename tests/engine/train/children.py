@@ -113,3 +113,35 @@ def mount_small_disk(folder: Path, size: str = "300k") -> None:
     Path("/proc/self/gid_map").write_text(f"0 {gid} 1")
     if libc.mount(b"tmpfs", str(folder).encode(), b"tmpfs", 0, f"size={size}".encode()):
         raise OSError(ctypes.get_errno(), "mount")
+
+
+class AtStep:
+    """In the child: after these updates do these things. `SIGKILL`, `SIGTERM`: to itself; else an order, as `rate 0.5`."""
+
+    def __init__(self, ledger: Path, run: int, doings: dict[int, str | list[str]]) -> None:
+        self.ledger = ledger
+        self.run = run
+        self.doings = doings
+
+    def __call__(self) -> None:
+        """Put itself around the update."""
+        from engine.ledger import Ledger, orders
+        from engine.train import step
+
+        update = step.update
+        ledger = Ledger.open(self.ledger)
+        done = 0
+
+        def updating(optimizer: Any) -> None:
+            nonlocal done
+            update(optimizer)
+            done += 1
+            doing = self.doings.get(done, [])
+            for what in [doing] if isinstance(doing, str) else doing:
+                if what.startswith("SIG"):
+                    os.kill(os.getpid(), signal.Signals[what])
+                else:
+                    verb, _, value = what.partition(" ")
+                    orders.give(ledger, self.run, verb, float(value) if value else None)  # type: ignore[arg-type]
+
+        step.update = updating

@@ -55,6 +55,10 @@ class Bench:
         children.finish(children.start(self.ledger.path, job.uid, **how))
         return jobs.get(self.ledger, job.uid)
 
+    def at_step(self, run: Run, doings: dict[int, str | list[str]]) -> children.AtStep:
+        """What a child does after these updates; see `children.AtStep`."""
+        return children.AtStep(self.ledger.path, run.id, doings)
+
     def trained(self, name: str = "run", **settings: object) -> Run:
         """A finished run."""
         run = self.run(self.profile(**settings), name)

@@ -45,8 +45,7 @@ def test_killed_anywhere_and_resumed_is_bit_identical(bench: Bench) -> None:
 def test_every_kind_of_state_is_resumed(bench: Bench, settings: dict[str, object]) -> None:
     whole = bench.trained("whole", **settings)
     run = bench.run(bench.profile(**settings), "killed")
-    (run.folder / "stop").touch()
-    killed = bench.train(run, prepare=_die_after_seven_steps)
+    killed = bench.train(run, prepare=bench.at_step(run, {8: "SIGKILL"}))
     assert jobs.seen_state(killed) is State.LOST
     assert checkpoints.of_run(bench.ledger, run.id)[-1].step == 6
     assert bench.train(run).state is State.FINISHED
@@ -54,27 +53,10 @@ def test_every_kind_of_state_is_resumed(bench: Bench, settings: dict[str, object
     assert result_bytes(run) == result_bytes(whole)
 
 
-def _die_after_seven_steps() -> None:
-    import os
-    import signal
-
-    from engine.train import step
-
-    update, calls = step.update, []
-
-    def dying(optimizer: object) -> None:
-        calls.append(1)
-        if len(calls) > 7:
-            os.kill(os.getpid(), signal.SIGKILL)
-        update(optimizer)  # type: ignore[arg-type]
-
-    step.update = dying  # type: ignore[assignment]
-
-
 def test_a_damaged_newest_checkpoint_is_passed_over_and_said(bench: Bench) -> None:
     whole = bench.trained("whole")
     run = bench.run(bench.profile(), "damaged")
-    bench.train(run, prepare=_die_after_seven_steps)
+    bench.train(run, prepare=bench.at_step(run, {8: "SIGKILL"}))
     newest = run.folder / "checkpoints" / checkpoint.name(6)
     weights = newest / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"\0")
