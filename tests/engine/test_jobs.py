@@ -1,0 +1,246 @@
+"""A job's process from outside: started detached, found again, killed, lost, gone on with; and how its endings are told apart."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from engine import __main__ as process
+from engine import gpu, launch, machine, profile_file, turns
+from engine import jobs as processes
+from engine.errors import Problem
+from engine.ledger import Ledger, jobs, metrics, orders, runs
+from engine.ledger.jobs import Job
+from engine.ledger.runs import Run
+from engine.ledger.states import State
+from engine.profile import Hardware, flat
+from tests.tiny import tiny_profile, write_rows
+
+SAME = ("train/loss", "train/grad_norm", "train/rate", "train/tokens", "validation/loss")
+
+
+def until(condition: Callable[[], bool], seconds: float = 90) -> None:
+    """Wait until it holds, generously."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it never came to hold"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def run(ledger: Ledger, tiny_base: Path, tmp_path: Path) -> Run:
+    """A run of 48 steps that nobody has started."""
+    return new_run(ledger, tiny_base, tmp_path, "first")
+
+
+def new_run(ledger: Ledger, base: Path, folder: Path, name: str) -> Run:
+    profile = tiny_profile(base, write_rows(folder / "rows.jsonl", 32), **{"training.epochs": 8})
+    return runs.create(
+        ledger, name=name, runs_folder=folder / "runs", profile=profile_file.dump(profile), settings=flat(profile)
+    )
+
+
+def new_job(ledger: Ledger, run: Run, **argument: object) -> Job:
+    return jobs.create(ledger, "train", run=run.id, argument=argument, log=run.folder / "log.txt")
+
+
+def test_killed_seen_as_lost_resumed_identical(ledger: Ledger, run: Run, tiny_base: Path, tmp_path: Path) -> None:
+    for name in ("engine", "torch"):  # folders of the user's that a careless import would take for ours
+        (run.folder / name).mkdir(parents=True)
+        (run.folder / name / "__init__.py").write_text("raise ImportError('shadowed')")
+    job = new_job(ledger, run)
+    processes.spawn(ledger, job)
+    until(lambda: runs.find(ledger, run.uid).step >= 4)
+    here = jobs.get(ledger, job.uid)
+    assert here.pid is not None and here.pid != os.getpid() and os.getsid(here.pid) == here.pid
+    os.kill(here.pid, signal.SIGHUP)  # the terminal went away: nothing happens
+    os.kill(here.pid, signal.SIGKILL)
+    until(lambda: machine.started(here.pid or 0) is None)
+    processes.bury()
+    assert not Path(f"/proc/{here.pid}").exists()
+    assert runs.find(ledger, run.uid).state is State.LOST
+    with pytest.raises(Problem, match="gone"):
+        processes.interrupt(jobs.get(ledger, job.uid))
+    resumed = launch.resume(ledger, runs.find(ledger, run.uid))
+    whole = new_run(ledger, tiny_base, tmp_path, "whole")
+    other = new_job(ledger, whole)
+    processes.spawn(ledger, other)
+    for uid in (resumed.uid, other.uid):
+        until(lambda uid=uid: jobs.get(ledger, uid).ended is not None)  # type: ignore[misc]
+        ended = jobs.get(ledger, uid)
+        assert ended.state is State.FINISHED, ended.message
+    for key in SAME:
+        one, two = (metrics.curve(ledger, each.id, key) for each in (run, whole))
+        assert one.steps.tolist() == two.steps.tolist() and one.values.tolist() == two.values.tolist(), key
+    for name in ("best", "last"):
+        adapters = [each.folder / "adapter" / name / "adapter_model.safetensors" for each in (run, whole)]
+        assert adapters[0].read_bytes() == adapters[1].read_bytes()
+    assert (run.folder / "log.txt").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_queued_job_waits_without_torch_and_can_be_stopped(ledger: Ledger, run: Run) -> None:
+    with turns.turn("cpu", queue=False, wait=lambda what: None):
+        job = new_job(ledger, run, queue=True)
+        processes.spawn(ledger, job)
+        until(lambda: jobs.get(ledger, job.uid).doing == "waiting for the CPU")
+        waiting = jobs.get(ledger, job.uid)
+        assert waiting.state is State.QUEUED and jobs.seen_state(waiting) is State.QUEUED
+        assert "libtorch" not in Path(f"/proc/{waiting.pid}/maps").read_text()
+        orders.give(ledger, run.id, "stop")
+        until(lambda: jobs.get(ledger, job.uid).ended is not None)
+    assert jobs.get(ledger, job.uid).state is State.STOPPED
+    assert not orders.waiting(ledger, run.id)
+    second = new_job(ledger, run, queue=True)
+    with turns.turn("cpu", queue=False, wait=lambda what: None):
+        processes.spawn(ledger, second)
+        until(lambda: jobs.get(ledger, second.uid).doing == "waiting for the CPU")
+        processes.interrupt(jobs.get(ledger, second.uid))
+        until(lambda: jobs.get(ledger, second.uid).ended is not None)
+    assert jobs.get(ledger, second.uid).state is State.STOPPED
+
+
+def test_only_a_living_process_of_this_machine_is_interrupted(ledger: Ledger, run: Run) -> None:
+    job = new_job(ledger, run)
+    with pytest.raises(Problem, match="starting"):
+        processes.interrupt(job)
+    here = jobs.sign_in(ledger, job, pid=os.getpid())
+    with pytest.raises(Problem, match="not here"):
+        processes.interrupt(replace(here, host="elsewhere"))
+    with pytest.raises(Problem, match="gone"):  # the pid is another process's by now
+        processes.interrupt(replace(here, pid_started=1))
+    with pytest.raises(Problem, match="finished"):
+        processes.interrupt(replace(here, state=State.FINISHED))
+
+
+def test_without_torch_the_job_says_what_to_install(ledger: Ledger, run: Run) -> None:
+    job = new_job(ledger, run)
+    code = "import sys; sys.modules['torch'] = None; from engine.__main__ import main; sys.exit(main(sys.argv[1:]))"
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code, job.uid, "--ledger", str(ledger.path)], capture_output=True, check=False
+    )
+    ended = jobs.get(ledger, job.uid)
+    assert done.returncode == 1
+    assert (ended.state, ended.cause) == (State.FAILED, "torch")
+    assert "pip install 'finetune-workbench[engine]'" in ended.message
+
+
+def test_an_unknown_job_is_said_and_exits_2(ledger: Ledger) -> None:
+    command = [sys.executable, "-P", "-m", "engine", "no-such-job", "--ledger", str(ledger.path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "There is no job no-such-job" in done.stderr and "Traceback" not in done.stderr
+
+
+class OutOfMemoryError(RuntimeError):
+    """Named as torch names its own."""
+
+
+class SafetensorError(Exception):
+    """Named as safetensors names its own."""
+
+
+@pytest.mark.parametrize(
+    ("error", "state", "cause", "words"),
+    [
+        (Problem("No access", code="gated"), State.FAILED, "gated", "No access"),
+        (OutOfMemoryError("CUDA out of memory"), State.FAILED, "OOM at 12", "micro_batch"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), State.FAILED, "OOM at 12", "micro_batch"),
+        (OSError(errno.ENOSPC, "No space left on device"), State.FAILED, "disk", "resume"),
+        (SafetensorError("I/O error: No space left on device (os error 28)"), State.FAILED, "disk", "resume"),
+        (sqlite3.OperationalError("database or disk is full"), State.FAILED, "disk", "resume"),
+        (KeyboardInterrupt(), State.STOPPED, "", "before it began"),
+        (ModuleNotFoundError("No module named 'peft'", name="peft"), State.FAILED, "peft", "pip install"),
+        (ZeroDivisionError("division by zero"), State.FAILED, "ZeroDivisionError", "log"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
+)
+def test_every_ending_has_a_cause_and_a_way_on(error: BaseException, state: State, cause: str, words: str) -> None:
+    ending = process.explain(error, step=12)
+    assert (ending.state, ending.cause) == (state, cause)
+    assert words in ending.message
+
+
+def test_an_unexpected_error_is_logged_with_its_traceback(
+    ledger: Ledger, run: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    job = new_job(ledger, run)
+    monkeypatch.setattr(turns, "place", lambda hardware: 1 / 0)
+    ending = process._work(ledger, job)
+    assert ending.state is State.FAILED and "Traceback" not in ending.message
+    assert "ZeroDivisionError" in caplog.text and "Traceback" in caplog.text
+
+
+def test_the_heart_beats_on_through_a_locked_ledger(ledger: Ledger, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "BEAT_EVERY", 0.02)
+    job = jobs.sign_in(ledger, new_job(ledger, run), pid=os.getpid())
+    beats: list[str] = []
+    beat = jobs.beat
+
+    def flaky(*arguments: Ledger | Job) -> None:
+        beats.append("tried")
+        if len(beats) < 3:
+            raise sqlite3.OperationalError("database is locked")
+        beat(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(jobs, "beat", flaky)
+    with process._heartbeat(ledger, job):
+        until(lambda: (jobs.get(ledger, job.uid).heartbeat or 0) > (job.heartbeat or 0))
+    assert len(beats) >= 3
+
+
+def test_an_exclusive_turn_waits_for_all_others_and_now_means_now() -> None:
+    waited: list[str] = []
+
+    def give_up(what: str) -> None:
+        waited.append(what)
+        raise KeyboardInterrupt
+
+    with turns.turn("cpu", queue=False, wait=give_up), turns.turn("cpu", queue=False, wait=give_up):
+        with pytest.raises(KeyboardInterrupt), turns.turn("cpu", queue=True, wait=give_up):
+            pass
+        assert waited == ["waiting for the CPU"]
+    with turns.turn("cpu", queue=True, wait=give_up), turns.turn("cpu", queue=False, wait=give_up):
+        pass  # started now, it does without the lock
+    assert len(waited) == 1
+
+
+def test_a_queued_turn_waits_until_the_memory_stays_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    free = iter([900.0, 2000.0, 900.0] + [2000.0] * 5)
+    waited: list[str] = []
+    one = gpu.Gpu(uuid="GPU-1", index=0, name="H100")
+    monkeypatch.setattr(turns, "gpus", lambda: (replace(one, free_mib=next(free)),))
+    with turns.turn("GPU-1", queue=True, wait=waited.append, needs_mib=1500):
+        assert len(waited) == 8 and "1,500 MiB" in waited[0]
+
+
+def test_the_gpu_is_named_by_uuid_or_index(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = (gpu.Gpu(uuid="GPU-a", index=0, name="T4"), gpu.Gpu(uuid="GPU-b", index=1, name="L4"))
+    monkeypatch.setattr(turns, "gpus", lambda: seen)
+    assert turns.place(Hardware(device="cuda")) == "GPU-a"
+    assert turns.place(Hardware(device="cuda", gpus=(1,))) == "GPU-b"
+    assert turns.place(Hardware(device="cuda", gpus=("GPU-b",))) == "GPU-b"
+    assert turns.place(Hardware(device="cpu")) == "cpu"
+    with pytest.raises(Problem, match="no GPU 7"):
+        turns.place(Hardware(device="cuda", gpus=(7,)))
+    monkeypatch.setattr(turns, "gpus", lambda: ())
+    with pytest.raises(Problem, match="no GPU for this run"):
+        turns.place(Hardware(device="cuda"))
+
+
+def test_other_users_can_take_the_lock() -> None:
+    with turns.turn("cpu", queue=True, wait=lambda what: None):
+        path = Path(os.environ["TMPDIR"]) / "workbench-gpus" / "cpu.lock"
+        assert path.stat().st_mode & 0o777 == 0o666 and path.parent.stat().st_mode & 0o7777 == 0o1777
+        with path.open() as other, pytest.raises(BlockingIOError):
+            fcntl.flock(other, fcntl.LOCK_SH | fcntl.LOCK_NB)
