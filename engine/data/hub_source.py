@@ -92,14 +92,17 @@ def download(data: profile.Data) -> Path:
     return path
 
 
-def download_apart(data: profile.Data) -> Path:
-    """As `download`, in a child process, for processes that must not import `datasets`.
+def download_apart(data: profile.Data, *, quiet: bool = False) -> Path:
+    """As `download`, in a child process, for processes that must not import `datasets`; `quiet` keeps its bars off the terminal.
 
     Raises:
         Problem: as `download`.
     """
     command = [sys.executable, "-P", "-m", "engine.data.hub_source", data.model_dump_json()]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    stderr = subprocess.DEVNULL if quiet else None
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr, text=True, check=False
+    )
     if done.returncode == 0:
         return local_copy(data)
     try:

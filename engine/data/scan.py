@@ -28,6 +28,19 @@ Unit = Literal["tokens", "characters"]
 
 
 @dataclass(frozen=True)
+class Measured:
+    """Lengths as they are found, so that a screen can show those of the rows that were looked at already; -1 where none was."""
+
+    lengths: NDArray[np.int32]  # [rows]
+    supervised: NDArray[np.int32]  # [rows]
+
+    @classmethod
+    def of(cls, rows: int) -> Measured:
+        """Nothing measured yet."""
+        return cls(np.full(rows, -1, np.int32), np.full(rows, -1, np.int32))
+
+
+@dataclass(frozen=True)
 class Scan:
     """What one pass found. `lengths` and `supervised` have an entry a row, 0 where the row is broken; `unit` says of what.
 
@@ -53,18 +66,20 @@ def scan(
     renderer: Renderer | None,
     limit: int | None = None,
     *,
+    measured: Measured | None = None,
     progress: Callable[[int, int], None] | None = None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> Scan:
     """Look at all rows; `renderer` renders at full length, `limit` is what rows are then held against.
 
-    Without a renderer lengths are in characters. `progress` gets rows done and all rows; `stopped` is asked as often.
+    `measured`, of as many rows, is filled while the scan goes on. Without a renderer lengths are in characters.
+    `progress` gets rows done and all rows; `stopped` is asked as often.
 
     Raises:
         Stopped: `stopped` said so.
     """
     total = sum(map(len, sources))
-    looking = _Looking(sources, renderer, limit, total)
+    looking = _Looking(renderer, limit, measured or Measured.of(total))
     row = 0
     for source in sources:
         watch = ColumnWatch(source.mappings)
@@ -89,16 +104,14 @@ def scan(
 class _Looking:
     """What a scan has gathered."""
 
-    def __init__(
-        self, sources: Sequence[MappedSource], renderer: Renderer | None, limit: int | None, total: int
-    ) -> None:
+    def __init__(self, renderer: Renderer | None, limit: int | None, measured: Measured) -> None:
         self.renderer = renderer
         self.fitted = (
             Renderer(renderer.tokenizer, renderer.template, renderer.loss_on, limit) if renderer and limit else None
         )
         self.limit = limit
-        self.lengths = np.zeros(total, np.int32)
-        self.supervised = np.zeros(total, np.int32)
+        self.lengths = measured.lengths
+        self.supervised = measured.supervised
         self.labels: Counter[str] = Counter()
         self.label_rows: dict[str, int] = {}
         self.unlabelled: list[int] = []
@@ -108,6 +121,7 @@ class _Looking:
 
     def look(self, source: MappedSource, number: int, row: int, watch: ColumnWatch) -> None:
         """Look at one row; `row` counts from 0 over all sources."""
+        self.lengths[row] = self.supervised[row] = 0
         try:
             values = source.source.row(number)
         except Problem as problem:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Protocol
@@ -43,8 +44,10 @@ class Source(Protocol):
     def has_bom(self) -> bool:
         """Whether a file starts with a byte order mark, which was passed over."""
 
+    @abstractmethod
     def __len__(self) -> int: ...
 
+    @abstractmethod
     def row(self, number: int) -> Row:
         """Row `number`, counted from 0.
 
@@ -52,6 +55,7 @@ class Source(Protocol):
             Problem: the row is broken; `what` starts with file and line (code `data`).
         """
 
+    @abstractmethod
     def raw(self, number: int) -> str:
         """The row as it stands in the file, for people."""
 

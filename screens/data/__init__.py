@@ -1,18 +1,5 @@
-"""The Data screen."""
+"""Data: rows as the model will see them, and what is wrong with them."""
 
-from __future__ import annotations
+from screens.data.screen import DataScreen
 
-from textual.app import ComposeResult
-
-from screens.widgets.line import Line
-from screens.widgets.page import Page
-
-
-class DataScreen(Page):
-    """The Data screen, empty."""
-
-    NAME = "data"
-
-    def compose_body(self) -> ComposeResult:
-        """What to do first."""
-        yield Line("No data is open.", id="empty")
+__all__ = ["DataScreen"]

@@ -1,0 +1,171 @@
+"""Data as they are looked at: sources opened and mapped, and the renderer of a base model where one was chosen. No terminal here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from engine import profile as profiles
+from engine import profile_file
+from engine.data.division import divide
+from engine.data.examples import Example
+from engine.data.finding import Finding
+from engine.data.mapped import MappedSource, open_mapped
+from engine.data.prepare import auto_max_tokens
+from engine.data.render import Rendered, Renderer
+from engine.data.report import DataReport, summarise
+from engine.data.scan import Measured, scan
+from engine.data.tokenizer import load_tokenizer
+from engine.errors import Problem
+from engine.profile import Profile
+
+_NO_MODEL: Final = "-"
+
+
+@dataclass(frozen=True)
+class Opened:
+    """Sources and how they are seen.
+
+    `renderer` renders at full length, `fitted` within `limit`; both are None where no base model was chosen. `settings` is the profile that
+    the data were opened with; without a profile its base is a dash.
+    """
+
+    name: str
+    sources: tuple[MappedSource, ...]
+    settings: Profile
+    has_profile: bool
+    measured: Measured
+    renderer: Renderer | None = None
+    fitted: Renderer | None = None
+    limit: int | None = None
+
+    def __len__(self) -> int:
+        return sum(map(len, self.sources))
+
+    def place(self, row: int) -> tuple[MappedSource, int]:
+        """The source that holds row `row` (from 0), and which of its rows it is."""
+        for source in self.sources:
+            if row < len(source):
+                return source, row
+            row -= len(source)
+        raise IndexError(row)
+
+    def example(self, row: int) -> Example:
+        """Row `row` as an example.
+
+        Raises:
+            Problem: the row is broken.
+        """
+        source, number = self.place(row)
+        return source.example(number)
+
+    def raw(self, row: int) -> str:
+        """Row `row` as it stands in its file."""
+        source, number = self.place(row)
+        return source.source.raw(number)
+
+    def render(self, example: Example) -> Rendered:
+        """The example as training would see it.
+
+        Raises:
+            Problem: the template refuses it.
+        """
+        renderer = self.fitted or self.renderer
+        assert renderer is not None
+        return renderer.render(example)
+
+
+def open_data(source: str, profile_text: str | None = None) -> Opened:
+    """Open a data file, folder, glob or downloaded hub data set, or all data of a profile (.toml).
+
+    Raises:
+        Problem: it cannot be opened, or the profile is wrong.
+    """
+    if source.endswith(".toml") and profile_text is None:
+        path = Path(source).expanduser()
+        return _opened(profile_file.read(path), path.stem, has_profile=True)
+    if profile_text is not None:
+        settings = profile_file.parse(profile_text, Path.cwd() / "profile.toml")
+        named = [data for data in settings.data if Path(data.source).name == Path(source).name]
+        data = named or [settings.data[0].model_copy(update={"source": source})] if source else settings.data
+        return _opened(settings.model_copy(update={"data": tuple(data)}), Path(source).name, has_profile=True)
+    settings = Profile(model=profiles.Model(base=_NO_MODEL), data=(profiles.Data(source=source),))
+    return _opened(settings, "", has_profile=False)
+
+
+def _opened(settings: Profile, name: str, *, has_profile: bool) -> Opened:
+    sources = tuple(open_mapped(data, settings.template) for data in settings.data)
+    only = sources[0].source.name if len(sources) == 1 else name
+    return Opened(only, sources, settings, has_profile, Measured.of(sum(map(len, sources))))
+
+
+def with_base(opened: Opened, base: str = "") -> Opened:
+    """The data as seen by a base model; by the profile's own when none is named. Reads all rows where max_tokens is auto.
+
+    Raises:
+        Problem: unknown or gated model, no network, no such template.
+    """
+    settings = opened.settings
+    if base:
+        settings = settings.model_copy(update={"model": profiles.Model(base=base)})
+    if settings.model.base == _NO_MODEL:
+        return opened
+    tokenizer = load_tokenizer(settings.model.base, settings.model.revision)
+    template = settings.template
+    if template.name == "chat" and tokenizer.chat_template is None and not opened.has_profile:
+        template = template.model_copy(update={"name": "plain"})
+    settings = settings.model_copy(update={"template": template})
+    loss_on = settings.training.loss_on
+    limit = template.max_tokens
+    if limit == "auto":
+        try:
+            limit = auto_max_tokens(settings, tokenizer)
+        except Problem as problem:
+            if problem.code == "template":
+                raise
+            limit = tokenizer.max_length or 0  # a broken row, which the scan will tell about
+    return replace(
+        opened,
+        settings=settings,
+        renderer=Renderer(tokenizer, template, loss_on),
+        fitted=Renderer(tokenizer, _lenient(template), loss_on, limit or None),
+        limit=limit or None,
+        measured=Measured.of(len(opened)),
+    )
+
+
+def _lenient(template: profiles.Template) -> profiles.Template:
+    """To look at rows that would stop a run, they are shown whole."""
+    return template.model_copy(update={"too_long": "drop"}) if template.too_long == "fail" else template
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What looking at all rows found. `parts` counts the rows of training, validation and test, with a profile."""
+
+    report: DataReport
+    findings: tuple[Finding, ...]
+    parts: tuple[int, int, int] | None
+
+
+def look(opened: Opened, progress: Callable[[int, int], None], stopped: Callable[[], bool]) -> Looked:
+    """Look at all rows.
+
+    Raises:
+        Stopped: `stopped` said so.
+    """
+    found = scan(
+        opened.sources, opened.renderer, opened.limit, measured=opened.measured, progress=progress, stopped=stopped
+    )
+    report = summarise(opened.sources, found)
+    if not opened.has_profile or any(finding.id == "broken_row" for finding in report.findings):
+        return Looked(report, report.findings, None)
+    division = divide(opened.settings)
+    parts = division.parts
+    return Looked(
+        report,
+        (*division.findings, *report.findings),
+        (len(parts.train), len(parts.validation), len(parts.test)),
+    )

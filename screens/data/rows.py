@@ -1,0 +1,59 @@
+"""Rows and findings as lines of a table, and the search through rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from engine.data.finding import Finding
+from engine.errors import Problem
+from screens.data.opened import Opened
+from screens.data.summary import MARKS
+from screens.widgets.figures import NONE
+from screens.widgets.table import Cell, Column
+
+LETTERS: Final = 200  # of a row's text that can be on a line
+ROW_COLUMNS: Final = (
+    Column("row", 7, right=True),
+    Column("tokens", 7, right=True),
+    Column("superv.", 7, right=True),
+    Column("label", 8),
+    Column("text", 20, stretch=True),
+)
+FINDING_COLUMNS: Final = (
+    Column("", 1),
+    Column("rows", 7, right=True),
+    Column("finding", 20, stretch=True),
+)
+
+
+def row_cells(opened: Opened, row: int) -> tuple[Cell, ...]:
+    """Number, tokens (`!` where over the limit), supervised tokens, label, and how the question begins."""
+    number = f"{row + 1:,}"
+    try:
+        example = opened.example(row)
+    except Problem as problem:
+        return number, NONE, NONE, "", (problem.what, "$text-error")
+    length, supervised = int(opened.measured.lengths[row]), int(opened.measured.supervised[row])
+    tokens: Cell = NONE
+    if opened.renderer is not None and length >= 0:
+        over = opened.limit is not None and length > opened.limit
+        tokens = (f"{length:,}!", "$text-warning") if over else f"{length:,} "
+    counted = f"{supervised:,}" if opened.renderer is not None and supervised >= 0 else NONE
+    return number, tokens, counted, example.label or "", " ".join(example.prompt[:LETTERS].split())
+
+
+def finding_cells(finding: Finding) -> tuple[Cell, ...]:
+    """How bad, how often, what."""
+    return MARKS[finding.severity], f"{finding.count:,}", finding.sentence
+
+
+def search(opened: Opened, rows: Sequence[int], text: str, start: int) -> int:
+    """The place in `rows` of the next row, from place `start` on and around, whose raw text holds `text` in any case; -1 for none."""
+    wanted = text.casefold()
+    count = len(rows)
+    for step in range(count):
+        place = (start + step) % count
+        if wanted in opened.raw(rows[place]).casefold():
+            return place
+    return -1
