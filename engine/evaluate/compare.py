@@ -15,7 +15,7 @@ from engine.evaluate.difference import Compared, Verdict, compared_metrics
 from engine.evaluate.measures import METRICS, RETENTION, labelled
 from engine.evaluate.pairing import BASE, Missing, Pair, pairs_of
 from engine.ledger import Ledger, evaluations
-from engine.ledger.evaluations import Item
+from engine.ledger.evaluations import Evaluation, Item
 from engine.ledger.runs import Run
 
 SAID: Final = ("better", "worse", "kept", "cannot tell")
@@ -29,7 +29,7 @@ class ComparisonRow:
     metric's own unit (shares are 0 to 1); `p` is adjusted for the number of rows (None where the verdict rests on no test);
     `n` counts questions, `answers` those of all paraphrases; `visible` is the smallest true difference that `n` would show with
     80 % power. `main` rows carry the verdict of the comparison. `won` and `lost` count answers that only one of the two has right.
-    `evaluations` are the ids of the run's evaluation and of the other.
+    `evaluations` are the run's and the other's.
     """
 
     suite: str
@@ -50,7 +50,7 @@ class ComparisonRow:
     won: int
     lost: int
     note: str
-    evaluations: tuple[int, int]
+    evaluations: tuple[Evaluation, Evaluation]
 
     @property
     def title(self) -> str:
@@ -131,7 +131,7 @@ def _row(pair: Pair, one: Compared, p: float | None) -> ComparisonRow:
         won=one.won,
         lost=one.lost,
         note=one.note,
-        evaluations=(pair.tuned.id, pair.other.id),
+        evaluations=(pair.tuned, pair.other),
     )
 
 
@@ -159,11 +159,13 @@ def _lines(rows: Sequence[ComparisonRow], answers: Mapping[int, list[Item]]) -> 
                 f"{run} lost {lost} answers that its base had right and won {right}"
                 f" · sees differences from {100 * finest:.1f} points"
             )
-    for suite, evaluation in dict.fromkeys((row.suite, row.evaluations[0]) for row in rows if row.metric == "macro_f1"):
+    for suite, evaluation in dict.fromkeys(
+        (row.suite, row.evaluations[0].id) for row in rows if row.metric == "macro_f1"
+    ):
         table = labelled(answers[evaluation])
         if table is not None:
             gold = list(table.gold.values())
-            common = max(set(gold), key=gold.count)
+            common = max(sorted(set(gold)), key=gold.count)
             share = 100 * gold.count(common) / len(gold)
             line = f"always saying {common} would get {share:.1f} on {suite}"
             if line not in lines:

@@ -47,7 +47,7 @@ def pairs_of(ledger: Ledger, compared: Sequence[Run]) -> tuple[list[Pair], list[
         if not done[run.uid]:
             missing.append(_no_evaluation(ledger, run))
         for tuned in done[run.uid]:
-            base = _base_of(ledger, run, tuned)
+            base = base_of(ledger, run, tuned)
             if base is None:
                 what = f"{tuned.suite}: the base of {run.name} has not been asked"
                 missing.append(Missing(what, "A figure alone says nothing.", _command(run, tuned.suite)))
@@ -75,12 +75,13 @@ def finished(ledger: Ledger, run: Run) -> list[Evaluation]:
         if one.finished is None or (result is not None and one.model != result):
             continue
         before = newest.get(one.suite)
-        if before is None or _base_of(ledger, run, one) or not _base_of(ledger, run, before):
+        if before is None or base_of(ledger, run, one) or not base_of(ledger, run, before):
             newest[one.suite] = one
     return list(newest.values())
 
 
-def _base_of(ledger: Ledger, run: Run, tuned: Evaluation) -> Evaluation | None:
+def base_of(ledger: Ledger, run: Run, tuned: Evaluation) -> Evaluation | None:
+    """What the run's base answered to the same questions under the same conditions; None if it was not asked."""
     base = _key(ledger, run, "base")
     others = evaluations.counterparts(ledger, tuned)
     return next((one for one in others if one.run is None and one.model == base), None)
