@@ -108,11 +108,15 @@ def check_room(resolved: Resolved, runs_folder: Path) -> None:
     free = shutil.disk_usage(place).free
     if resolved.disk_bytes > free:
         raise Problem(
-            f"The run needs {resolved.disk_bytes / 1e9:.1f} GB for checkpoints and its result, {free / 1e9:.1f} GB are free",
+            f"The run needs {_size(resolved.disk_bytes)} for checkpoints and its result, {_size(free)} are free",
             f"They go to {place}.",
             "Free some space, set training.keep lower, or choose another runs folder in the settings.",
             code="disk",
         )
+
+
+def _size(number: float) -> str:
+    return f"{number / 1e9:.1f} GB" if number >= 1e9 else f"{number / 1e6:.1f} MB"
 
 
 def resume(ledger: Ledger, run: Run, *, queue: bool = False) -> Job:

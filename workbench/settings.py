@@ -52,7 +52,7 @@ def load(path: Path | None = None) -> Settings:
         if reason := _mistake(key, value):
             raise _wrong(path, text, key, f"{key}: {reason}", known)
     if "runs_folder" in values:
-        values["runs_folder"] = (path.absolute().parent / Path(values["runs_folder"]).expanduser()).absolute()
+        values["runs_folder"] = (path.absolute().parent / Path(values["runs_folder"]).expanduser()).resolve()
     return Settings(**values)
 
 

@@ -37,7 +37,7 @@ def test_saving_keeps_the_users_comments(home: Path) -> None:
 def test_runs_folder_is_relative_to_the_file(home: Path) -> None:
     home.mkdir()
     (home / "settings.toml").write_text('runs_folder = "../scratch"\n')
-    assert settings.load().runs_folder == home / ".." / "scratch"
+    assert settings.load().runs_folder == home.parent / "scratch"
 
 
 @pytest.mark.parametrize(
