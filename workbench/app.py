@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,12 +17,7 @@ from textual.message import Message
 from engine.errors import Problem
 from engine.ledger import Ledger, runs
 from screens.commands import EVERYWHERE
-from screens.compare import CompareScreen
-from screens.configure import ConfigureScreen
-from screens.data import DataScreen
 from screens.messages import CompareRuns, ConfigureFrom, EvaluateRuns, GoTo, LookAtData, ScreenName, WatchRun
-from screens.monitor import MonitorScreen
-from screens.runs import RunsScreen
 from screens.session import Session
 from screens.widgets.page import Page
 from workbench import keymap, themes
@@ -30,7 +27,13 @@ from workbench.help import HelpScreen
 from workbench.palette import Commands
 from workbench.settings import Settings
 
-PAGES: Final[tuple[type[Page[Any]], ...]] = (RunsScreen, DataScreen, ConfigureScreen, MonitorScreen, CompareScreen)
+NAMES: Final[tuple[ScreenName, ...]] = ("runs", "data", "configure", "monitor", "compare")
+
+
+def page_type(name: ScreenName) -> type[Page[Any]]:
+    """The class of a screen, imported when it is first wanted: together they cost several times what the first one does."""
+    found: type[Page[Any]] = getattr(import_module(f"screens.{name}"), f"{name.title()}Screen")
+    return found
 
 
 class WorkbenchApp(App[None]):
@@ -45,7 +48,8 @@ class WorkbenchApp(App[None]):
     COMMANDS = {Commands}  # noqa: RUF012 - Textual's own form
 
     def __init__(self, session: Session, settings: Settings | None = None, *, watch: str | None = None) -> None:
-        super().__init__()
+        # Under NO_COLOR Textual shows greys, unless it is told to leave colours to the terminal: then it sends none.
+        super().__init__(ansi_color=True if "NO_COLOR" in os.environ else None)
         self.session = session
         self._settings = settings
         self._watch = watch
@@ -58,12 +62,19 @@ class WorkbenchApp(App[None]):
             else themes.DARK.name
         )
         self._ascii = themes.AsciiOnly(enabled=themes.only_ascii())
-        for page in PAGES:
-            self.add_mode(page.NAME, self._opener(page))
-        self.set_keymap(keymap.checked(chosen.keymap, PAGES))
+        for name in NAMES:
+            self.add_mode(name, self._opener(name))
+        if chosen.keymap:
+            self.set_keymap(keymap.checked(chosen.keymap, tuple(map(page_type, NAMES))))
 
-    def _opener(self, page: type[Page[Any]]) -> Callable[[], Page[Any]]:
-        return lambda: page(self.session)
+    def _opener(self, name: ScreenName) -> Callable[[], Page[Any]]:
+        return lambda: page_type(name)(self.session)
+
+    @work(group="import", thread=True)
+    def _import_the_others(self) -> None:
+        """While the first screen is being looked at."""
+        for name in NAMES:
+            page_type(name)
 
     def get_line_filters(self) -> Sequence[LineFilter]:
         """Textual's, and the one for ASCII where the locale asks for it."""
@@ -71,6 +82,7 @@ class WorkbenchApp(App[None]):
 
     async def on_mount(self) -> None:
         """The first start asks where things go; a run to watch is shown at once."""
+        self.call_after_refresh(self._import_the_others)
         self.theme_changed_signal.subscribe(self, lambda theme: self._keep_theme(theme.name))
         if self._settings is not None and not self._settings.seen_places and not runs.listed(self.session.ledger):
             self._ask_for_places()

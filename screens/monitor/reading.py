@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import numpy as np
 
-from engine.ledger import Ledger, checkpoints, events, jobs, metrics, orders, runs
+from engine.ledger import checkpoints, events, jobs, metrics, orders, runs
 from engine.ledger.checkpoints import Checkpoint
 from engine.ledger.events import Event
 from engine.ledger.jobs import Job
@@ -18,6 +16,7 @@ from engine.ledger.orders import Order
 from engine.ledger.runs import Run
 from engine.ledger.states import LIVE, State
 from screens.monitor.pace import Pace, pace
+from screens.session import Room, Session
 from screens.widgets.chart import Series
 from screens.widgets.curves import Curves
 
@@ -45,17 +44,6 @@ class Chart:
     series: tuple[Series, ...]
 
 
-@dataclass(frozen=True)
-class Machine:
-    """The runs' disk and this machine's memory, in bytes. None is what could not be asked."""
-
-    disk_free: int | None
-    run_bytes: int
-    saved: int
-    ram_used: int | None
-    ram_total: int | None
-
-
 @dataclass(frozen=True, eq=False)
 class Snapshot:
     """One run as it is. `times` are shares of one; `since_best` counts validations since the best one."""
@@ -73,14 +61,15 @@ class Snapshot:
     checkpoints: tuple[Checkpoint, ...]
     events: tuple[Event, ...]
     waiting: tuple[Order, ...]
-    machine: Machine
+    room: Room
 
 
 class Reading:
     """Reads snapshots; keeps curves, events and a run's settings between them. For one thread."""
 
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._ledger = session.ledger
         self._curves = Curves()
         self._settings: dict[int, Mapping[str, object]] = {}
         self._events: dict[int, tuple[Event, ...]] = {}
@@ -115,7 +104,7 @@ class Reading:
             saved,
             self._newest_events(run),
             tuple(orders.waiting(self._ledger, run.id)),
-            _machine(run, saved),
+            self._session.room(run.folder),
         )
 
     def _charts(self, run: Run, names: list[str]) -> tuple[Chart, ...]:
@@ -153,21 +142,3 @@ class Reading:
         added = events.of_run(self._ledger, run.id, after=known[0].id if known else 0)
         self._events = {run.id: (*reversed(added), *known)[:1000]}
         return self._events[run.id]
-
-
-def _machine(run: Run, saved: tuple[Checkpoint, ...]) -> Machine:
-    used = total = free = None
-    try:
-        memory = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines())
-        total = int(memory["MemTotal"].split()[0]) * 1024
-        used = total - int(memory["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError):
-        pass
-    place = run.folder
-    while not place.exists() and place != place.parent:
-        place = place.parent
-    try:
-        free = shutil.disk_usage(place).free
-    except OSError:
-        pass
-    return Machine(free, sum(checkpoint.bytes for checkpoint in saved), len(saved), used, total)

@@ -106,7 +106,7 @@ class MonitorScreen(RunPage[Snapshot | None]):
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
-        self._reading = Reading(session.ledger)
+        self._reading = Reading(session)
         self._uid: str | None = None
         self._snapshot: Snapshot | None = None
         self._chart = 0

@@ -86,16 +86,13 @@ def _facts(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
 def machine(snapshot: Snapshot, gpus: Sequence[Gpu]) -> Content:
     """A line a GPU, then disk and memory, then where the time goes."""
     lines = [_gpu(gpu) for gpu in gpus]
-    there = snapshot.machine
-    kept = (
-        f", {there.saved} checkpoint{'s' if there.saved != 1 else ''} {figures.size(there.run_bytes)}"
-        if there.saved
-        else ""
-    )
+    there, saved = snapshot.room, snapshot.checkpoints
+    taken = figures.size(sum(checkpoint.bytes for checkpoint in saved))
+    kept = f", {len(saved)} checkpoint{'s' if len(saved) != 1 else ''} {taken}" if saved else ""
     disk = Content.assemble(("disk   ", MUTED), f"{figures.size(there.disk_free)} free{kept}")
     if there.ram_total:
-        used, total = figures.gib((there.ram_used or 0) / 2**20), figures.gib(there.ram_total / 2**20)
-        disk += Content.assemble(("   ram ", MUTED), f"{used} of {total} GiB")
+        used, total = (there.ram_used or 0) / 2**30, there.ram_total / 2**30
+        disk += Content.assemble(("   ram ", MUTED), f"{used:.0f} of {total:.0f} GiB")
     lines.append(disk)
     if snapshot.times:
         split = "  ".join(f"{part} {figures.percent(share)}" for part, share in snapshot.times.items())

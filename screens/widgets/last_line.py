@@ -53,6 +53,11 @@ class LastLine(Horizontal):
 
     def __init__(self) -> None:
         super().__init__()
+        self._words = Words()
+        self._input = Input(
+            compact=True, select_on_focus=False, disabled=True
+        )  # else it would take the focus of an empty page
+        self._input.cursor_blink = False  # a blinking cursor would send bytes for ever
         self._keys: tuple[tuple[str, str], ...] = ()
         self._message: Content | None = None
         self._timer: Timer | None = None
@@ -63,18 +68,8 @@ class LastLine(Horizontal):
 
     def compose(self) -> ComposeResult:
         """The words and the input beside them."""
-        yield Words()
-        entry = Input(compact=True, select_on_focus=False)
-        entry.cursor_blink = False  # a blinking cursor would send bytes for ever
-        yield entry
-
-    @property
-    def _words(self) -> Words:
-        return self.query_one(Words)
-
-    @property
-    def _input(self) -> Input:
-        return self.query_one(Input)
+        yield self._words
+        yield self._input
 
     @property
     def busy(self) -> bool:
@@ -133,12 +128,14 @@ class LastLine(Horizontal):
             entry.value = value
         entry.cursor_position = len(value)
         self._changed = changed
+        entry.disabled = False
         self.add_class("-typing")
         self._take_focus(entry)
         try:
             return await self._typed
         finally:
             self._typed = self._changed = None
+            entry.disabled = True
             self.remove_class("-typing")
             self._give_back_focus()
 
@@ -162,6 +159,8 @@ class LastLine(Horizontal):
         if self.busy:  # another question came before this one was cleared away
             return
         self._words.can_focus = False
+        if not self.is_attached:  # the application is closing
+            return
         self.screen.set_focus(self._focused)
         self._focused = None
         self._message = None

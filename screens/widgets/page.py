@@ -21,7 +21,7 @@ from textual.worker import NoActiveWorker, get_current_worker
 from typing_extensions import TypeVar
 
 from engine.errors import Problem
-from engine.gpu import Gpu, gpus
+from engine.gpu import Gpu
 from screens.commands import Command, shown_key
 from screens.messages import ScreenName
 from screens.session import Session
@@ -55,6 +55,8 @@ class Page(Screen[None], Generic[Snapshot]):
     def __init__(self, session: Session) -> None:
         super().__init__()
         self.session = session
+        self._header = HeaderLine(self.NAME)
+        self._last_line = LastLine()
         self.gpus: tuple[Gpu, ...] = ()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"read-{self.NAME}")
         self._wanted = asyncio.Event()
@@ -93,7 +95,7 @@ class Page(Screen[None], Generic[Snapshot]):
 
     def say(self, text: str, level: Level = "info") -> None:
         """A message on the last line."""
-        self.query_one(LastLine).say(text, level)
+        self._last_line.say(text, level)
 
     def complain(self, problem: Problem) -> None:
         """What happened, why, and what to do."""
@@ -102,7 +104,7 @@ class Page(Screen[None], Generic[Snapshot]):
     async def ask(self, question: str) -> bool:
         """A question on the last line, answered with y, or with n or esc. Only in a worker."""
         _only_in_a_worker()
-        return await self.query_one(LastLine).ask(question)
+        return await self._last_line.ask(question)
 
     async def prompt(
         self,
@@ -114,7 +116,7 @@ class Page(Screen[None], Generic[Snapshot]):
     ) -> str | None:
         """A line typed on the last line; None when it was left with esc. `on_change` hears every keystroke. Only in a worker."""
         _only_in_a_worker()
-        return await self.query_one(LastLine).prompt(label, value, suggestions, on_change)
+        return await self._last_line.prompt(label, value, suggestions, on_change)
 
     async def attempt(self, work: Callable[[], Answer]) -> Answer | None:
         """Do something that may block or fail - write to the ledger, start a job - in a thread; what goes wrong is said and gives None."""
@@ -133,15 +135,15 @@ class Page(Screen[None], Generic[Snapshot]):
         if self.is_mounted:
             bound = {active.binding.id: key for key, active in self.active_bindings.items()}
             keys = [(shown_key(bound.get(verb.id, verb.key)), verb.label) for verb in self.verbs()]
-            self.query_one(LastLine).show_keys(keys)
+            self._last_line.show_keys(keys)
 
     # How it works
 
     def compose(self) -> ComposeResult:
         """First line, body, last line."""
-        yield HeaderLine(self.NAME)
+        yield self._header
         yield from self.compose_body()
-        yield LastLine()
+        yield self._last_line
 
     def on_mount(self) -> None:
         """Begin to follow the ledger."""
@@ -163,7 +165,7 @@ class Page(Screen[None], Generic[Snapshot]):
 
     def on_key(self, _: Key) -> None:
         """Any key takes a message away."""
-        self.query_one(LastLine).unsay()
+        self._last_line.unsay()
 
     async def _follow(self) -> None:
         loop = asyncio.get_running_loop()
@@ -175,7 +177,7 @@ class Page(Screen[None], Generic[Snapshot]):
                 if await loop.run_in_executor(self._thread, self._due, wanted):
                     snapshot = await loop.run_in_executor(self._thread, self.read)
                     with self.app.batch_update():
-                        self.query_one(HeaderLine).gpus = self.gpus
+                        self._header.gpus = self.gpus
                         self.show(snapshot)
                         self.refresh_keys()
             except Problem as problem:
@@ -193,7 +195,7 @@ class Page(Screen[None], Generic[Snapshot]):
         if due:
             self._version, self._read_at = version, now
             if now - self._gpus_at > GPUS_EVERY:
-                self.gpus, self._gpus_at = gpus(), now
+                self.gpus, self._gpus_at = self.session.gpus(), now
         return due
 
 

@@ -10,13 +10,19 @@ from typing import Final
 
 import numpy as np
 
+from engine.gpu import Gpu
 from engine.ledger import Ledger, checkpoints, events, jobs, metrics, runs
 from engine.ledger.runs import Run
 from engine.ledger.states import State
-from screens.session import Session
+from screens.session import Room, Session
 
 NOW: Final = 1_773_320_700.0  # Thu 12 March 2026, 13:05 UTC
 MINUTE: Final = 60.0
+GPUS: Final = (
+    Gpu("GPU-a", 0, "RTX 4090", 24564.0, 9830.0, 14734.0, 9420.0, 410.0, 402.0, 450.0, 73, 97),
+    Gpu("GPU-b", 1, "H200", 143771.0, 134144.0, 9627.0, 0.0, 134144.0, 610.0, 700.0, 61, 100),
+)
+ROOM: Final = Room(disk_free=412_000_000_000, ram_used=9 * 2**30, ram_total=62 * 2**30)
 BASE: Final = "Qwen/Qwen3-4B-Instruct-2507"
 
 
@@ -48,7 +54,7 @@ class Example:
 
 
 def example(ledger: Ledger, folder: Path) -> Example:
-    """Five runs: running (in this process), finished, lost, failed, queued on nothing."""
+    """Four runs: running (in this process), finished, lost and failed, on a machine with a GPU of mine and one of another's."""
     made = {}
     made["healthcare-full"] = failed = add(
         ledger, folder, "healthcare-full", 26 * 60, settings(method__name="full", model__quantization="none")
@@ -82,7 +88,7 @@ def example(ledger: Ledger, folder: Path) -> Example:
     curves(ledger, live, steps=52, of=84, floor=0.88)
     happenings(ledger, live)
     for_all = {name: runs.find(ledger, run.uid) for name, run in made.items()}
-    return Example(Session(ledger, folder, clock=lambda: NOW), for_all)
+    return Example(Session(ledger, folder, clock=lambda: NOW, gpus=lambda: GPUS, room=lambda _: ROOM), for_all)
 
 
 def add(
