@@ -100,6 +100,7 @@ class DataScreen(Page[None]):
     DataScreen.-wide Table { width: 1fr; height: 100%; }
     DataScreen.-wide #detail { width: 1fr; height: 100%; border-left: solid $panel; }
     DataScreen.-record #top, DataScreen.-record Table { display: none; }
+    DataScreen.-record #detail { border-left: none; }
     DataScreen #findings { display: none; }
     DataScreen.-findings #findings { display: block; }
     DataScreen.-findings #rows { display: none; }
