@@ -77,6 +77,12 @@ def find_suite(name: str, run_folder: Path | None) -> Path:
     raise Problem(f"There is no suite {name}{closest(name, known)}", do=f"Known: {', '.join(known)}", code="suite")
 
 
+def from_anywhere(name: str) -> str:
+    """A suite's name as it is, a file's made absolute: a job works in another folder than the one it was named in."""
+    path = Path(name).expanduser()
+    return str(path.absolute()) if path.suffix == ".jsonl" or len(path.parts) > 1 else name
+
+
 def known_suites(run_folder: Path | None) -> list[str]:
     """Names that `find_suite` finds: the run's own first, then those that ship."""
     own = sorted(path.stem for path in (run_folder / "suites").glob("*.jsonl")) if run_folder else []

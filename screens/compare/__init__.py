@@ -1,18 +1,5 @@
-"""The Compare screen."""
+"""Compare: is a run better than its base, or than another run, and which answers say so."""
 
-from __future__ import annotations
+from screens.compare.screen import CompareScreen
 
-from textual.app import ComposeResult
-
-from screens.widgets.line import Line
-from screens.widgets.page import Page
-
-
-class CompareScreen(Page):
-    """The Compare screen, empty."""
-
-    NAME = "compare"
-
-    def compose_body(self) -> ComposeResult:
-        """What to do first."""
-        yield Line("No runs are chosen. Press 1, mark runs with space.", id="empty")
+__all__ = ["CompareScreen"]

@@ -6,12 +6,11 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Final
 
 from engine.errors import Problem
 from engine.evaluate.pairing import base_of, finished
-from engine.evaluate.suites import check_overlap, find_suite, known_suites, read_suite
+from engine.evaluate.suites import check_overlap, find_suite, from_anywhere, known_suites, read_suite
 from engine.evaluate.wording import figure
 from engine.ledger import Ledger, jobs, runs
 from engine.ledger.evaluations import Evaluation
@@ -78,7 +77,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _suites(ledger: Ledger, chosen: Sequence[Run], named: Sequence[str] | None) -> list[str]:
-    """What is asked for, else what the runs' profiles name. Files are named absolutely: the job works in another folder."""
+    """What is asked for, else what the runs' profiles name."""
     if not named:
         own = [runs.settings(ledger, run).get("evaluation.suites") for run in chosen]
         named = list(dict.fromkeys(str(name) for names in own if isinstance(names, list) for name in names))
@@ -87,9 +86,7 @@ def _suites(ledger: Ledger, chosen: Sequence[Run], named: Sequence[str] | None) 
         raise Problem(
             "No suite is named", "The profile names none either.", f"Add --suite NAME, of {known}", code="suite"
         )
-    return [
-        str(Path(name).expanduser().absolute()) if "/" in name or name.endswith(".jsonl") else name for name in named
-    ]
+    return [from_anywhere(name) for name in named]
 
 
 def _checked(chosen: Sequence[Run], suites: Sequence[str]) -> set[str]:

@@ -1,0 +1,334 @@
+"""The Compare screen: the verdict in words, a forest plot of differences, and the answers behind each row."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from textual import work
+from textual.app import ComposeResult
+from textual.containers import Container
+from textual.content import Content
+from textual.events import Resize
+from textual.message import Message
+
+from engine import jobs as processes
+from engine.errors import Problem
+from engine.evaluate import report
+from engine.evaluate.compare import ComparisonRow
+from engine.evaluate.measures import METRICS
+from engine.evaluate.suites import check_overlap, find_suite, from_anywhere, known_suites, read_suite
+from engine.evaluate.wording import figure
+from engine.ledger import runs
+from engine.ledger.jobs import Job
+from engine.ledger.runs import Run
+from engine.ledger.states import LIVE
+from screens.commands import Command
+from screens.compare import forest, told
+from screens.compare.items import ItemsScreen
+from screens.compare.reading import Reading, Snapshot, row_key
+from screens.messages import CompareRuns, EvaluateRuns
+from screens.session import Session
+from screens.widgets.line import Line
+from screens.widgets.page import Page
+from screens.widgets.table import Cell, Column, Table
+
+NAME_WIDTH: Final = 17
+RUN_WIDTH: Final = 12
+SHORT: Final = {"accuracy": "acc.", "retained": "kept", "j": "J", "worst_variant": "worst"}
+WELCOME: Final = (
+    ("Nothing to compare yet.\n\n", "bold"),
+    ("  3", "bold $text-accent"),
+    "  configure a run and let it finish\n",
+    ("  E", "bold $text-accent"),
+    "  then ask it and its base the questions of a suite\n",
+    ("  a", "bold $text-accent"),
+    "  choose which runs stand here\n\n",
+    ("From a shell, ", "$foreground-muted"),
+    "workbench evaluate RUN --suite retention",
+    (" asks and ", "$foreground-muted"),
+    "workbench compare RUN",
+    (" tells.", "$foreground-muted"),
+)
+
+
+class CompareScreen(Page[Snapshot]):
+    """Runs against their base and each other."""
+
+    NAME = "compare"
+    VERBS = (
+        Command("compare.items", "enter", "items", "Show the questions behind the row, lost ones first.", "items"),
+        Command("compare.add", "a", "add", "Choose the runs: the first is what the others are read against.", "add"),
+        Command("run.evaluate", "E", "evaluate", "Put suites to the runs and their base.", "evaluate"),
+        Command(
+            "compare.metrics", "t", "metrics", "Show every metric, or only those that carry the verdict.", "metrics"
+        ),
+        Command("compare.export", "x", "export", "Write the comparison as a Markdown or HTML report.", "export"),
+        Command("run.stop", "S", "stop", "Stop the evaluation; what is answered stays. Asks first.", "stop"),
+    )
+    CSS = """
+    CompareScreen .words { height: auto; max-height: 3; padding: 0 1; }
+    CompareScreen #work { height: 1; padding: 0 1; display: none; }
+    CompareScreen.-work #work { display: block; }
+    CompareScreen #body { layout: vertical; height: 1fr; }
+    CompareScreen #detail { height: 9; padding: 0 1; border-top: solid $panel; }
+    CompareScreen.-wide #body { layout: horizontal; }
+    CompareScreen.-wide Table { width: 3fr; height: 100%; }
+    CompareScreen.-wide #detail { width: 2fr; height: 100%; border-top: none; border-left: solid $panel; }
+    CompareScreen #welcome { display: none; padding: 2 4; height: 1fr; }
+    CompareScreen.-empty #body { display: none; }
+    CompareScreen.-empty #welcome { display: block; }
+    """
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
+        self._reading = Reading(session.ledger)
+        self._uids: tuple[str, ...] | None = None
+        self._all_metrics = False
+        self._selected: str | None = None
+        self._snapshot = Snapshot()
+        self._axis = forest.Axis(-forest.LEAST, forest.LEAST)
+
+    def compose_body(self) -> ComposeResult:
+        """The verdict, the evaluation at work, the rows, what is behind the selected one."""
+        yield Line(id="headline", classes="words")
+        yield Line(id="lines", classes="words")
+        yield Line(id="work")
+        with Container(id="body"):
+            yield Table[ComparisonRow](_columns("", several=False), self._cells, row_key, id="rows")
+            yield Line(id="detail")
+        yield Line(Content.assemble(*WELCOME), id="welcome")
+
+    @property
+    def _table(self) -> Table[ComparisonRow]:
+        return self.query_one("#rows", Table)
+
+    # Reading and showing
+
+    def read(self) -> Snapshot:
+        """The comparison, and the answers behind the selected row."""
+        return self._reading.read(self._uids, self._all_metrics, self._selected)
+
+    def show(self, snapshot: Snapshot) -> None:
+        """Words, rows, detail."""
+        self._snapshot = snapshot
+        comparison = snapshot.comparison
+        self.set_class(not snapshot.rows, "-empty")
+        self.set_class(snapshot.work is not None, "-work")
+        if snapshot.work is not None and snapshot.work_state is not None:
+            self.query_one("#work", Line).show(told.work(snapshot.work, snapshot.work_state))
+        self.query_one("#headline", Line).show(told.headline(comparison) if comparison else "")
+        missing = [f"not compared: {one.what}" for one in comparison.missing] if comparison else []
+        lines = [*comparison.lines, *missing] if comparison else []
+        self.query_one("#lines", Line).show(Content.styled("\n".join(lines[:3]), "$foreground-muted"))
+        self._show_rows()
+        self._show_detail()
+
+    def _show_rows(self) -> None:
+        table, rows = self._table, self._snapshot.rows
+        self._axis = forest.axis(rows)
+        several = self._several
+        columns = _columns("", several=several)
+        title = forest.ticks(self._axis, self._plot_width(columns))
+        if table.columns != (columns := _columns(title, several=several)):
+            table.columns = columns
+            table.refresh()
+        table.show(rows)
+
+    @property
+    def _several(self) -> bool:
+        return len({(row.run, row.against) for row in self._snapshot.rows}) > 1
+
+    def _plot_width(self, columns: Sequence[Column]) -> int:
+        """What is left over for the plot."""
+        fixed = sum(column.width + 1 for column in columns if not column.stretch)
+        least = next(column.width for column in columns if column.stretch)
+        return max(least, self._table.size.width - 3 - fixed)
+
+    def _cells(self, row: ComparisonRow) -> tuple[Cell, ...]:
+        several = self._several
+        words, style = told.VERDICTS[row.verdict]
+        width = self._plot_width(_columns("", several=several))
+        per_question = row.answers // row.n if row.n else 1
+        figures = (
+            (words, style),
+            (forest.plot(row, self._axis, width), style),
+            (figure(row.metric, row.base), "" if row.metric != "retained" else "$foreground-muted"),
+            figure(row.metric, row.value),
+            f"{row.n}x{per_question}" if per_question > 1 else str(row.n),
+        )
+        name = (_short(row), "" if row.main else "$foreground-muted")
+        if several:
+            return (name, row.run if row.against == "base" else f"{row.run}/{row.against}", *figures)
+        return (name, *figures)
+
+    def _show_detail(self) -> None:
+        pane, row = self.query_one("#detail", Line), self._snapshot.selected
+        if row is None:
+            pane.show("")
+            return
+        width = pane.content_size.width or self.size.width - 2
+        lines = pane.content_size.height or 8
+        pane.show(told.row_told(row, self._snapshot.behind, width, lines))
+
+    def on_table_moved(self, _: Table.Moved) -> None:
+        """Another row is to be told about."""
+        row = self._table.selected
+        self._selected = row_key(row) if row else None
+        self.reread()
+
+    def on_table_opened(self, _: Table.Opened) -> None:
+        """A double click."""
+        self.action_items()
+
+    def on_resize(self, _: Resize) -> None:
+        """Other widths, another axis."""
+        self.call_after_refresh(lambda: self.show(self._snapshot))
+
+    def receive(self, message: Message) -> None:
+        """Runs to compare, or to evaluate first."""
+        if isinstance(message, CompareRuns | EvaluateRuns):
+            self._choose(message.uids)
+        if isinstance(message, EvaluateRuns):
+            self.action_evaluate()
+
+    def _choose(self, uids: Sequence[str]) -> None:
+        self._uids = tuple(uids)
+        self._selected = None
+        self.reread()
+
+    # What keys do
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Stopping means something only while an evaluation is at work, the rest only with something to show."""
+        if action == "stop":
+            return self._snapshot.work_state in LIVE
+        if action in ("items", "metrics", "export"):
+            return bool(self._snapshot.rows)
+        return True
+
+    def action_items(self) -> None:
+        """The questions behind the selected row."""
+        row = self._snapshot.selected
+        if row is not None and row_key(row) == (self._selected or row_key(row)):
+            self.app.push_screen(ItemsScreen(row, self._snapshot.behind))
+
+    def action_metrics(self) -> None:
+        """All metrics, or those that carry the verdict."""
+        self._all_metrics = not self._all_metrics
+        self.reread()
+
+    @work(group="prompt")
+    async def action_add(self) -> None:
+        """The names of the runs, to add to or take from."""
+        ledger = self.session.ledger
+        names = [run.name for run in await self.attempt(lambda: runs.listed(ledger)) or [] if run.result_path]
+        before = " ".join(run.name for run in self._snapshot.chosen)
+        typed = await self.prompt(
+            "runs", f"{before} " if before else "", suggestions=[f"{before} {name}".strip() for name in names]
+        )
+        if typed is None:
+            return
+        found = await self.attempt(
+            lambda: [runs.find(ledger, name) for name in re.split(r"[\s,]+", typed.strip()) if name]
+        )
+        if found:
+            self._choose(list(dict.fromkeys(run.uid for run in found)))
+
+    @work(group="prompt")
+    async def action_evaluate(self) -> None:
+        """Asks which suites, checks them, and starts the job."""
+        chosen = await self.attempt(self._to_evaluate)
+        if not chosen:
+            if chosen is not None:
+                self.say("There is no run with a result to evaluate. 3 configures one.", "warning")
+            return
+        known = known_suites(chosen[0].folder)
+        asked = runs.settings(self.session.ledger, chosen[0]).get("evaluation.suites")
+        named = " ".join(map(str, asked)) if isinstance(asked, list) and asked else " ".join(known)
+        typed = await self.prompt(f"suites for {', '.join(run.name for run in chosen)}", named, suggestions=known)
+        suites = _names(typed or "")
+        if not suites:
+            return
+        started = await self.attempt(lambda: _start(self.session, chosen, suites))
+        if started is not None:
+            self._uids = tuple(run.uid for run in chosen)
+            self.say(f"Asking {len(suites)} suite{'s' if len(suites) != 1 else ''}. It goes on when you leave.")
+
+    def _to_evaluate(self) -> list[Run]:
+        """The chosen runs as they are now."""
+        if self._uids is None:
+            return list(self._snapshot.chosen)
+        return [runs.find(self.session.ledger, uid) for uid in self._uids]
+
+    @work(group="prompt")
+    async def action_export(self) -> None:
+        """A report at a path of the user's."""
+        snapshot = self._snapshot
+        comparison = snapshot.comparison
+        if comparison is None or not comparison.rows:
+            return
+        proposed = Path.cwd() / f"{snapshot.chosen[0].name}-comparison.html"
+        typed = await self.prompt("report (.html or .md)", str(proposed))
+        if not typed or not typed.strip():
+            return
+        path = Path(typed.strip()).expanduser()
+        if path.exists() and not await self.ask(f"{path} exists. Write over it?"):
+            return
+
+        def write() -> bool:
+            report.write(self.session.ledger, comparison, path)
+            return True
+
+        if await self.attempt(write):
+            self.say(f"Written to {path}")
+
+    @work(group="prompt")
+    async def action_stop(self) -> None:
+        """Stop the evaluation, after a question."""
+        job = self._snapshot.work
+        if job is None or not await self.ask("Stop the evaluation? What is answered stays; E goes on with it."):
+            return
+
+        def stop() -> bool:
+            processes.interrupt(job)
+            return True
+
+        if await self.attempt(stop):
+            self.say("The evaluation stops after this batch.")
+
+
+def _names(typed: str) -> list[str]:
+    """What was typed, apart: blanks or commas between, quotes around names that hold blanks."""
+    try:
+        return [from_anywhere(name) for name in shlex.split(typed.replace(",", " "))]
+    except ValueError:  # a quote that is not closed: one name
+        return [from_anywhere(typed.strip("\"' "))]
+
+
+def _start(session: Session, chosen: Sequence[Run], suites: Sequence[str]) -> Job:
+    """Read and check the suites, then start the evaluation."""
+    from engine import launch  # costs time that opening the application should not pay
+
+    for run in chosen:
+        if run.state in LIVE:
+            raise Problem(f"{run.name} is {run.state}", "Its result still changes.", "Let it finish first.")
+        for name in suites:
+            check_overlap(read_suite(find_suite(name, run.folder)), run)
+    return launch.start_evaluation(session.ledger, chosen, suites)
+
+
+def _columns(axis: str, *, several: bool) -> tuple[Column, ...]:
+    run = (Column("run", RUN_WIDTH),) if several else ()
+    plot = Column(axis, 12 if several else 20, stretch=True)
+    figures = Column("base", 5, right=True), Column("tuned", 5, right=True), Column("n", 6, right=True)
+    return (Column("in points, 95 %", NAME_WIDTH), *run, Column("verdict", 13), plot, *figures)
+
+
+def _short(row: ComparisonRow) -> str:
+    """Suite and metric in a few columns: `pubmedqa acc.`; a suite that is named like its metric stands alone."""
+    label = SHORT.get(row.metric, METRICS[row.metric].label)
+    return row.suite if row.suite == row.metric else f"{row.suite} {label}"

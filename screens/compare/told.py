@@ -1,0 +1,113 @@
+"""What is told in words: the headline, the row under the cursor, one question with both answers, an evaluation at work."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from textual.content import Content
+
+from engine.evaluate.behind import Answer, Behind
+from engine.evaluate.compare import Comparison, ComparisonRow
+from engine.evaluate.measures import METRICS
+from engine.evaluate.wording import figure, probability
+from engine.ledger.jobs import Job
+from engine.ledger.states import LIVE, State
+from screens.compare.forest import spoken
+
+VERDICTS: Final = {
+    "better": ("▲ better", "$text-success"),
+    "worse": ("▼ worse", "$text-error"),
+    "kept": ("= kept", "$text-success"),
+    "cannot tell": ("? cannot tell", "$foreground-muted"),
+}
+OUTCOMES: Final = {
+    "lost": ("▼ lost", "$text-error"),
+    "won": ("▲ won", "$text-success"),
+    "same": ("· same", "$foreground-muted"),
+}
+LABEL: Final = 7  # columns
+BAR: Final = 20  # columns
+
+
+def headline(comparison: Comparison) -> Content:
+    """The verdict, in the colour of what weighs most."""
+    verdicts = {row.verdict for row in comparison.rows if row.main}
+    style = "$text-error" if "worse" in verdicts else "$text-success" if verdicts & {"better", "kept"} else "$text"
+    return Content.styled(comparison.headline, f"bold {style}" if comparison.rows else "bold")
+
+
+def row_told(row: ComparisonRow, behind: Sequence[Behind], width: int, lines: int) -> Content:
+    """The selected row: figures in words, what the metric means, and as many questions, lost ones first, as there are lines for."""
+    counts = {outcome: sum(one.outcome == outcome for one in behind) for outcome in ("won", "lost", "same")}
+    words, style = VERDICTS[row.verdict]
+    made = [
+        Content.assemble(
+            (row.title, "bold"),
+            f"  {row.run} against {row.against}  ",
+            (words, style),
+        ),
+        Content(spoken(row)),
+        Content(
+            f"p {probability(row.p)} · sees from {figure(row.metric, row.visible)} · "
+            f"{counts['won']} won, {counts['lost']} lost, {counts['same']} same"
+        ),
+        Content.styled(row.note or METRICS[row.metric].meaning, "$foreground-muted"),
+    ]
+    for place, one in enumerate(behind):
+        if len(made) >= lines:
+            break
+        numbered = f"{one.outcome} {place + 1} of {counts[one.outcome]}" if one.outcome == "lost" else one.outcome
+        made += [Content.styled(numbered, OUTCOMES[one.outcome][1]), *question(one, width)]
+    return Content("\n").join(line.truncate(width, ellipsis=True) for line in made[:lines])
+
+
+def question(one: Behind, width: int) -> list[Content]:
+    """The question, what both said and what is right, a line each."""
+    made = [_labelled("Q", one.prompt), _said("base", one.base), _said("tuned", one.tuned)]
+    return [
+        line.truncate(width, ellipsis=True) for line in ([*made, _labelled("gold", one.gold)] if one.gold else made)
+    ]
+
+
+def answer(name: str, said: Answer, width: int) -> Content:
+    """All that one model wrote, wrapped."""
+    title = Content.assemble((f"{name}  ", "bold"), mark(said), said.read)
+    text = [part for line in (said.text or "(nothing)").splitlines() for part in (Content(line or " ").wrap(width))]
+    return Content("\n").join([title.truncate(width, ellipsis=True), *text])
+
+
+def mark(said: Answer) -> Content:
+    """✓ or ✗, where the metric knows right from wrong."""
+    if said.right is None:
+        return Content("")
+    return Content.styled("✓ ", "$text-success") if said.right else Content.styled("✗ ", "$text-error")
+
+
+def work(job: Job, state: State) -> Content:
+    """An evaluation at work with its progress, or how it ended."""
+    if state not in LIVE:
+        cause = f": {job.message.splitlines()[0]}" if job.message else ""
+        style = "$text-warning" if state is State.STOPPED else "$text-error"
+        return Content.styled(f"evaluation {state}{cause}  E goes on with it", style)
+    done = min(1.0, job.done / job.total) if job.total else 0.0
+    filled = round(BAR * done)
+    share = f" {job.done} of {job.total} answers" if job.total else ""
+    return Content.assemble(
+        ("● evaluating ", "$text-success"),
+        job.doing or state.value,
+        "  ",
+        ("█" * filled, "$text-success"),
+        ("░" * (BAR - filled), "$foreground-muted"),
+        share,
+    )
+
+
+def _said(name: str, said: Answer) -> Content:
+    written = " ".join(said.text.split())
+    told = f"{said.read}  {written}" if written and written != said.read else said.read
+    return Content.styled(f"{name:<{LABEL}}", "$foreground-muted") + mark(said) + Content(told)
+
+
+def _labelled(label: str, text: str) -> Content:
+    return Content.styled(f"{label:<{LABEL}}", "$foreground-muted") + Content(" ".join(text.split()))
