@@ -4,30 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-SOURCE = Path(__file__).with_name("nvml.c")
 ASK = """
 import dataclasses, json
 from engine import gpu
 print(json.dumps([[dataclasses.asdict(found) for found in gpu.gpus()], gpu.why_none()]))
 """
-
-
-@pytest.fixture(scope="module")
-def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a libnvidia-ml.so.1."""
-    compiler = shutil.which("gcc")
-    if compiler is None:
-        pytest.skip("no gcc to compile a driver for the NVML binding")
-    folder = tmp_path_factory.mktemp("nvml")
-    subprocess.run([compiler, "-shared", "-fPIC", "-o", folder / "libnvidia-ml.so.1", SOURCE], check=True)
-    return folder
 
 
 def ask(driver: Path, **settings: str) -> tuple[list[dict[str, object]], str]:

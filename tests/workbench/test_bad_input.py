@@ -228,6 +228,27 @@ def runs_in(home: Path) -> list[runs.Run]:
     return runs.listed(Ledger.open(path)) if path.exists() else []
 
 
+# The GPU
+
+
+def test_a_gpu_that_torch_cannot_use(folder: Path, home: Path, driver: Path) -> None:
+    text = PROFILE.replace('device = "cpu"', 'device = "auto"')
+    (folder / "profile.toml").write_text(text)
+    done = subprocess.run(
+        [sys.executable, "-m", "workbench", "train", "profile.toml", "--follow"],
+        env={**os.environ, "LD_LIBRARY_PATH": str(driver)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=180,
+    )
+    assert done.returncode == 2
+    assert "torch cannot use the" in done.stderr
+    assert "pip install" in done.stderr
+    (run,) = runs_in(home)
+    assert (run.state, run.cause, run.step) == (State.FAILED, "gpu", 0)  # never silently on the CPU
+
+
 # The ledger
 
 

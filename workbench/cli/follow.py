@@ -49,7 +49,8 @@ def _watch(ledger: Ledger, run: runs.Run) -> Ending:
         now = runs.by_id(ledger, run.id)
         for event in events.of_run(ledger, run.id, after=last_event, limit=many):
             last_event = event.id
-            words(event_line(event))
+            if event.kind != "failed":  # the verdict says it
+                words(event_line(event))
         many = 1000
         if now is None:
             words(f"{run.name} was deleted.")
