@@ -69,7 +69,7 @@ def of_gpu(gpu: Gpu) -> Card | None:
     """A live GPU as a card; None when the driver does not say how much memory it has."""
     if gpu.total_mib is None or gpu.free_mib is None:
         return None
-    spec = next((spec for spec in specs() if gpu.name in spec.driver_names), None)
+    spec = next((spec for spec in specs() if gpu.name in (spec.name, *spec.driver_names)), None)
     return Card(gpu.name, gpu.uuid, gpu.total_mib, gpu.free_mib, spec)
 
 

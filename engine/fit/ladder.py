@@ -99,7 +99,7 @@ def _up(profile: Profile, now: GpuFit, judge: Judge) -> tuple[Rung, ...]:
     for change, price in candidates:
         then = judge(changed(profile, change))
         factor = _time(now, then)
-        if then.fits and (factor is None or factor < WORTH):
+        if then.fits and factor is not None and factor < WORTH:
             rungs.append(Rung(change, now.predicted_process_mib - then.predicted_process_mib, factor, price, True))
     return tuple(rungs)
 

@@ -1,18 +1,5 @@
 """The Configure screen."""
 
-from __future__ import annotations
+from screens.configure.screen import ConfigureScreen
 
-from textual.app import ComposeResult
-
-from screens.widgets.line import Line
-from screens.widgets.page import Page
-
-
-class ConfigureScreen(Page):
-    """The Configure screen, empty."""
-
-    NAME = "configure"
-
-    def compose_body(self) -> ComposeResult:
-        """What to do first."""
-        yield Line("Nothing is being configured.", id="empty")
+__all__ = ["ConfigureScreen"]

@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 from tomlkit.exceptions import TOMLKitError
 
 from engine.profile import Profile
+from screens.widgets import figures
 
 OFF: Final = "off"  # how a part that is not there is written
 
@@ -133,7 +134,7 @@ def _bounds(info: FieldInfo) -> str:
                 found[name] = value
     low, high = found.get("ge", found.get("gt")), found.get("le", found.get("lt"))
     if low is not None and high is not None:
-        return f"{_short(low)} to {'below ' if 'lt' in found else ''}{_short(high)}"
+        return f"{'above ' if 'gt' in found else ''}{_short(low)} to {'below ' if 'lt' in found else ''}{_short(high)}"
     if low is not None:
         return f"{'above' if 'gt' in found else 'from'} {_short(low)}"
     return ""
@@ -150,7 +151,7 @@ def shown(value: object) -> str:
     if isinstance(value, bool):
         return "on" if value else OFF
     if isinstance(value, float):
-        return f"{value:g}"
+        return figures.scientific(value) if 0 < abs(value) < 0.001 else f"{value:g}"
     if isinstance(value, Mapping):
         return ", ".join(f"{key} = {inner}" for key, inner in value.items())
     if isinstance(value, list | tuple):
@@ -193,7 +194,9 @@ def _toml(text: str, otherwise: str) -> object:
 
 
 def editable(field: Field, value: object) -> str:
-    """A value as it is put before the cursor to be changed."""
+    """A value as it is put before the cursor to be changed; the default where nothing is set."""
+    if value is None:
+        value = None if field.default == OFF else field.default
     if isinstance(value, Mapping):
         return ", ".join(f"{key} = {tomlkit.item(inner).as_string()}" for key, inner in value.items())
     if isinstance(value, bool):

@@ -1,0 +1,140 @@
+"""The lines of the form: foldable sections with a summary, fields with their value and what is to be said about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from screens.configure.draft import Draft, lookup
+from screens.configure.fields import OFF, Field, Section, sections, shown
+from screens.widgets.table import Cell, Column
+
+COLUMNS: Final = (Column("setting", 23), Column("value", 24), Column("", 10, stretch=True))
+NOT_SET: Final = "–"
+
+
+@dataclass(frozen=True)
+class Typing:
+    """A value that is being typed: what stands there so far, and what is wrong with it."""
+
+    key: str
+    text: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """A section's head (`field` is None) or one of its fields."""
+
+    section: Section
+    field: Field | None
+    cells: tuple[Cell, ...]
+
+    @property
+    def key(self) -> str:
+        """The dotted key."""
+        return self.field.key if self.field else self.section.name
+
+
+def rows(
+    draft: Draft, folded: frozenset[str], problems: Mapping[str, str], typing: Typing | None = None
+) -> tuple[Row, ...]:
+    """All lines that are to be seen."""
+    return tuple(_rows(draft, folded, problems, typing))
+
+
+def _rows(draft: Draft, folded: frozenset[str], problems: Mapping[str, str], typing: Typing | None) -> Iterator[Row]:
+    values, differences = draft.values, draft.differences()
+    for section in sections(values):
+        closed = section.name in folded
+        yield Row(section, None, _head(section, values, problems, closed=closed))
+        if closed:
+            continue
+        for field in section.fields:
+            there = lookup(values, field.key)
+            cell = shown(field.default if there is None else there) or NOT_SET
+            style = "" if there is not None else "$foreground-muted"
+            note = _note(field, problems, differences)
+            if typing and typing.key == field.key:
+                cell, style = typing.text + "▏", "$text-accent"
+                note = (f"✗ {typing.reason}", "$text-error") if typing.reason else ("✓", "$text-success")
+            yield Row(section, field, (f"  {field.label}", (cell, style), note))
+
+
+def _head(
+    section: Section, values: dict[str, object], problems: Mapping[str, str], *, closed: bool
+) -> tuple[Cell, ...]:
+    wrong = sum(key.startswith(section.name) for key in problems)
+    note: Cell = (f"✗ {wrong} wrong", "$text-error") if wrong else (section.about, "$foreground-muted")
+    title = f"{'▸' if closed else '▾'} {section.title}"
+    return (title, "bold"), (summary(section.name, values) if closed else "", "$foreground-muted"), note
+
+
+def _note(field: Field, problems: Mapping[str, str], differences: Mapping[str, tuple[object, object]]) -> Cell:
+    if reason := problem_at(field.key, problems):
+        return f"✗ {reason}", "$text-error"
+    changed = [(before, now) for key, (before, now) in differences.items() if _within(key, field.key)]
+    if changed:
+        before = changed[0][0]
+        return f"was {shown(field.default if before is None else before) or NOT_SET}", "$text-warning"
+    hint = " ".join(map(shown, field.choices)) or field.bounds or field.about
+    return hint, "$foreground-muted"
+
+
+def problem_at(key: str, problems: Mapping[str, str]) -> str:
+    """What is wrong with a value or something inside it."""
+    return next((reason for place, reason in problems.items() if _within(place, key)), "")
+
+
+def _within(place: str, key: str) -> bool:
+    return place == key or place.startswith(f"{key}.")
+
+
+def summary(name: str, values: dict[str, object]) -> str:
+    """A closed section in a few words."""
+
+    def value(key: str, default: object = "") -> str:
+        found = lookup(values, f"{name}.{key}")
+        return shown(default if found is None else found)
+
+    match name.partition(".")[0]:
+        case "model":
+            return " ".join(
+                (Path(value("base")).name or NOT_SET, value("quantization", "none"), value("dtype", "bfloat16"))
+            )
+        case "data":
+            return Path(value("source")).name or NOT_SET
+        case "template":
+            return f"{value('name', 'chat')}, at most {value('max_tokens', 'auto')} tokens"
+        case "split":
+            return f"test {Path(value('test', 0)).name}, validation {value('validation', 0.1)}"
+        case "method":
+            return value("name", "lora") + (f" rank {value('rank', 16)}" if value("name", "lora") == "lora" else "")
+        case "training":
+            return f"{value('epochs', 3)} epochs, batch {value('effective_batch', 16)}, rate {value('learning_rate', 2e-4)}"
+        case "hardware":
+            return f"{value('device', 'auto')}, gpus {value('gpus', 'auto')}"
+        case _:
+            return value("suites") or NOT_SET
+
+
+def about(row: Row | None, draft: Draft) -> str:
+    """What is to be known about the line under the cursor."""
+    if row is None:
+        return ""
+    if row.field is None:
+        return f"{row.section.about} enter opens and closes."
+    field = row.field
+    there = lookup(draft.values, field.key)
+    parts = [field.about]
+    if field.bounds:
+        parts.append(f"Allowed: {field.bounds}.")
+    if there is not None and field.default is not None and there != field.default:
+        parts.append(f"Default: {shown(field.default) or 'empty'}.")
+    elif there is None and field.default == OFF:
+        parts.append("Off.")
+    if len(shown(there)) > COLUMNS[1].width:
+        parts.append(f"Now: {shown(there)}")
+    return " ".join(parts)

@@ -1,0 +1,102 @@
+"""Whether the draft fits, asked of `engine.fit` in a thread. What takes long - reading the data - is remembered while it stays the same."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from engine.errors import Problem
+from engine.fit import cards
+from engine.fit.cards import Card
+from engine.fit.estimate import Estimate, GpuFit, estimate
+from engine.fit.facts import Facts, look
+from engine.gpu import Gpu
+from engine.ledger import Ledger
+from engine.profile import Profile
+from engine.resolve import choose_gpus, grounded
+
+REMEMBERED: Final = 8  # combinations of base and data
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The answer, or the problem that keeps it from being given. `elsewhere` names the kind of GPU that is assumed, where it is not here."""
+
+    estimate: Estimate | None = None
+    facts: Facts | None = None
+    problem: Problem | None = None
+    notes: tuple[str, ...] = ()
+    elsewhere: str = ""
+
+    @property
+    def fits(self) -> tuple[GpuFit, ...]:
+        """The answers a GPU, or the CPU's."""
+        if self.estimate is None:
+            return ()
+        return self.estimate.gpus or ((self.estimate.cpu,) if self.estimate.cpu else ())
+
+    @property
+    def best(self) -> GpuFit | None:
+        """The GPU that the run would go to: of those that the profile allows, the one with most free memory."""
+        return max(self.fits, key=lambda fit: fit.free_mib, default=None)
+
+
+class Judge:
+    """Judges profiles; used from one thread at a time."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._facts: dict[str, Facts] = {}
+
+    def judge(
+        self, profile: Profile, gpus: Sequence[Gpu], elsewhere: str, given_up: Callable[[], bool]
+    ) -> Judgement | None:
+        """The judgement; None when `given_up` says that nobody waits for it any more."""
+        notes: list[str] = []
+        try:
+            profile, _ = grounded(profile, self._ledger, notes)
+            where = self._cards(profile, gpus, elsewhere)
+            facts = self._look(profile)
+            if given_up():
+                return None
+            if facts.assumed:
+                notes.append(facts.assumed)
+            return Judgement(estimate(profile, facts, where), facts, None, tuple(notes), elsewhere)
+        except Problem as problem:
+            return Judgement(problem=problem, elsewhere=elsewhere)
+
+    def _cards(self, profile: Profile, gpus: Sequence[Gpu], elsewhere: str) -> Sequence[Card]:
+        if elsewhere:
+            return (cards.named(elsewhere),)
+        if profile.hardware.device == "cpu" or not gpus:
+            return ()
+        wanted = profile.hardware.gpus
+        return cards.live(gpus if wanted == "auto" or not wanted else choose_gpus(wanted, gpus))
+
+    def _look(self, profile: Profile) -> Facts:
+        key = _key(profile)
+        if key not in self._facts:
+            if len(self._facts) >= REMEMBERED:
+                self._facts.pop(next(iter(self._facts)))
+            self._facts[key] = look(profile, guess=True)
+        return self._facts[key]
+
+
+def _key(profile: Profile) -> str:
+    """Everything that the facts depend on, files by size and time."""
+    said = profile.model_dump(
+        mode="json", include={"model": {"base", "revision"}, "data": True, "template": True, "split": True}
+    )
+    files = [profile.model.base, *(data.source for data in profile.data), str(profile.split.test)]
+    return json.dumps([said, profile.training.loss_on, [_stamp(Path(name).expanduser()) for name in files]])
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except (OSError, ValueError):
+        return None
+    return found.st_size, found.st_mtime_ns
