@@ -184,6 +184,28 @@ print(told[0].level, told[0].text.split(":")[1])
     assert told.startswith("warning ")
 
 
+def test_a_commit_that_fails_after_making_new_keys_is_made_good(
+    ledger: Ledger, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "RETRY", 0.05)
+
+    def may_hold(pages: int) -> None:
+        with ledger.transaction() as connection:
+            connection.execute(f"PRAGMA max_page_count = {pages}")
+
+    may_hold(int(str(ledger.value("PRAGMA page_count"))) + 4)
+    with Writer(ledger, run.id) as log:
+        many = {f"layer/{number}/norm": float(number) for number in range(2000)}
+        log.log(0, many)
+        assert not log.flush(timeout=1)
+        assert "full" in log.trouble
+        may_hold(1_000_000)
+        assert log.flush()
+    assert metrics.keys(ledger, run.id) == sorted(many)
+    assert log.dropped == 0
+    assert metrics.curve(ledger, run.id, "layer/7/norm").values.tolist() == [7.0]
+
+
 def test_a_writer_that_is_closed_on_a_full_disk_ends_and_counts_what_is_lost(disk: Script) -> None:
     said = disk(
         """
