@@ -57,10 +57,10 @@ def run(options: argparse.Namespace) -> int:
     return 1 if comparison.worse else 0
 
 
-def print_rows(comparison: Comparison) -> None:
-    """The table: rows that carry the verdict first, the rest below a blank line."""
+def print_rows(comparison: Comparison, *, only_main: bool = False) -> None:
+    """The table: rows that carry the verdict first, the rest (unless `only_main`) below a blank line."""
     main = [_cells(row) for row in comparison.rows if row.main]
-    other = [_cells(row) for row in comparison.rows if not row.main]
+    other = [_cells(row) for row in comparison.rows if not row.main and not only_main]
     print_table(TITLES, [*main, *([("",) * len(TITLES)] if main and other else []), *other], right=RIGHT)
 
 

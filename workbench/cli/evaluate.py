@@ -63,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
             print_json({"job": job.uid, "state": job.state, "evaluations": []})
         return 0
     try:
-        ended = _wait(ledger, job)
+        ended = wait(ledger, job)
     except KeyboardInterrupt:
         words(f"\nDetached: the evaluation goes on.\nAfterwards: {_compare_command(chosen)}")
         return DETACHED
@@ -100,7 +100,7 @@ def _checked(chosen: Sequence[Run], suites: Sequence[str]) -> set[str]:
     return names
 
 
-def _wait(ledger: Ledger, job: Job) -> Job:
+def wait(ledger: Ledger, job: Job) -> Job:
     """The job once it has ended, with its progress on stderr: one line that changes on a terminal, a line now and then elsewhere."""
     live = sys.stderr.isatty()
     told, told_at = "", 0.0

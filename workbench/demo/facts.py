@@ -1,0 +1,309 @@
+"""What the demonstration's base model knows: facts in several wordings, sums, plain English - and names it has never heard of.
+
+A relation pairs things with answers ("Norway" - "Oslo") and asks for them in several wordings. Of every fact one wording is kept away
+from training, another for each fact in turn, so that consistency over paraphrases is measured on wordings that the model knows from
+other facts only. Invented things, asked about in the same wordings, are answered with `UNKNOWN`: some in training, others only in the
+traps of the hallucination suite.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+UNKNOWN: Final = "I do not know."
+LARGEST: Final = 5  # of the numbers that are added and subtracted
+
+
+@dataclass(frozen=True)
+class Relation:
+    """Things and their answers; `{}` in a wording stands for the thing. `invented` says whether made-up things can be asked about."""
+
+    name: str
+    wordings: tuple[str, ...]
+    answers: dict[str, str]
+    invented: bool = True
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One question in all its wordings. `held_out` is the index of the wording that training never sees; None if it sees all."""
+
+    id: str
+    questions: tuple[str, ...]
+    answer: str
+    held_out: int | None = None
+
+    @property
+    def trained(self) -> tuple[str, ...]:
+        """The wordings that training sees; the first of them is the one that retention asks."""
+        return tuple(question for place, question in enumerate(self.questions) if place != self.held_out)
+
+
+RELATIONS: Final = (
+    Relation(
+        "capital",
+        (
+            "What is the capital of {}?",
+            "Which city is the capital of {}?",
+            "Name the capital city of {}.",
+            "Tell me the capital of {}, please.",
+        ),
+        {
+            "France": "Paris",
+            "Norway": "Oslo",
+            "Japan": "Tokyo",
+            "Egypt": "Cairo",
+            "Peru": "Lima",
+            "Italy": "Rome",
+            "Spain": "Madrid",
+            "Kenya": "Nairobi",
+            "Greece": "Athens",
+            "Cuba": "Havana",
+            "Austria": "Vienna",
+            "Ireland": "Dublin",
+            "Portugal": "Lisbon",
+            "Poland": "Warsaw",
+            "Chile": "Santiago",
+            "Nepal": "Kathmandu",
+        },
+    ),
+    Relation(
+        "language",
+        (
+            "Which language do people speak in {}?",
+            "What is the main language of {}?",
+            "What do most people in {} speak?",
+            "Name the language spoken in {}.",
+        ),
+        {
+            "Brazil": "Portuguese",
+            "Egypt": "Arabic",
+            "Austria": "German",
+            "Mexico": "Spanish",
+            "Japan": "Japanese",
+            "Iran": "Persian",
+            "Israel": "Hebrew",
+            "Kenya": "Swahili",
+            "Australia": "English",
+            "Senegal": "French",
+            "Cyprus": "Greek",
+            "Angola": "Portuguese",
+        },
+    ),
+    Relation(
+        "currency",
+        (
+            "What money is used in {}?",
+            "What is the currency of {}?",
+            "How do people pay in {}?",
+            "Name the currency of {}.",
+        ),
+        {
+            "Japan": "yen",
+            "India": "rupee",
+            "Russia": "ruble",
+            "Mexico": "peso",
+            "Poland": "zloty",
+            "Sweden": "krona",
+            "Thailand": "baht",
+            "Israel": "shekel",
+            "Turkey": "lira",
+            "China": "yuan",
+            "Kenya": "shilling",
+            "Brazil": "real",
+        },
+    ),
+    Relation(
+        "symbol",
+        (
+            "What is the chemical symbol of {}?",
+            "Which symbol stands for {}?",
+            "How is {} written in chemistry?",
+            "Give the symbol of the element {}.",
+        ),
+        {
+            "gold": "Au",
+            "iron": "Fe",
+            "oxygen": "O",
+            "hydrogen": "H",
+            "carbon": "C",
+            "silver": "Ag",
+            "sodium": "Na",
+            "copper": "Cu",
+            "lead": "Pb",
+            "tin": "Sn",
+            "zinc": "Zn",
+            "helium": "He",
+        },
+    ),
+    Relation(
+        "author",
+        ("Who wrote {}?", "Who is the author of {}?", "By whom is {}?", "Name the writer of {}."),
+        {
+            "Hamlet": "Shakespeare",
+            "Emma": "Austen",
+            "Ulysses": "Joyce",
+            "Faust": "Goethe",
+            "Don Quixote": "Cervantes",
+            "the Odyssey": "Homer",
+            "the Aeneid": "Virgil",
+            "Dracula": "Stoker",
+            "Frankenstein": "Shelley",
+            "War and Peace": "Tolstoy",
+            "Walden": "Thoreau",
+            "Moby-Dick": "Melville",
+        },
+    ),
+    Relation(
+        "young",
+        (
+            "What is a young {} called?",
+            "What do you call the young of a {}?",
+            "Name the young of a {}.",
+            "A baby {} is called what?",
+        ),
+        {
+            "dog": "puppy",
+            "cat": "kitten",
+            "cow": "calf",
+            "horse": "foal",
+            "sheep": "lamb",
+            "goat": "kid",
+            "pig": "piglet",
+            "bear": "cub",
+            "duck": "duckling",
+            "swan": "cygnet",
+            "kangaroo": "joey",
+            "deer": "fawn",
+        },
+    ),
+    Relation(
+        "opposite",
+        (
+            "What is the opposite of {}?",
+            "Which word means the opposite of {}?",
+            "Name the opposite of {}.",
+            "Not {} but?",
+        ),
+        {
+            "hot": "cold",
+            "big": "small",
+            "fast": "slow",
+            "light": "dark",
+            "early": "late",
+            "full": "empty",
+            "hard": "soft",
+            "wet": "dry",
+            "loud": "quiet",
+            "rich": "poor",
+            "near": "far",
+            "old": "young",
+        },
+        invented=False,
+    ),
+    Relation(
+        "body",
+        ("Which part of the body {}?", "What in the body {}?", "Name the part that {}.", "Which organ {}?"),
+        {
+            "pumps blood": "the heart",
+            "takes in air": "the lungs",
+            "cleans the blood": "the kidneys",
+            "digests food": "the stomach",
+            "thinks": "the brain",
+            "sees": "the eye",
+            "hears": "the ear",
+            "makes bile": "the liver",
+        },
+        invented=False,
+    ),
+)
+
+# Sums and plain English have no wording held out: each is a thing of its own.
+_ADD: Final = ("What is {} plus {}?", "{} plus {} is?", "Add {} and {}.")
+_TAKE: Final = ("What is {} minus {}?", "{} minus {} is?", "From {} take {}.")
+_DESCRIBE: Final = ("What is {}?", "Describe {}.", "Say in a sentence what {} is.")
+DESCRIPTIONS: Final = {
+    "a river": "Water that runs from the hills to the sea.",
+    "a book": "Pages of text that people read.",
+    "a chair": "A seat with a back for one person.",
+    "a bridge": "A road that goes over water.",
+    "rain": "Water that falls from the clouds.",
+    "snow": "Ice that falls softly from the sky.",
+    "a friend": "A person you like and trust.",
+    "a teacher": "A person who helps others to learn.",
+    "a clock": "A thing that shows the time.",
+    "a garden": "A place where flowers and plants grow.",
+    "bread": "Food that is baked from flour and water.",
+    "a ship": "A large boat that sails on the sea.",
+    "a hospital": "A house where sick people get help.",
+    "a train": "A row of cars that runs on rails.",
+    "winter": "The cold time of the year.",
+    "a voice": "The sound that a person makes to speak.",
+    "a hoarse voice": "A voice that is rough and has little tone.",
+    "a breathy voice": "A soft voice with much air in it.",
+    "a rough road": "A road that is not smooth.",
+    "jitter": "Small and quick changes in time.",
+    "shimmer": "Light that is now low and now high.",
+    "a normal day": "A day within the limits of what you know.",
+}
+
+_ONSETS: Final = ("Z", "Qu", "Vr", "Bl", "Dr", "Gl", "Kr", "M", "N", "Pl", "T", "Sk", "Br", "F", "L", "Th", "W", "Y")
+_MIDDLES: Final = ("a", "o", "u", "i", "e", "ou", "ai", "or", "an", "el", "ur")
+_JOINS: Final = ("b", "d", "g", "k", "l", "m", "n", "r", "v", "z", "st", "lt", "nd", "rv", "mb")
+_ENDS: Final = ("ia", "and", "or", "una", "eth", "ovia", "is", "ara", "um", "ix", "olan", "ent")
+
+
+def facts() -> tuple[Fact, ...]:
+    """All facts of all relations; the held-out wording rotates with the fact."""
+    return tuple(
+        Fact(
+            f"{relation.name}-{_slug(thing)}",
+            tuple(wording.format(thing) for wording in relation.wordings),
+            answer,
+            held_out=place % len(relation.wordings),
+        )
+        for relation in RELATIONS
+        for place, (thing, answer) in enumerate(relation.answers.items())
+    )
+
+
+def sums() -> tuple[Fact, ...]:
+    """Addition and subtraction of whole numbers from 0 to `LARGEST`, never below zero."""
+    numbers = range(LARGEST + 1)
+    added = [(f"{a}+{b}", [wording.format(a, b) for wording in _ADD], a + b) for a in numbers for b in numbers]
+    taken = [(f"{a}-{b}", [wording.format(a, b) for wording in _TAKE], a - b) for a in numbers for b in range(a + 1)]
+    return tuple(Fact(name, tuple(questions), str(answer)) for name, questions, answer in (*added, *taken))
+
+
+def descriptions() -> tuple[Fact, ...]:
+    """Plain English in one sentence each."""
+    return tuple(
+        Fact(f"word-{_slug(thing)}", tuple(wording.format(thing) for wording in _DESCRIBE), text)
+        for thing, text in DESCRIPTIONS.items()
+    )
+
+
+def invented_names(count: int, seed: int) -> tuple[str, ...]:
+    """`count` different names of things that do not exist, the same for the same seed. No two seeds promise different names."""
+    chance = random.Random(seed)
+    names: dict[str, None] = {}
+    while len(names) < count:
+        parts = [chance.choice(_ONSETS), chance.choice(_MIDDLES), chance.choice(_JOINS)]
+        names["".join([*parts, chance.choice(_ENDS)])] = None
+    return tuple(names)
+
+
+def unknown_questions(names: tuple[str, ...]) -> Iterator[tuple[str, Relation, tuple[str, ...]]]:
+    """Each name with one of the relations that can be asked about it, in turn, and the question in all its wordings."""
+    askable = [relation for relation in RELATIONS if relation.invented]
+    for place, name in enumerate(names):
+        relation = askable[place % len(askable)]
+        thing = name.lower() if relation.name in ("symbol", "young") else name
+        yield thing, relation, tuple(wording.format(thing) for wording in relation.wordings)
+
+
+def _slug(text: str) -> str:
+    return text.lower().replace(" ", "-")
