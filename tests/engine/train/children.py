@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["engine.train.job"])
+CONTEXT.set_forkserver_preload(["engine.train.job", "sqlite_utils"])
 KEPT = ("WORKBENCH_HOME", "TMPDIR", "HF_HUB_OFFLINE", "HF_HOME", "OMP_NUM_THREADS")
 
 

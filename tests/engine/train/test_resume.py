@@ -68,6 +68,40 @@ def test_a_damaged_newest_checkpoint_is_passed_over_and_said(bench: Bench) -> No
     assert result_bytes(run) == result_bytes(whole) and bench.story(run) == bench.story(whole)
 
 
+def test_no_checkpoint_is_newer_than_the_metrics_before_it(bench: Bench) -> None:
+    run = bench.run(bench.profile(**{"training.evaluate_every": 100}))
+    bench.train(run, prepare=_die_once_saved)
+    found = checkpoint.newest(run.folder / "checkpoints").path
+    assert found is not None and found.name == "step-000003"
+    assert [step for step, _ in bench.story(run)["train/loss"]] == [1, 2, 3]
+
+
+def _die_once_saved() -> None:
+    import os
+    import signal
+
+    from engine.train import keep
+
+    save = keep.checkpoint.save
+
+    def dying(*arguments: object, **named: object) -> None:
+        save(*arguments, **named)  # type: ignore[arg-type]
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    keep.checkpoint.save = dying  # type: ignore[assignment]
+
+
+def test_the_best_result_goes_back_with_the_run(bench: Bench) -> None:
+    run = bench.run(bench.profile(**{"training.save_every": 6}))
+    bench.train(run, prepare=bench.at_step(run, {5: "SIGTERM"}))
+    best = run.folder / "adapter" / "best" / "adapter_model.safetensors"
+    expected = best.read_bytes()
+    best.write_bytes(b"written by a run that got further, then died and took its checkpoint with it")
+    bench.train(run, prepare=bench.at_step(run, {1: "SIGKILL"}))
+    assert best.read_bytes() == expected
+    assert checkpoints.of_run(bench.ledger, run.id)[0].best
+
+
 def test_a_full_disk_fails_with_its_cause_and_keeps_the_last_checkpoint(bench: Bench) -> None:
     whole = bench.trained("whole")
     run = bench.run(bench.profile(), "full-disk")
