@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Mapping
+from typing import Final
 
 import tomlkit
 
@@ -15,6 +16,7 @@ from workbench.cli.existing import existing_ledger
 from workbench.cli.output import Cell, figure, print_json, print_table, state_word, words
 
 Metrics = Mapping[str, runs.Summary]
+WIDEST: Final = 40  # cells of a setting in a table
 
 
 def list_runs(options: argparse.Namespace) -> int:
@@ -135,7 +137,7 @@ def _print_run(ledger: Ledger, run: runs.Run, document: runs.Document) -> None:
         ("name", run.name),
         ("uid", run.uid),
         ("state", state_word(run.state, run.cause)),
-        ("message", message.replace("\n", " ")),
+        *(("message" if number == 0 else "", line) for number, line in enumerate(message.splitlines())),
         ("step", f"{run.step} of {run.steps or '?'}"),
         ("created", time.strftime("%Y-%m-%d %H:%M", time.localtime(run.created))),
         ("base", str(settings.get("model.base"))),
@@ -219,4 +221,8 @@ def _facts(ledger: Ledger, run: runs.Run) -> dict[str, object]:
 
 
 def _shown(value: object) -> str:
-    return "–" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    """A setting in a cell: what is long is cut in the middle, where paths and fingerprints say least."""
+    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    if value is None or isinstance(value, bool):
+        text = "–" if value is None else text.lower()
+    return text if len(text) <= WIDEST else f"{text[: WIDEST // 3]}…{text[-(WIDEST - WIDEST // 3 - 1) :]}"
