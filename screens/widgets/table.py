@@ -121,7 +121,7 @@ class Table(ScrollView, Generic[Row], can_focus=True):
 
     def show(self, rows: Sequence[Row]) -> None:
         """These rows from now on; the cursor stays on its row, wherever that went, or near its place."""
-        old, before = self.rows, self.selected
+        old, before, place_before = self.rows, self.selected, self.cursor
         self.rows = rows
         self.cursor = self._place_of(before)
         if self.marked:
@@ -135,6 +135,8 @@ class Table(ScrollView, Generic[Row], can_focus=True):
             if was != (self._cells(rows[place]) if place < len(rows) else None):
                 self.refresh(Region(0, line + 1, self.size.width, 1))
         after = self.selected
+        if self.cursor != place_before:
+            self._follow_cursor()
         if (before and self._key(before)) != (after and self._key(after)):
             self._follow_cursor()
             self.post_message(self.Moved(self))
@@ -224,9 +226,9 @@ class Table(ScrollView, Generic[Row], can_focus=True):
         visible = max(1, self.size.height - 1)
         top = self.scroll_offset.y
         if self.cursor < top:
-            self.scroll_to(y=self.cursor, animate=False, immediate=True)
+            self.scroll_to(y=self.cursor, animate=False, immediate=True, force=True)
         elif self.cursor >= top + visible:
-            self.scroll_to(y=self.cursor - visible + 1, animate=False, immediate=True)
+            self.scroll_to(y=self.cursor - visible + 1, animate=False, immediate=True, force=True)
 
     def _refresh_rows(self, *places: int) -> None:
         for place in places:
