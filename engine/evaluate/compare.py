@@ -150,18 +150,20 @@ def _headline(rows: Sequence[ComparisonRow], compared: Sequence[Run]) -> str:
 def _lines(rows: Sequence[ComparisonRow], answers: Mapping[int, list[Item]]) -> tuple[str, ...]:
     """What should be known beside the verdict: what was lost, how small a difference shows, what guessing would get."""
     lines: list[str] = []
-    for run in dict.fromkeys(row.run for row in rows):
+    names = dict.fromkeys(row.run for row in rows)
+    for run in names:
         counted = [row for row in rows if row.run == run and row.against == BASE and row.metric == "accuracy"]
         if counted:
-            lost, right = sum(row.lost for row in counted), sum(row.won for row in counted)
-            finest = min(row.visible for row in counted)
+            who = "It" if len(names) == 1 else run
+            lost, won = sum(row.lost for row in counted), sum(row.won for row in counted)
+            finest = 100 * min(row.visible for row in counted)
             lines.append(
-                f"{run} lost {lost} answers that its base had right and won {right}"
-                f" · sees differences from {100 * finest:.1f} points"
+                f"{who} lost {lost} answers that the base had right, won {won} · sees from {finest:.1f} points"
             )
-    for suite, evaluation in dict.fromkeys(
-        (row.suite, row.evaluations[0].id) for row in rows if row.metric == "macro_f1"
-    ):
+    tables = dict.fromkeys((row.suite, row.evaluations[0].id) for row in rows if row.metric == "macro_f1")
+    for suite, evaluation in tables:
+        if suite.startswith(RETENTION):
+            continue  # what matters there is what was kept
         table = labelled(answers[evaluation])
         if table is not None:
             gold = list(table.gold.values())

@@ -20,6 +20,7 @@ from engine.errors import Problem
 from engine.evaluate import report
 from engine.evaluate.compare import ComparisonRow
 from engine.evaluate.measures import METRICS
+from engine.evaluate.pairing import BASE
 from engine.evaluate.suites import check_overlap, find_suite, from_anywhere, known_suites, read_suite
 from engine.evaluate.wording import figure
 from engine.ledger import runs
@@ -71,10 +72,11 @@ class CompareScreen(Page[Snapshot]):
     )
     CSS = """
     CompareScreen .words { height: auto; max-height: 3; padding: 0 1; }
+    CompareScreen.-narrow #lines { max-height: 2; }
     CompareScreen #work { height: 1; padding: 0 1; display: none; }
     CompareScreen.-work #work { display: block; }
     CompareScreen #body { layout: vertical; height: 1fr; }
-    CompareScreen #detail { height: 9; padding: 0 1; border-top: solid $panel; }
+    CompareScreen #detail { height: 10; padding: 0 1; border-top: solid $panel; }
     CompareScreen.-wide #body { layout: horizontal; }
     CompareScreen.-wide Table { width: 3fr; height: 100%; }
     CompareScreen.-wide #detail { width: 2fr; height: 100%; border-top: none; border-left: solid $panel; }
@@ -123,8 +125,12 @@ class CompareScreen(Page[Snapshot]):
         self.query_one("#headline", Line).show(told.headline(comparison) if comparison else "")
         missing = [f"not compared: {one.what}" for one in comparison.missing] if comparison else []
         lines = [*comparison.lines, *missing] if comparison else []
-        self.query_one("#lines", Line).show(Content.styled("\n".join(lines[:3]), "$foreground-muted"))
+        self.query_one("#lines", Line).show(
+            Content.styled("\n".join(lines[: self.size.height // 12]), "$foreground-muted")
+        )
         self._show_rows()
+        if snapshot.rows and self.focused is None:  # it was hidden as long as there was nothing in it
+            self.set_focus(self._table)
         self._show_detail()
 
     def _show_rows(self) -> None:
@@ -162,7 +168,7 @@ class CompareScreen(Page[Snapshot]):
         )
         name = (_short(row), "" if row.main else "$foreground-muted")
         if several:
-            return (name, row.run if row.against == "base" else f"{row.run}/{row.against}", *figures)
+            return (name, _pair(row), *figures)
         return (name, *figures)
 
     def _show_detail(self) -> None:
@@ -197,7 +203,6 @@ class CompareScreen(Page[Snapshot]):
 
     def _choose(self, uids: Sequence[str]) -> None:
         self._uids = tuple(uids)
-        self._selected = None
         self.reread()
 
     # What keys do
@@ -326,6 +331,18 @@ def _columns(axis: str, *, several: bool) -> tuple[Column, ...]:
     plot = Column(axis, 12 if several else 20, stretch=True)
     figures = Column("base", 5, right=True), Column("tuned", 5, right=True), Column("n", 6, right=True)
     return (Column("in points, 95 %", NAME_WIDTH), *run, Column("verdict", 13), plot, *figures)
+
+
+def _pair(row: ComparisonRow) -> str:
+    """The run, and what it is read against if that is not its base: names by their ends, in which runs of a kind differ."""
+    if row.against == BASE:
+        return _end(row.run, RUN_WIDTH)
+    half = (RUN_WIDTH - 1) // 2
+    return f"{_end(row.run, half)}/{_end(row.against, half)}"
+
+
+def _end(name: str, width: int) -> str:
+    return name if len(name) <= width else "…" + name[1 - width :]
 
 
 def _short(row: ComparisonRow) -> str:

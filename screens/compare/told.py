@@ -31,10 +31,11 @@ BAR: Final = 20  # columns
 
 
 def headline(comparison: Comparison) -> Content:
-    """The verdict, in the colour of what weighs most."""
+    """The verdict, a line for each pair, in the colour of what weighs most."""
     verdicts = {row.verdict for row in comparison.rows if row.main}
     style = "$text-error" if "worse" in verdicts else "$text-success" if verdicts & {"better", "kept"} else "$text"
-    return Content.styled(comparison.headline, f"bold {style}" if comparison.rows else "bold")
+    words = comparison.headline.replace("; ", "\n")
+    return Content.styled(words, f"bold {style}" if comparison.rows else "bold")
 
 
 def row_told(row: ComparisonRow, behind: Sequence[Behind], width: int, lines: int) -> Content:

@@ -32,7 +32,7 @@ def test_better_with_what_was_lost_beside_it(ledger: Ledger, tmp_path: Path) -> 
     assert row.verdict == "better" and row.low > 0 and row.p is not None and row.p < 0.001
     assert row.difference == pytest.approx(0.37) and 0.05 < row.visible < 0.25
     assert comparison.headline == "tuned against its base: better 1, worse 0, kept 1, cannot tell 0"
-    assert "tuned lost 3 answers that its base had right and won 40" in comparison.lines[0]
+    assert "It lost 3 answers that the base had right, won 40" in comparison.lines[0]
     assert "always saying no would get 50.0 on pubmedqa" in comparison.lines
     assert not comparison.worse and not comparison.missing
     assert row_of(comparison, "pubmedqa", "macro_f1").value > row_of(comparison, "pubmedqa", "macro_f1").base
