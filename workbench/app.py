@@ -16,7 +16,7 @@ from textual.message import Message
 
 from engine.errors import Problem
 from engine.ledger import Ledger, runs
-from screens.commands import EVERYWHERE
+from screens.commands import EVERYWHERE, QUIT
 from screens.messages import CompareRuns, ConfigureFrom, EvaluateRuns, GoTo, LookAtData, ScreenName, WatchRun
 from screens.session import Session
 from screens.widgets.page import Page
@@ -44,7 +44,8 @@ class WorkbenchApp(App[None]):
 
     TITLE = "Workbench"
     DEFAULT_MODE = "runs"
-    BINDINGS = [command.binding() for command in EVERYWHERE]  # noqa: RUF012 - Textual's own form
+    # Leaving works everywhere, also in front of a modal screen, where the App's other keys end.
+    BINDINGS = [replace(command.binding(), priority=command is QUIT) for command in EVERYWHERE]  # noqa: RUF012
     COMMANDS = {Commands}  # noqa: RUF012 - Textual's own form
 
     def __init__(self, session: Session, settings: Settings | None = None, *, watch: str | None = None) -> None:
