@@ -39,12 +39,8 @@ class DiffScreen(ModalScreen[None]):
 
     def compose(self) -> ComposeResult:
         """Title, table, the one key."""
-        many = len(self._rows)
-        words = (
-            f" {many} setting{'s' if many != 1 else ''} of {len(self._names)} runs differ"
-            if many
-            else " These runs have the same settings."
-        )
+        differ = "1 setting differs" if len(self._rows) == 1 else f"{len(self._rows)} settings differ"
+        words = f"{differ} between {len(self._names)} runs" if self._rows else "These runs have the same settings."
         yield Line(Content.styled(words, "bold"))
         width = max([12, *(len(value) for _, values in self._rows for value in values), *map(len, self._names)])
         key_width = max([8, *(len(key) for key, _ in self._rows)])

@@ -48,16 +48,27 @@ def ticks(low: float, high: float, most: int) -> Axis:
 
 
 def labels(axis: Axis) -> list[str]:
-    """The ticks as text, all with the decimals that the step needs, without a zero before the point."""
-    decimals = max(0, -math.floor(math.log10(axis.step) + 1e-9))
-    if decimals > 4 or max(map(abs, axis.ticks), default=0.0) >= 100_000:
-        return [f"{tick:.0e}".replace("e-0", "e-").replace("e+0", "e") for tick in axis.ticks]
-    return [
-        f"{tick + 0.0:.{decimals}f}".replace("-0.", "-.", 1).removeprefix("0") or "0"
-        if decimals and abs(tick) < 1 and tick
-        else f"{tick:.{decimals}f}"
-        for tick in axis.ticks
-    ]
+    """The ticks as text that tells them apart: `.85`, `1.2`, `12k`, `2e-5`; all with the decimals that the step needs."""
+    largest = max(map(abs, axis.ticks), default=0.0)
+    if 0 < largest < 1e-3:
+        digits = math.floor(math.log10(largest) + 1e-9) - math.floor(math.log10(axis.step) + 1e-9)
+        return [_exponent(f"{tick:.{digits}e}") if tick else "0" for tick in axis.ticks]
+    thousands = min(4, int(math.log10(largest) / 3 + 1e-9)) if largest >= 10_000 else 0
+    unit = 1000.0**thousands
+    decimals = max(0, -math.floor(math.log10(axis.step / unit) + 1e-9))
+    return [_plain(tick / unit, decimals) + ("", "k", "M", "G", "T")[thousands] for tick in axis.ticks]
+
+
+def _exponent(text: str) -> str:
+    mantissa, exponent = text.split("e")
+    return f"{mantissa}e{int(exponent)}"
+
+
+def _plain(number: float, decimals: int) -> str:
+    text = f"{number:.{decimals}f}"
+    if not float(text):
+        return "0"
+    return text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) else text
 
 
 def dots(steps: Floats, values: Floats, x: Axis, y: Axis, width: int, height: int) -> NDArray[np.uint8]:

@@ -1,0 +1,45 @@
+"""Driving screens in tests: wait for what is to be seen, never for a time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+from textual.pilot import Pilot
+from textual.widget import Widget
+
+from screens.widgets.last_line import Words
+from screens.widgets.line import Line
+
+DEADLINE: Final = 20.0  # seconds; only a broken test ever waits so long
+
+
+async def until(pilot: Pilot[None], holds: Callable[[], object], what: str = "") -> None:
+    """Go on as soon as `holds` is true."""
+    end = time.monotonic() + DEADLINE
+    while not holds():
+        assert time.monotonic() < end, f"never came: {what or holds}\n{screen(pilot)}"
+        await pilot.pause(0.02)
+
+
+def screen(pilot: Pilot[None]) -> str:
+    """What stands on the screen, as text."""
+    size = pilot.app.size
+    strips = pilot.app.screen._compositor.render_strips(size)
+    return "\n".join("".join(segment.text for segment in strip).rstrip() for strip in strips)
+
+
+def last_line(pilot: Pilot[None]) -> str:
+    """The words of the last line."""
+    return pilot.app.screen.query_one(Words).content.plain
+
+
+def line(pilot: Pilot[None], name: str) -> str:
+    """The text of a `Line`."""
+    return pilot.app.screen.query_one(f"#{name}", Line).content.plain
+
+
+def widget(pilot: Pilot[None], kind: type[Widget]) -> Widget:
+    """The widget of a kind."""
+    return pilot.app.screen.query_one(kind)

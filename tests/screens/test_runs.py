@@ -1,0 +1,229 @@
+"""The Runs screen: what is told about runs, and what keys do to them - for real, in the ledger and on the disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+
+from engine.ledger import Ledger, orders, runs
+from engine.ledger.states import State
+from screens.runs.filtering import parse
+from screens.runs.screen import RunsScreen
+from screens.session import Session
+from screens.widgets.table import Table
+from tests.screens.driving import last_line, line, screen, until
+from tests.screens.example import Example
+from workbench.app import WorkbenchApp
+
+
+def page_of(pilot: Pilot[None]) -> RunsScreen:
+    page = pilot.app.screen
+    assert isinstance(page, RunsScreen)
+    return page
+
+
+def names(pilot: Pilot[None]) -> list[str]:
+    return [row.run.name for row in pilot.app.screen.query_one("#runs", Table).rows]
+
+
+async def choose(pilot: Pilot[None], name: str) -> None:
+    """Put the cursor on a run and wait until it is told about."""
+    await until(pilot, lambda: name in names(pilot))
+    pilot.app.screen.query_one("#runs", Table).move_to(names(pilot).index(name))
+    await until(pilot, lambda: line(pilot, "detail").startswith(name))
+
+
+def waiting(ledger: Ledger, run: runs.Run) -> list[tuple[str, float | None]]:
+    return [(order.verb, order.value) for order in orders.waiting(ledger, run.id)]
+
+
+async def test_each_run_has_its_state_with_symbol_and_word(four: Example) -> None:
+    async with WorkbenchApp(four.session).run_test() as pilot:
+        await until(pilot, lambda: len(names(pilot)) == 4)
+        text = screen(pilot)
+        for words in ("● running", "✓ finished", "? lost", "✗ OOM at 12", "52/84", "★.850", "13:10", "2e-4"):
+            assert words in text, words
+
+
+async def test_a_lost_run_says_that_r_resumes_it_and_a_failed_one_says_why(four: Example) -> None:
+    async with WorkbenchApp(four.session).run_test() as pilot:
+        await choose(pilot, "speech-dora")
+        assert "R resumes it" in line(pilot, "detail")
+        assert "R resume" in last_line(pilot) and "P pause" not in last_line(pilot)
+        await choose(pilot, "healthcare-full")
+        assert "GPU 0 has no memory left" in line(pilot, "detail")
+
+
+async def test_the_detail_says_what_sets_the_run_apart(four: Example) -> None:
+    async with WorkbenchApp(four.session).run_test() as pilot:
+        await choose(pilot, "pubmedqa-lora-16")
+        told = line(pilot, "detail")
+        assert "method.rank 16 (64)" in told and "against pubmedqa-lora-64" in told
+        assert "predicted 9.1  measured 9.2 GiB" in told
+        assert "13:01 ! gradient norm 8.1 at step 47" in told
+
+
+async def test_what_happens_in_the_ledger_is_seen(four: Example) -> None:
+    ledger, run = four.session.ledger, four.runs["pubmedqa-lora-16"]
+    async with WorkbenchApp(four.session).run_test() as pilot:
+        await until(pilot, lambda: "52/84" in screen(pilot))
+        runs.progress(ledger, run, step=53, steps=84, ends=None)
+        await until(pilot, lambda: "53/84" in screen(pilot))
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("lora", {"pubmedqa-lora-16", "pubmedqa-lora-64"}),
+        ("state=lost,fail", {"speech-dora", "healthcare-full"}),
+        ("method=dora", set()),
+        ("model~qwen state=running", {"pubmedqa-lora-16"}),
+        ("LORA -16", {"pubmedqa-lora-16"}),
+    ],
+)
+async def test_the_filter_is_applied_while_typing(four: Example, text: str, kept: set[str]) -> None:
+    async with WorkbenchApp(four.session).run_test() as pilot:
+        await until(pilot, lambda: len(names(pilot)) == 4)
+        await pilot.press("slash", *text)
+        await until(pilot, lambda: set(names(pilot)) == kept)
+        await pilot.press("escape")
+        await until(pilot, lambda: len(names(pilot)) == 4)
+
+
+async def test_a_filter_stays_after_enter_and_esc_takes_it_away(four: Example) -> None:
+    async with WorkbenchApp(four.session).run_test() as pilot:
+        await pilot.press("slash", *"zzz", "enter")
+        await until(pilot, lambda: "No run passes" in line(pilot, "detail"))
+        assert "0 of 4" in line(pilot, "filter")
+        await pilot.press("escape")
+        await until(pilot, lambda: len(names(pilot)) == 4)
+
+
+def test_a_filter_says_what_it_does_not_understand() -> None:
+    assert "did you mean running?" in parse("state=runing").mistake
+    assert "there is no 'modle' - did you mean model?" in parse("modle~qwen").mistake
+    assert not parse("state=run name~a").mistake
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        (("P",), [("pause", None)]),
+        (("C",), [("checkpoint", None)]),
+        (("E",), [("evaluate", None)]),
+        (("S", "y"), [("stop", None)]),
+        (("F", "backspace", "backspace", "backspace", "2", "enter"), [("rate", 2.0)]),
+    ],
+)
+async def test_capital_letters_give_orders(
+    four: Example, keys: tuple[str, ...], expected: list[tuple[str, Any]]
+) -> None:
+    run = four.runs["pubmedqa-lora-16"]
+    async with WorkbenchApp(four.session).run_test() as pilot:
+        await choose(pilot, run.name)
+        for key in keys:
+            await pilot.press(key)
+            await pilot.pause()
+        await until(pilot, lambda: waiting(four.session.ledger, run) == expected)
+        await until(pilot, lambda: run.name in last_line(pilot))
+
+
+async def test_stop_asks_and_no_gives_no_order(four: Example) -> None:
+    run = four.runs["pubmedqa-lora-16"]
+    async with WorkbenchApp(four.session).run_test() as pilot:
+        await choose(pilot, run.name)
+        await pilot.press("S")
+        await until(pilot, lambda: "at step 52 of 84?" in last_line(pilot))
+        await pilot.press("n")
+        await until(pilot, lambda: "enter open" in last_line(pilot))
+        assert waiting(four.session.ledger, run) == []
+
+
+@pytest.mark.parametrize("factor", ["0", "nan", "ten", "1000"])
+async def test_a_factor_that_is_none_changes_nothing(four: Example, factor: str) -> None:
+    run = four.runs["pubmedqa-lora-16"]
+    async with WorkbenchApp(four.session).run_test() as pilot:
+        await choose(pilot, run.name)
+        await pilot.press("F")
+        await until(pilot, lambda: "learning rate" in last_line(pilot))
+        await pilot.press("backspace", "backspace", "backspace", *factor, "enter")
+        await until(pilot, lambda: "is not a factor" in last_line(pilot))
+        assert waiting(four.session.ledger, run) == []
+
+
+async def test_an_order_that_makes_no_sense_says_so(four: Example) -> None:
+    async with WorkbenchApp(four.session).run_test() as pilot:
+        await choose(pilot, "speech-dora")
+        await pilot.press("P")
+        await until(pilot, lambda: "is lost: there is nothing to pause. R resumes it." in last_line(pilot))
+
+
+async def test_delete_says_what_is_lost_and_removes_rows_and_files(four: Example) -> None:
+    ledger, run = four.session.ledger, four.runs["pubmedqa-lora-64"]
+    run.folder.mkdir(parents=True)
+    (run.folder / "weights").write_bytes(b"0" * 1500)
+    async with WorkbenchApp(four.session).run_test() as pilot:
+        await choose(pilot, run.name)
+        await pilot.press("D")
+        await until(pilot, lambda: "its adapter, checkpoints and metrics (1.5 kB) for good?" in last_line(pilot))
+        await pilot.press("escape")
+        await until(pilot, lambda: "enter open" in last_line(pilot))
+        assert run.folder.is_dir() and runs.by_id(ledger, run.id)
+        await pilot.press("D")
+        await until(pilot, lambda: "for good?" in last_line(pilot))
+        await pilot.press("y")
+        await until(pilot, lambda: run.name not in names(pilot))
+        assert not run.folder.exists() and runs.by_id(ledger, run.id) is None
+
+
+async def test_a_run_at_work_is_not_deleted(four: Example) -> None:
+    async with WorkbenchApp(four.session).run_test() as pilot:
+        await choose(pilot, "pubmedqa-lora-16")
+        await pilot.press("D")
+        await until(pilot, lambda: "S stops it first. Nothing was deleted." in last_line(pilot))
+
+
+async def test_a_note_is_kept(four: Example) -> None:
+    run = four.runs["pubmedqa-lora-64"]
+    async with WorkbenchApp(four.session).run_test() as pilot:
+        await choose(pilot, run.name)
+        await pilot.press("n", *"good", "enter")
+        await until(pilot, lambda: "note     good" in line(pilot, "detail"))
+        assert runs.find(four.session.ledger, run.uid).note == "good"
+
+
+async def test_marked_runs_are_set_side_by_side(four: Example) -> None:
+    async with WorkbenchApp(four.session).run_test() as pilot:
+        await choose(pilot, "pubmedqa-lora-16")
+        await pilot.press("space", "space", "d")
+        await until(pilot, lambda: "1 setting differs between 2 runs" in screen(pilot))
+        assert "method.rank" in screen(pilot)
+        await pilot.press("escape")
+        await until(pilot, lambda: "2 marked" in line(pilot, "filter"))
+
+
+async def test_resume_of_a_run_whose_folder_is_gone_says_so(four: Example) -> None:
+    async with WorkbenchApp(four.session).run_test(size=(100, 24)) as pilot:
+        await choose(pilot, "speech-dora")
+        await pilot.press("R")
+        await until(pilot, lambda: last_line(pilot).startswith("✗ The folder of speech-dora is gone"))
+        assert runs.find(four.session.ledger, "speech-dora").state is State.LOST
+
+
+async def test_without_runs_it_says_what_to_press(ledger: Ledger, tmp_path: Any) -> None:
+    async with WorkbenchApp(Session(ledger, tmp_path)).run_test() as pilot:
+        await until(pilot, lambda: "No runs yet." in screen(pilot))
+        assert "3  configure a run" in screen(pilot)
+        await pilot.press("D", "enter", "P")
+        await until(pilot, lambda: "There is no run yet" in last_line(pilot))
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)], ids=["80x24", "120x40"])
+def test_picture(four: Example, snap_compare: Callable[..., bool], size: tuple[int, int]) -> None:
+    async def ready(pilot: Pilot[None]) -> None:
+        await until(pilot, lambda: "gradient norm" in line(pilot, "detail"))
+
+    assert snap_compare(WorkbenchApp(four.session), terminal_size=size, run_before=ready)
