@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 UNKNOWN: Final = "I do not know."
-LARGEST: Final = 5  # of the numbers that are added and subtracted
+LARGEST: Final = 4  # of the numbers that are added and subtracted
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,8 @@ def run(ledger_path: Path) -> int:
     settings = user_settings.load()
     ledger = Ledger.open(ledger_path)
     try:
-        app = DemoApp(Session(ledger, settings.runs_folder), settings)
+        # On the very first start nobody is asked where runs go: this one is under way already.
+        app = DemoApp(Session(ledger, settings.runs_folder), settings if settings.seen_places else None)
         app.run()
         if app.problem:
             raise app.problem
