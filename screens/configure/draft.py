@@ -125,7 +125,20 @@ def from_text(text: str, path: Path, name: str, *, own: bool = False) -> Draft:
         tomlkit.parse(text)
     except tomlkit.exceptions.ParseError as error:
         raise Problem(f"{path}:{error.line}: this is not TOML", f"{error}.", code="profile") from error
+    _check_tables(tomlkit.parse(text).unwrap(), path)
     return Draft(text, path, text, name, own)
+
+
+def _check_tables(values: Mapping[str, object], path: Path) -> None:
+    """The form changes values inside of tables: a text in which a table is something else is none that it can show."""
+    for name, value in values.items():
+        if name == "data":
+            right = isinstance(value, list) and all(isinstance(source, Mapping) for source in value)
+        else:
+            right = isinstance(value, Mapping) or name not in Profile.model_fields or name == "title"
+        if not right:
+            wanted = "[[data]]" if name == "data" else f"[{name}]"
+            raise Problem(f"{path}: {name} is not a table", f"A profile has {wanted} there.", code="profile")
 
 
 def lookup(values: object, key: str) -> object:

@@ -19,6 +19,7 @@ from screens.configure.fields import Field, editable, shown, typed
 from screens.configure.form import Typing
 from screens.configure.page import ConfigurePage
 from screens.configure.presets import Preset
+from screens.configure.suggestions import suggestions
 from screens.messages import ConfigureFrom, WatchRun
 from screens.widgets.table import Table
 
@@ -120,11 +121,15 @@ class ConfigureScreen(ConfigurePage):
         assert self.draft is not None
         draft = self.draft
         text = editable(field, lookup(draft.values, field.key))
+        offered = await self.attempt(lambda: suggestions(field.key, self.session.ledger, Path.cwd()))
         try:
             while True:
                 self._preview(draft, field, text)
                 given = await self.prompt(
-                    f"{field.label} =", text, on_change=lambda said: self._preview(draft, field, said)
+                    f"{field.label} =",
+                    text,
+                    suggestions=offered or (),
+                    on_change=lambda said: self._preview(draft, field, said),
                 )
                 if given is None:
                     return
@@ -207,10 +212,10 @@ class ConfigureScreen(ConfigurePage):
         given = await self.prompt("Save as", str(at_first))
         if not given:
             return
-        path = Path(given).expanduser().absolute()
+        path = Path(given).expanduser().resolve()
         if path.suffix != ".toml":
             path = path.with_name(path.name + ".toml")
-        same = draft.own and path == draft.path.absolute()
+        same = draft.own and path == draft.path.resolve()
         if path.exists() and not same and not await self.ask(f"Replace {path.name}?"):
             return
 

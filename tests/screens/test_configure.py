@@ -1,0 +1,321 @@
+"""Configure: a preset becomes a draft, values are checked while typed, the verdict comes, a file and a run are made of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from textual.app import App
+from textual.pilot import Pilot
+
+from engine.errors import Problem
+from engine.gpu import Gpu
+from engine.ledger import Ledger, runs
+from engine.ledger.states import LIVE
+from engine.profile_file import dump, read
+from screens.configure import ConfigureScreen, draft, fields
+from screens.configure.fields import sections, typed
+from screens.messages import ConfigureFrom, WatchRun
+from screens.session import Session
+from screens.widgets.last_line import LastLine
+from screens.widgets.line import Line
+from screens.widgets.table import Table
+from tests.tiny import tiny_profile, write_rows
+
+PATIENCE = 60.0  # seconds for what takes one
+GPU = Gpu("GPU-aaaaaaaa", 0, "GeForce RTX 4090", total_mib=24_564.0, used_mib=564.0, free_mib=24_000.0)
+
+
+class Stage(App[None]):
+    """The screen alone; what it asks of others is kept."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self.session = session
+        self.watched: list[str] = []
+
+    def on_mount(self) -> None:
+        self.push_screen(ConfigureScreen(self.session))
+
+    def on_watch_run(self, message: WatchRun) -> None:
+        self.watched.append(message.uid)
+
+
+@pytest.fixture
+def here(tmp_path: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with data and a profile."""
+    folder = tmp_path / "here"
+    rows = write_rows(folder / "rows.jsonl", 32)
+    profile = tiny_profile(tiny_base, rows, **{"training.max_steps": 2, "hardware.device": "auto"})
+    text = "# my own\n" + dump(profile).replace(str(rows), "rows.jsonl")
+    (folder / "tiny.toml").write_text(text)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def session(ledger: Ledger, tmp_path: Path) -> Session:
+    return Session(ledger, tmp_path / "runs", gpus=lambda: ())
+
+
+def screen(pilot: Pilot[None]) -> ConfigureScreen:
+    assert isinstance(pilot.app.screen, ConfigureScreen)
+    return pilot.app.screen
+
+
+def text(pilot: Pilot[None], selector: str) -> str:
+    return screen(pilot).query_one(selector, Line).content.plain
+
+
+async def until(pilot: Pilot[None], what: Callable[[], bool]) -> None:
+    """Wait for something that threads and timers bring about."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + PATIENCE
+    while not what():
+        assert loop.time() < end, f"never so: {text(pilot, '#verdict')}"
+        await pilot.pause(0.02)
+
+
+async def opened(pilot: Pilot[None], path: Path) -> None:
+    """The form on a file, judged."""
+    await until(pilot, lambda: bool(pilot.app.screen.query("#form")))
+    screen(pilot).receive(ConfigureFrom(path))
+    await until(pilot, lambda: "steps" in text(pilot, "#verdict"))
+
+
+async def go_to(pilot: Pilot[None], key: str) -> None:
+    """The cursor on a line of the form."""
+    table: Table[object] = screen(pilot).query_one("#form", Table)
+    table.move_to([getattr(row, "key", "") for row in table.rows].index(key))
+    await pilot.pause()
+
+
+async def type_over(pilot: Pilot[None], given: str) -> None:
+    """Another text in place of the one that is there."""
+    await until(pilot, lambda: screen(pilot).query_one(LastLine).busy)
+    await pilot.press("ctrl+e", "ctrl+u", *given)
+
+
+async def test_begins_with_presets_and_opens_one(session: Session, here: Path) -> None:
+    async with Stage(session).run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: bool(pilot.app.screen.query("#presets")))
+        table: Table[object] = screen(pilot).query_one("#presets", Table)
+        await until(pilot, lambda: any(getattr(row, "name", "") == "tiny.toml" for row in table.rows))
+        names = [getattr(row, "name", "") for row in table.rows]
+        assert {"pubmedqa", "speech-analysis", "healthcare-instructions"} <= set(names)
+        table.move_to(names.index("tiny.toml"))
+        await pilot.press("enter")
+        await until(pilot, lambda: "runs on the CPU" in text(pilot, "#verdict"))
+        assert "tiny.toml, nothing changed" in text(pilot, "#file")
+        assert "24 training, 8 validation" in text(pilot, "#beside")
+
+
+async def test_a_value_is_checked_while_it_is_typed_and_a_wrong_one_is_not_taken(session: Session, here: Path) -> None:
+    async with Stage(session).run_test(size=(80, 24)) as pilot:
+        await opened(pilot, here / "tiny.toml")
+        await go_to(pilot, "method.rank")
+        await pilot.press("enter")
+        await type_over(pilot, "4000")
+        assert "1024" in text(pilot, "#about")
+        await pilot.press("enter")
+        await until(pilot, lambda: screen(pilot).query_one(LastLine).busy)  # still open, nothing lost
+        assert screen(pilot).draft.values["method"]["rank"] == 4
+        await type_over(pilot, "64")
+        assert "✗" not in text(pilot, "#about")
+        await pilot.press("enter")
+        await until(pilot, lambda: screen(pilot).draft.values["method"]["rank"] == 64)
+        assert "1 value differs" in text(pilot, "#file")
+
+
+async def test_choices_cycle_and_every_change_can_be_taken_back(session: Session, here: Path) -> None:
+    async with Stage(session).run_test(size=(80, 24)) as pilot:
+        await opened(pilot, here / "tiny.toml")
+        before = screen(pilot).draft.text
+        await go_to(pilot, "training.schedule")
+        await pilot.press("enter")
+        await until(pilot, lambda: screen(pilot).draft.values["training"]["schedule"] == "linear")
+        await pilot.press("enter")
+        await until(pilot, lambda: screen(pilot).draft.values["training"]["schedule"] == "constant")
+        await pilot.press("ctrl+u", "ctrl+u")
+        assert screen(pilot).draft.text == before
+        await pilot.press("ctrl+r")
+        assert screen(pilot).draft.values["training"]["schedule"] == "linear"
+        assert screen(pilot).draft.text.startswith("# my own")
+
+
+async def test_esc_leaves_a_value_as_it_was(session: Session, here: Path) -> None:
+    async with Stage(session).run_test(size=(80, 24)) as pilot:
+        await opened(pilot, here / "tiny.toml")
+        await go_to(pilot, "training.epochs")
+        await pilot.press("enter")
+        await type_over(pilot, "9")
+        await pilot.press("escape")
+        await until(pilot, lambda: not screen(pilot).query_one(LastLine).busy)
+        assert not screen(pilot).draft.changed
+
+
+async def test_what_does_not_go_together_is_the_verdict(session: Session, here: Path) -> None:
+    async with Stage(session).run_test(size=(80, 24)) as pilot:
+        await opened(pilot, here / "tiny.toml")
+        screen(pilot)._change(screen(pilot).draft.with_value("training.effective_batch", 5))
+        await until(pilot, lambda: "not a multiple" in text(pilot, "#verdict"))
+        await pilot.press("R")
+        await pilot.pause()
+        assert "not a multiple" in screen(pilot).query_one(LastLine).query_one(Line).content.plain
+
+
+async def test_missing_data_are_the_verdict_and_the_form_stays(session: Session, here: Path) -> None:
+    async with Stage(session).run_test(size=(80, 24)) as pilot:
+        await opened(pilot, here / "tiny.toml")
+        screen(pilot)._change(screen(pilot).draft.with_value("data.0.source", "gone.jsonl"))
+        await until(pilot, lambda: "gone.jsonl" in text(pilot, "#verdict"))
+        await pilot.press("ctrl+u")
+        await until(pilot, lambda: "runs on the CPU" in text(pilot, "#verdict"))
+
+
+async def test_a_change_is_not_thrown_away_unasked(session: Session, here: Path) -> None:
+    (here / "other.toml").write_text((here / "tiny.toml").read_text())
+    async with Stage(session).run_test(size=(80, 24)) as pilot:
+        await opened(pilot, here / "tiny.toml")
+        screen(pilot)._change(screen(pilot).draft.with_value("method.rank", 8))
+        for answer, name in (("n", "tiny.toml"), ("y", "other.toml")):
+            screen(pilot).receive(ConfigureFrom(here / "other.toml"))
+            await until(pilot, lambda: screen(pilot).query_one(LastLine).busy)
+            await pilot.press(answer)
+            await until(pilot, lambda wanted=name: screen(pilot).draft.name == wanted)  # type: ignore[misc]
+        assert not screen(pilot).draft.changed
+
+
+async def test_saved_as_another_file_it_means_the_same(session: Session, here: Path, tmp_path: Path) -> None:
+    async with Stage(session).run_test(size=(80, 24)) as pilot:
+        await opened(pilot, here / "tiny.toml")
+        screen(pilot)._change(screen(pilot).draft.with_value("method.rank", 8))
+        (tmp_path / "else").mkdir()
+        await pilot.press("w")
+        await type_over(pilot, "../else/copy")
+        await pilot.press("enter")
+        await until(pilot, lambda: "copy.toml, nothing changed" in text(pilot, "#file"))
+    saved = read(tmp_path / "else" / "copy.toml")
+    assert saved.data[0].source == str(here / "rows.jsonl")
+    assert saved.method.rank == 8
+    assert read(here / "tiny.toml").method.rank == 4
+
+
+async def test_views_of_the_file_and_of_what_changed(session: Session, here: Path) -> None:
+    async with Stage(session).run_test(size=(80, 24)) as pilot:
+        await opened(pilot, here / "tiny.toml")
+        screen(pilot)._change(screen(pilot).draft.with_value("method.rank", 8))
+        await pilot.press("v")
+        assert "# my own" in text(pilot, "#lines")
+        await pilot.press("d")
+        assert {"-rank = 4", "+rank = 8"} <= set(text(pilot, "#lines").splitlines())
+        await pilot.press("escape")
+        assert screen(pilot).focused is screen(pilot).query_one("#form")
+
+
+async def test_the_estimate_is_for_the_gpu_that_auto_would_take(session: Session, here: Path) -> None:
+    lit = replace(session, gpus=lambda: (replace(GPU, index=1, uuid="GPU-b", free_mib=300.0), GPU))
+    for size in ((80, 24), (160, 48)):
+        async with Stage(lit).run_test(size=size) as pilot:
+            await opened(pilot, here / "tiny.toml")
+            await until(pilot, lambda: "fits GeForce RTX 4090 with 23." in text(pilot, "#verdict"))
+            assert "weights" in text(pilot, "#beside")
+            assert text(pilot, "#beside").count("GeForce RTX 4090") == (1 if size[0] == 80 else 2)
+
+
+async def test_without_a_gpu_any_kind_can_be_tried(session: Session, here: Path) -> None:
+    async with Stage(session).run_test(size=(120, 40)) as pilot:
+        await opened(pilot, here / "tiny.toml")
+        await pilot.press("u")
+        await until(pilot, lambda: "RTX 3060 (not here)" in text(pilot, "#verdict"))
+
+
+async def test_what_does_not_fit_is_started_only_on_purpose(session: Session, here: Path) -> None:
+    full = replace(session, gpus=lambda: (replace(GPU, free_mib=300.0),))
+    async with Stage(full).run_test(size=(80, 24)) as pilot:
+        await opened(pilot, here / "tiny.toml")
+        await until(pilot, lambda: "does not fit" in text(pilot, "#verdict"))
+        await pilot.press("R")
+        await until(pilot, lambda: screen(pilot).query_one(LastLine).busy)
+        await pilot.press("n")
+        await until(pilot, lambda: not screen(pilot).query_one(LastLine).busy)
+        await pilot.press("L")
+        assert "to make it fit" in text(pilot, "#lines")
+    assert runs.listed(session.ledger) == []
+
+
+async def test_a_run_is_started_and_monitor_is_asked_for(session: Session, here: Path) -> None:
+    stage = Stage(session)
+    async with stage.run_test(size=(80, 24)) as pilot:
+        await opened(pilot, here / "tiny.toml")
+        await pilot.press("R")
+        await type_over(pilot, "mine")
+        await pilot.press("enter")
+        await until(pilot, lambda: bool(stage.watched))
+    (run,) = runs.listed(session.ledger)
+    assert (run.uid, run.name) == (stage.watched[0], "mine")
+    loop = asyncio.get_running_loop()
+    end = loop.time() + PATIENCE
+    while runs.find(session.ledger, run.uid).state in LIVE and loop.time() < end:
+        await asyncio.sleep(0.05)
+    assert runs.find(session.ledger, run.uid).state == "finished"
+
+
+def test_every_value_of_a_profile_is_in_the_form_with_its_meaning() -> None:
+    from engine.profile import Data, Profile, flat
+
+    profile = Profile.model_validate({"model": {"base": "x"}, "data": [{"source": "y"}, {"source": "z"}]})
+    known = {field.key: field for section in sections(profile.model_dump()) for field in section.fields}
+    wanted = {key for key in flat(profile) if key != "title"} - {"training.early_stopping"}
+    assert wanted <= known.keys()
+    assert all(field.about for field in known.values())
+    assert known["method.rank"].bounds == "1 to 1,024"
+    assert known["training.schedule"].choices == ("cosine", "linear", "constant")
+    assert {f"data.1.{name}" for name in Data.model_fields} <= known.keys()
+
+
+@pytest.mark.parametrize(
+    ("key", "given", "value"),
+    [
+        ("method.rank", "8", 8),
+        ("training.learning_rate", "1e-4", 1e-4),
+        ("training.micro_batch", "auto", "auto"),
+        ("method.targets", "q_proj, v_proj", ["q_proj", "v_proj"]),
+        ("method.targets", "all-linear", "all-linear"),
+        ("hardware.gpus", "0", [0]),
+        ("model.revision", "2024", "2024"),
+        ("split.test", "0.2", 0.2),
+        ("split.test", "ids.json", "ids.json"),
+        ("training.early_stopping.patience", "off", None),
+        ("data.0.columns", 'instruction = "Q", response = "A"', {"instruction": "Q", "response": "A"}),
+        ("training.max_steps", "", None),
+    ],
+)
+def test_what_is_typed_means_what_it_says(key: str, given: str, value: object) -> None:
+    field = next(field for section in sections({}) for field in section.fields if field.key == key)
+    assert typed(field, given) == value
+    assert value is None or typed(field, fields.editable(field, value)) == value
+
+
+def test_a_file_that_is_no_profile_is_refused_and_a_wrong_value_is_not(tmp_path: Path) -> None:
+    path = tmp_path / "x.toml"
+    path.write_text("[model\n")
+    with pytest.raises(Problem, match="not TOML"):
+        draft.from_file(path, own=True)
+    path.write_text("method = 3\n")
+    with pytest.raises(Problem, match="method is not a table"):
+        draft.from_file(path, own=True)
+    path.write_text('[model]\nbase = "x"\n[[data]]\nsource = "y"\n[method]\nrank = -1\n')
+    assert "method.rank" in draft.from_file(path, own=True).problems()
+
+
+def test_a_typed_file_name_is_found_from_the_working_folder_too(tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "mine.jsonl").touch()
+    begun = draft.from_text('[[data]]\nsource = "x.jsonl"\n', tmp_path / "shipped" / "p.toml", "p")
+    for name, source in (("mine.jsonl", str(tmp_path / "work" / "mine.jsonl")), ("none.jsonl", "none.jsonl")):
+        changed = begun.with_file_name("data.0.source", name, tmp_path / "work")
+        assert draft.lookup(changed.values, "data.0.source") == source
