@@ -9,6 +9,7 @@ import orjson
 import polars
 
 from engine.data.examples import Row
+from engine.data.source import file_fingerprint
 from engine.errors import Problem
 
 PAGE: Final = 1000  # rows decoded at once: a slice costs about the same as a row
@@ -37,8 +38,6 @@ class Parquet:
 
     @property
     def fingerprint(self) -> str:
-        from engine.data.sources import file_fingerprint
-
         self._fingerprint = self._fingerprint or file_fingerprint(self.path)
         return self._fingerprint
 

@@ -213,8 +213,10 @@ class Renderer:
         return [token for token in tail if token in self.tokenizer.special_ids][:1]
 
 
-def _common(some: Sequence[int], others: Sequence[int]) -> int:
+def _common(some: list[int], others: list[int]) -> int:
     """The length of the longest common prefix."""
+    if others[: len(some)] == some:
+        return len(some)
     for place, (one, other) in enumerate(zip(some, others, strict=False)):
         if one != other:
             return place

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import time
-from typing import ClassVar, Final
+from typing import Final
 
 from textual import work
 from textual.app import ComposeResult
-from textual.containers import Container, VerticalScroll
+from textual.containers import Container
 from textual.content import Content
-from textual.events import Resize
 from textual.message import Message
 from textual.worker import get_current_worker
 
@@ -18,19 +16,20 @@ from engine.data import hub_source
 from engine.data.finding import Finding
 from engine.data.scan import Stopped
 from engine.errors import Problem
-from engine.ledger import runs
-from screens.commands import Command
-from screens.data import summary
-from screens.data.opened import Looked, Opened, look, open_data, with_base
+from screens.data import suggestions
+from screens.data.looking import Wanted, open_and_look
+from screens.data.opened import Looked, Opened
+from screens.data.overview import Overview
+from screens.data.record import RecordPane, RecordText
 from screens.data.rows import FINDING_COLUMNS, ROW_COLUMNS, finding_cells, row_cells, search
-from screens.data.views import VIEWS, Record, View, counted, drawn, look_at, plain
+from screens.data.verbs import VERBS
+from screens.data.views import Record, look_at, plain
 from screens.messages import LookAtData
 from screens.session import Session
 from screens.widgets.line import Line
 from screens.widgets.page import Page
-from screens.widgets.table import MOVES, Table
+from screens.widgets.table import Table
 
-TELL: Final = 0.2  # seconds between two signs of progress
 WELCOME: Final = (
     ("No data open.\n\n", "bold"),
     ("  o", "bold $text-accent"),
@@ -42,60 +41,16 @@ WELCOME: Final = (
 )
 
 
-class RecordPane(VerticalScroll, can_focus=True):
-    """The selected row's text; moves as every list does."""
-
-    BINDINGS = [command.binding() for command in MOVES]  # noqa: RUF012 - Textual's own form
-
-    def action_move(self, lines: int) -> None:
-        """Scroll."""
-        self.scroll_relative(y=lines, animate=False)
-
-    def action_move_across(self, columns: int) -> None:
-        """Another row: left the one before, right the one after."""
-        if isinstance(self.screen, DataScreen):
-            self.screen.table.move_to(self.screen.table.cursor + (1 if columns > 0 else -1))
-
-    def action_move_page(self, pages: int) -> None:
-        """Scroll by what is on screen."""
-        self.scroll_relative(y=pages * max(1, self.size.height - 1), animate=False)
-
-    def action_move_to_first(self) -> None:
-        """To the start."""
-        self.scroll_home(animate=False)
-
-    def action_move_to_last(self) -> None:
-        """To the end."""
-        self.scroll_end(animate=False)
-
-
 class DataScreen(Page[None]):
     """Any number of rows; only those on screen are read."""
 
     NAME = "data"
-    VERBS: ClassVar[tuple[Command, ...]] = (
-        Command("data.open", "o", "open", "Open a file, folder, glob, downloaded hub data set, or a profile.", "open"),
-        Command(
-            "data.record", "enter", "record", "Give the row the whole screen; in findings, show their rows.", "record"
-        ),
-        Command("data.view", "tab", "view", "Next view: Raw, Mapped, Rendered, Tokens, Labels.", "view(1)"),
-        Command("data.view_back", "shift+tab", "view back", "The view before.", "view(-1)", show=False),
-        Command("data.findings", "f", "findings", "List what was found, or go back to the rows.", "findings"),
-        Command("data.find", "/", "find", "Go to the next row that holds some text.", "find"),
-        Command("data.base", "b", "base", "Count and show tokens as this base model sees them.", "base"),
-        Command("view.zoom", "z", "zoom", "Give the row the whole screen, or take it back.", "zoom", show=False),
-        Command("data.copy", "y", "copy", "Copy the view of this row to the clipboard.", "copy", show=False),
-        Command("data.back", "escape", "back", "Stop looking; leave the record, then the filter.", "back", show=False),
-    )
+    VERBS = VERBS
     CSS = """
     DataScreen #body { height: 1fr; }
-    DataScreen #top { height: auto; padding: 0 1; }
-    DataScreen #found { max-height: 4; }
     DataScreen #middle { height: 1fr; layout: vertical; }
     DataScreen Table { height: 2fr; min-height: 4; }
     DataScreen #detail { height: 3fr; }
-    DataScreen #tabs { height: 1; padding: 0 1; background: $panel; }
-    DataScreen RecordPane { height: 1fr; padding: 0 1; scrollbar-size: 1 1; }
     DataScreen.-wide #middle { layout: horizontal; }
     DataScreen.-wide Table { width: 1fr; height: 100%; }
     DataScreen.-wide #detail { width: 1fr; height: 100%; border-left: solid $panel; }
@@ -114,8 +69,6 @@ class DataScreen(Page[None]):
         super().__init__(session)
         self._opened: Opened | None = None
         self._looked: Looked | None = None
-        self._record: Record | None = None
-        self._view: View = "Tokens"
         self._doing = ""
         self._stop = False
         self._only: Finding | None = None
@@ -125,17 +78,11 @@ class DataScreen(Page[None]):
     def compose_body(self) -> ComposeResult:
         """What is said of all rows, the rows, and the selected one."""
         with Container(id="body"):
-            with Container(id="top"):
-                yield Line(id="title")
-                yield Line(id="found")
-                yield Line(id="lengths")
+            yield Overview()
             with Container(id="middle"):
                 yield Table[int](ROW_COLUMNS, self._cells, str, id="rows")
                 yield Table[Finding](FINDING_COLUMNS, finding_cells, lambda finding: finding.id, id="findings")
-                with Container(id="detail"):
-                    yield Line(id="tabs")
-                    with RecordPane(id="pane"):
-                        yield Line(id="record")
+                yield RecordPane()
         yield Line(Content.assemble(*WELCOME), id="welcome")
 
     def on_mount(self) -> None:
@@ -150,6 +97,10 @@ class DataScreen(Page[None]):
     @property
     def _findings(self) -> Table[Finding]:
         return self.query_one("#findings", Table)
+
+    @property
+    def _pane(self) -> RecordPane:
+        return self.query_one(RecordPane)
 
     def _cells(self, row: int) -> tuple[str | tuple[str, str], ...]:
         assert self._opened is not None
@@ -167,12 +118,13 @@ class DataScreen(Page[None]):
         """Another screen has data to look at."""
         if isinstance(message, LookAtData):
             self._path = message.source
-            self._load(message.source, message.profile_text, "")
+            self._load(Wanted(message.source, message.profile_text))
 
     @work(group="prompt")
     async def action_open(self) -> None:
         """A path, typed."""
-        typed = await self.prompt("open", self._path, suggestions=self._known_sources())
+        known = await self.attempt(lambda: suggestions.sources(self.session.ledger))
+        typed = await self.prompt("open", self._path, suggestions=known or [])
         if not typed or not typed.strip():
             return
         self._path = typed.strip()
@@ -183,64 +135,45 @@ class DataScreen(Page[None]):
             self.say(f"Downloading {data.source} ...")
             if await self.attempt(lambda: hub_source.download_apart(data, quiet=True)) is None:
                 return
-        self._load(self._path, None, "")
+        self._load(Wanted(self._path))
 
     @work(group="prompt")
     async def action_base(self) -> None:
         """A base model, typed; those of runs are suggested."""
-        bases = dict.fromkeys(
-            str(runs.settings(self.session.ledger, run).get("model.base", "")) for run in self._runs()
-        )
+        known = await self.attempt(lambda: suggestions.bases(self.session.ledger)) or []
         opened = self._opened
-        shown = opened.settings.model.base if opened and opened.renderer else next(iter(bases), "")
-        typed = await self.prompt("base model", shown, suggestions=list(bases))
+        here = opened.settings.model.base if opened and opened.renderer else next(iter(known), "")
+        typed = await self.prompt("base model", here, suggestions=known)
         if typed and typed.strip() and opened is not None:
-            self._load("", None, typed.strip())
-
-    def _runs(self) -> list[runs.Run]:
-        return list(runs.listed(self.session.ledger))
-
-    def _known_sources(self) -> list[str]:
-        found = (runs.settings(self.session.ledger, run).get("data.0.source", "") for run in self._runs())
-        return [source for source in dict.fromkeys(map(str, found)) if source]
+            self._load(Wanted(base=typed.strip()))
 
     @work(thread=True, exclusive=True, group="look", exit_on_error=False)
-    def _load(self, source: str, profile_text: str | None, base: str) -> None:
-        """Open data (or, without a source, look at the open ones again), then look at all rows. In a thread."""
+    def _load(self, wanted: Wanted) -> None:
         worker = get_current_worker()
         self._stop = False
-        tell = self.app.call_from_thread
-        told = time.monotonic()
 
-        def stopped() -> bool:
-            return self._stop or worker.is_cancelled
-
-        def progress(done: int, total: int) -> None:
-            nonlocal told
-            if time.monotonic() - told > TELL:
-                told = time.monotonic()
-                tell(self._say_progress, f"looking at rows: {done:,} of {total:,}, {done / total:.0%}   esc stops")
+        def tell(step: str | Opened | Looked | Problem) -> None:
+            if not worker.is_cancelled:
+                self.app.call_from_thread(self._take, step)
 
         try:
-            opened = open_data(source, profile_text) if source or self._opened is None else self._opened
-            if source:
-                tell(self._show_opened, opened)
-            tell(self._say_progress, "loading the tokenizer and measuring rows ...")
-            seen = with_base(opened, base)
-            tell(self._show_opened, seen)
-            looked = look(seen, progress, stopped)
-            if not stopped():
-                tell(self._show_looked, looked)
+            open_and_look(wanted, self._opened, tell, lambda: self._stop or worker.is_cancelled)
         except Stopped:
-            if not worker.is_cancelled:
-                tell(self._say_progress, "stopped: lengths and findings are not complete. b looks again")
+            tell("stopped: lengths and findings are not complete. b looks again")
         except Problem as problem:
-            if not worker.is_cancelled:
-                tell(self._failed, problem)
+            tell(problem)
 
-    def _failed(self, problem: Problem) -> None:
-        self._say_progress("")
-        self.complain(problem)
+    def _take(self, step: str | Opened | Looked | Problem) -> None:
+        """A step of the long work."""
+        if isinstance(step, Opened):
+            self._show_opened(step)
+        elif isinstance(step, Looked):
+            self._show_looked(step)
+        elif isinstance(step, Problem):
+            self._say_progress("")
+            self.complain(step)
+        else:
+            self._say_progress(step)
 
     def _say_progress(self, text: str) -> None:
         self._doing = text
@@ -259,9 +192,10 @@ class DataScreen(Page[None]):
             self.table.show(range(len(opened)))
             self.table.focus()
         self.table.refresh()
-        self._view = (
-            "Tokens" if opened.renderer else "Mapped" if self._view in ("Tokens", "Labels", "Rendered") else self._view
-        )
+        if opened.renderer is not None:
+            self._pane.view = "Tokens"
+        elif self._pane.view not in ("Raw", "Mapped"):
+            self._pane.view = "Mapped"
         self._show_top()
         self._select()
         self.refresh_keys()
@@ -276,49 +210,21 @@ class DataScreen(Page[None]):
     # Showing
 
     def _show_top(self) -> None:
-        opened, looked = self._opened, self._looked
-        if opened is None:
+        if self._opened is None:
             self.query_one("#welcome", Line).show(Content.assemble(*WELCOME, f"\n{self._doing}"))
-            return
-        width = max(20, self.size.width - 2)
-        only = f"   only: {self._only.sentence}   esc shows all" if self._only else ""
-        heading = summary.title(opened, looked) + Content.styled(only, "$text-warning")
-        self.query_one("#title", Line).show(heading.truncate(width, ellipsis=True))
-        found, lengths = self.query_one("#found", Line), self.query_one("#lengths", Line)
-        if looked is None:
-            found.show(Content.styled(self._doing, "$foreground-muted"))
-            lengths.show("")
         else:
-            found.show(summary.findings(looked, 4 if self.has_class("-wide") else 2, width))
-            lengths.show(summary.histogram(looked.report.lengths, width))
-
-    def _show_record(self) -> None:
-        tabs, text = self.query_one("#tabs", Line), self.query_one("#record", Line)
-        if self.has_class("-findings"):
-            finding = self._findings.selected
-            tabs.show("finding")
-            text.show(summary.whole_finding(finding) if finding else "")
-            return
-        names = Content(" ─ ").join(
-            Content.styled(f"[{view}]", "bold $text-accent") if view == self._view else Content.styled(view, "")
-            for view in VIEWS
-        )
-        record = self._record
-        if record is None:
-            tabs.show(names)
-            text.show("")
-            return
-        right = counted(record)
-        room = (tabs.content_size.width or self.size.width - 2) - names.cell_length - right.cell_length
-        tabs.show(names + Content(" " * room) + right if room > 1 else names + Content("  ") + right)
-        text.show(drawn(record, self._view))
+            self.query_one(Overview).show(self._opened, self._looked, self._only, self._doing)
 
     def on_table_moved(self, event: Table.Moved) -> None:
         """Another row or finding is to be shown."""
         if event.table is self.table:
             self._select()
-        else:
-            self._show_record()
+        elif self.has_class("-findings"):
+            self._pane.show_finding(self._findings.selected)
+
+    def on_record_text_turned(self, event: RecordText.Turned) -> None:
+        """Another row, while one has the whole screen."""
+        self.table.move_to(self.table.cursor + event.rows)
 
     def on_table_opened(self, _: Table.Opened) -> None:
         """A double click."""
@@ -338,22 +244,13 @@ class DataScreen(Page[None]):
 
     def _show_row(self, opened: Opened, record: Record) -> None:
         if opened is self._opened and record.row == self.table.selected:
-            self._record = record
-            self._show_record()
-            self.query_one(RecordPane).scroll_home(animate=False)
-
-    def on_resize(self, _: Resize) -> None:
-        """Other widths, other lines."""
-        self.call_after_refresh(self._show_top)
-        self.call_after_refresh(self._show_record)
+            self._pane.show(record)
 
     # What keys do
 
     def action_view(self, step: int) -> None:
         """Raw, Mapped, Rendered, Tokens, Labels, and around."""
-        self._view = VIEWS[(VIEWS.index(self._view) + step) % len(VIEWS)]
-        self._show_record()
-        self.query_one(RecordPane).scroll_home(animate=False)
+        self._pane.turn_view(step)
 
     def action_record(self) -> None:
         """The row with the whole screen; a finding's rows."""
@@ -373,8 +270,7 @@ class DataScreen(Page[None]):
     def action_zoom(self) -> None:
         """The record with the whole screen, or no longer."""
         self.toggle_class("-record")
-        (self.query_one(RecordPane) if self.has_class("-record") else self.table).focus()
-        self.call_after_refresh(self._show_record)
+        (self.query_one(RecordText) if self.has_class("-record") else self.table).focus()
 
     def action_findings(self) -> None:
         """Findings in place of the rows, or rows again."""
@@ -386,8 +282,12 @@ class DataScreen(Page[None]):
             return
         self.remove_class("-record")
         self.toggle_class("-findings")
-        (self._findings if self.has_class("-findings") else self.table).focus()
-        self._show_record()
+        if self.has_class("-findings"):
+            self._findings.focus()
+            self._pane.show_finding(self._findings.selected)
+        else:
+            self.table.focus()
+            self._pane.show(self._pane.record)
 
     @work(group="prompt")
     async def action_find(self) -> None:
@@ -406,9 +306,10 @@ class DataScreen(Page[None]):
 
     def action_copy(self) -> None:
         """To the terminal's clipboard (OSC 52)."""
-        if self._record is not None:
-            self.app.copy_to_clipboard(plain(self._record, self._view))
-            self.say(f"Copied {self._view} of row {self._record.row + 1}.")
+        record, view = self._pane.record, self._pane.view
+        if record is not None:
+            self.app.copy_to_clipboard(plain(record, view))
+            self.say(f"Copied {view} of row {record.row + 1:,}.")
 
     def action_back(self) -> None:
         """What goes on first, then where you are."""

@@ -1,0 +1,59 @@
+"""Above the rows: what the data are, what was found in them, and how long they are."""
+
+from __future__ import annotations
+
+from textual.app import ComposeResult
+from textual.containers import Container
+from textual.content import Content
+from textual.events import Resize
+
+from engine.data.finding import Finding
+from screens.data import summary
+from screens.data.opened import Looked, Opened
+from screens.widgets.line import Line
+
+WIDE = 120  # columns from which there is room for more findings
+
+
+class Overview(Container):
+    """Three lines of words and three of figures."""
+
+    DEFAULT_CSS = "Overview { height: auto; padding: 0 1; }"
+
+    def __init__(self) -> None:
+        super().__init__(id="top")
+        self._opened: Opened | None = None
+        self._looked: Looked | None = None
+        self._only: Finding | None = None
+        self._doing = ""
+
+    def compose(self) -> ComposeResult:
+        """Title, findings, lengths."""
+        yield Line(id="title")
+        yield Line(id="found")
+        yield Line(id="lengths")
+
+    def show(self, opened: Opened | None, looked: Looked | None, only: Finding | None, doing: str) -> None:
+        """`only` is the finding whose rows alone are listed; `doing` is said until `looked` is there."""
+        self._opened, self._looked, self._only, self._doing = opened, looked, only, doing
+        self._draw()
+
+    def on_resize(self, _: Resize) -> None:
+        """As wide as the screen."""
+        self._draw()
+
+    def _draw(self) -> None:
+        opened, looked = self._opened, self._looked
+        width = self.content_size.width
+        if opened is None or not width:
+            return
+        only = f"   only: {self._only.sentence}   esc shows all" if self._only else ""
+        heading = summary.title(opened, looked) + Content.styled(only, "$text-warning")
+        self.query_one("#title", Line).show(heading.truncate(width, ellipsis=True))
+        found, lengths = self.query_one("#found", Line), self.query_one("#lengths", Line)
+        if looked is None:
+            found.show(Content.styled(self._doing, "$foreground-muted"))
+            lengths.show("")
+        else:
+            found.show(summary.findings(looked, 4 if self.size.width >= WIDE else 2, width))
+            lengths.show(summary.histogram(looked.report.lengths, width))
