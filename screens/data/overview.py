@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from textual.app import ComposeResult
 from textual.containers import Container
 from textual.content import Content
@@ -12,7 +14,22 @@ from screens.data import summary
 from screens.data.opened import Looked, Opened
 from screens.widgets.line import Line
 
-WIDE = 120  # columns from which there is room for more findings
+WIDE: Final = 120  # columns from which there is room for more findings
+
+WELCOME: Final = (
+    ("No data open.\n\n", "bold"),
+    ("  o", "bold $text-accent"),
+    "  open a file: .jsonl .json .csv .tsv .parquet, a folder, a glob, or a profile .toml\n",
+    ("  3", "bold $text-accent"),
+    "  configure a run\n",
+    ("  ?", "bold $text-accent"),
+    "  what every key does\n",
+)
+
+
+def welcome(doing: str = "") -> Content:
+    """What stands in place of data, and what is being opened."""
+    return Content.assemble(*WELCOME, f"\n{doing}")
 
 
 class Overview(Container):

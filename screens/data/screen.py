@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from textual import work
 from textual.app import ComposeResult
 from textual.containers import Container
-from textual.content import Content
 from textual.message import Message
 from textual.worker import get_current_worker
 
@@ -19,7 +16,7 @@ from engine.errors import Problem
 from screens.data import suggestions
 from screens.data.looking import Wanted, open_and_look
 from screens.data.opened import Looked, Opened
-from screens.data.overview import Overview
+from screens.data.overview import Overview, welcome
 from screens.data.record import RecordPane, RecordText
 from screens.data.rows import FINDING_COLUMNS, ROW_COLUMNS, finding_cells, row_cells, search
 from screens.data.verbs import VERBS
@@ -29,16 +26,6 @@ from screens.session import Session
 from screens.widgets.line import Line
 from screens.widgets.page import Page
 from screens.widgets.table import Table
-
-WELCOME: Final = (
-    ("No data open.\n\n", "bold"),
-    ("  o", "bold $text-accent"),
-    "  open a file: .jsonl .json .csv .tsv .parquet, a folder, a glob, or a profile .toml\n",
-    ("  3", "bold $text-accent"),
-    "  configure a run\n",
-    ("  ?", "bold $text-accent"),
-    "  what every key does\n",
-)
 
 
 class DataScreen(Page[None]):
@@ -83,7 +70,7 @@ class DataScreen(Page[None]):
                 yield Table[int](ROW_COLUMNS, self._cells, str, id="rows")
                 yield Table[Finding](FINDING_COLUMNS, finding_cells, lambda finding: finding.id, id="findings")
                 yield RecordPane()
-        yield Line(Content.assemble(*WELCOME), id="welcome")
+        yield Line(welcome(), id="welcome")
 
     def on_mount(self) -> None:
         """Nothing is open yet. (Textual calls the page's own `on_mount` as well.)"""
@@ -211,7 +198,7 @@ class DataScreen(Page[None]):
 
     def _show_top(self) -> None:
         if self._opened is None:
-            self.query_one("#welcome", Line).show(Content.assemble(*WELCOME, f"\n{self._doing}"))
+            self.query_one("#welcome", Line).show(welcome(self._doing))
         else:
             self.query_one(Overview).show(self._opened, self._looked, self._only, self._doing)
 
