@@ -10,6 +10,7 @@ from engine.evaluate.behind import behind
 from engine.evaluate.compare import Comparison, compare
 from engine.ledger import Ledger, runs
 from engine.ledger.runs import Run
+from engine.ledger.states import ENDED
 from workbench import settings
 from workbench.cli import compare as comparison_table
 from workbench.cli.evaluate import wait
@@ -47,8 +48,8 @@ def run(options: argparse.Namespace) -> int:
         stage = None
         for number, stage in enumerate(story.stages(ledger, runs_folder), 1):
             words(f"{number}. {stage.title}")
-            if not _watched(ledger, stage):
-                return DETACHED
+            if code := _watched(ledger, stage):
+                return code
     except KeyboardInterrupt:
         words("\nDetached. Go on with: workbench demo")
         return DETACHED
@@ -62,19 +63,19 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _watched(ledger: Ledger, stage: Stage) -> bool:
-    """Tell of a stage until it is over; False when the user left it to itself."""
+def _watched(ledger: Ledger, stage: Stage) -> int:
+    """Tell of a stage until it is over; 0 when it came to its end, else the exit code. What went wrong is said."""
     if stage.job.kind == "train":
-        if follow(ledger, stage.run).code == DETACHED:
-            words("Go on with the demonstration afterwards: workbench demo")
-            return False
-        return True
+        ending = follow(ledger, stage.run)
+        if ending.code:
+            words("Go on with the demonstration: workbench demo")
+        return 2 if ending.state in ENDED and ending.code else ending.code
     try:
         wait(ledger, stage.job)
     except KeyboardInterrupt:
         words(f"\nDetached: the evaluation goes on.\nAfterwards: workbench compare {stage.run.name}")
-        return False
-    return True
+        return DETACHED
+    return 0  # whether it finished, the story itself sees to
 
 
 def _tell(ledger: Ledger, tuned: Run, comparison: Comparison) -> None:

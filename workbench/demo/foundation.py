@@ -73,8 +73,8 @@ def training(start: Path, data: Path) -> profile.Profile:
         method=profile.Method(name="full"),
         training=profile.Training(
             max_steps=700,
-            effective_batch=32,
-            micro_batch=32,
+            effective_batch=24,
+            micro_batch=24,
             learning_rate=3e-3,  # high for a real model; one that starts from nothing needs it
             warmup_ratio=0.05,
             save_every=350,
