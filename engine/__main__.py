@@ -160,7 +160,10 @@ def _wait(ledger: Ledger, job: Job, what: str) -> None:
 def explain(error: BaseException, *, step: int) -> Ending:
     """The ending that an exception stands for; `step` is where the run was."""
     if isinstance(error, KeyboardInterrupt):
-        message = str(error) or "Stopped by signal before it began. Resuming starts it again."
+        message = (
+            str(error)
+            or "Stopped by signal while it was starting. Resuming goes on from the last checkpoint, if there is one."
+        )
         return Ending(State.STOPPED, "", message)
     if isinstance(error, Problem):
         return Ending(State.FAILED, error.code or "problem", str(error))

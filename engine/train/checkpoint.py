@@ -46,10 +46,10 @@ class Progress:
 
 @dataclass(frozen=True)
 class Found:
-    """The newest checkpoint that is whole (None: there is none) and what was passed over on the way, as sentences."""
+    """The newest checkpoint that is whole (None: there is none), and newer ones that are damaged with what is wrong with them."""
 
     path: Path | None
-    skipped: tuple[str, ...]
+    damaged: dict[Path, str]
 
 
 def name(step: int) -> str:
@@ -94,13 +94,20 @@ def save(
 
 def newest(parent: Path) -> Found:
     """The newest whole checkpoint, looking at hashes, newest first."""
-    skipped: list[str] = []
-    for folder in sorted(parent.glob("step-*"), key=_step, reverse=True):
+    damaged: dict[Path, str] = {}
+    for folder in sorted(parent.glob("step-*"), key=step_of, reverse=True):
         wrong = folders.damage(folder)
         if not wrong:
-            return Found(folder, tuple(skipped))
-        skipped.append(f"Checkpoint {folder.name} is damaged and was passed over: {wrong}.")
-    return Found(None, tuple(skipped))
+            return Found(folder, damaged)
+        damaged[folder] = wrong
+    return Found(None, damaged)
+
+
+def put_aside(folder: Path) -> Path:
+    """Rename a damaged checkpoint, so that it no longer counts as one of the newest, and keep it for people to look at."""
+    aside = folder.with_name(f"damaged-{folder.name}")
+    shutil.rmtree(aside, ignore_errors=True)
+    return folder.rename(aside)
 
 
 def restore(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
@@ -122,14 +129,15 @@ def restore_weights(folder: Path, model: nn.Module) -> None:
 
 def prune(parent: Path, *, keep: int, best_step: int, forget: Callable[[int], None]) -> None:
     """Remove all but the newest `keep` checkpoints and the best; `forget` takes a step out of the ledger before its files go."""
-    found = sorted(parent.glob("step-*"), key=_step)
+    found = sorted(parent.glob("step-*"), key=step_of)
     for folder in found[: max(0, len(found) - keep)]:
-        if _step(folder) != best_step:
-            forget(_step(folder))
+        if step_of(folder) != best_step:
+            forget(step_of(folder))
             shutil.rmtree(folder)
 
 
-def _step(folder: Path) -> int:
+def step_of(folder: Path) -> int:
+    """The optimizer steps behind a checkpoint's folder; -1 for one that is not named like a checkpoint."""
     digits = folder.name.removeprefix("step-")
     return int(digits) if digits.isdigit() else -1
 

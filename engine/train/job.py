@@ -17,12 +17,11 @@ from engine import profile_file
 from engine.data import prepare
 from engine.data.tokenizer import load_tokenizer
 from engine.errors import Problem
-from engine.ledger import Ledger, jobs, metrics, runs
+from engine.ledger import Ledger, checkpoints, jobs, metrics, runs
 from engine.ledger.jobs import Job
 from engine.ledger.runs import Run
 from engine.profile import Profile
 from engine.train import (
-    batches,
     checkpoint,
     device,
     fingerprints,
@@ -31,8 +30,6 @@ from engine.train import (
     model,
     optimizer,
     result,
-    step,
-    validate,
     watch,
 )
 from engine.train.checkpoint import Progress
@@ -132,9 +129,11 @@ def _begin(parts: Parts) -> Loop:
     """A loop at the newest whole checkpoint, or at step 0."""
     folder = parts.run.folder / "checkpoints"
     found = checkpoint.newest(folder)
-    for sentence in found.skipped:
-        parts.event("damaged", sentence, level="warning")
-    rehearse(parts)
+    for damaged, wrong in found.damaged.items():
+        aside = checkpoint.put_aside(damaged)
+        checkpoints.remove(parts.ledger, parts.run.id, step=checkpoint.step_of(damaged))
+        text = f"Checkpoint {damaged.name} is damaged and was put aside as {aside.name}: {wrong}"
+        parts.event("damaged", text, level="warning")
     progress = Progress()
     if found.path:
         progress = checkpoint.restore(found.path, parts.loaded.model, parts.optimizer)
@@ -142,7 +141,7 @@ def _begin(parts: Parts) -> Loop:
         parts.event("resumed", f"Resumed from {found.path.name}", step=progress.step)
     else:
         _start_from_parent(parts)
-        if found.skipped or parts.run.step:
+        if found.damaged or parts.run.step:
             parts.event("resumed", "There was no whole checkpoint: started again from the beginning")
     control = Control(parts.ledger, parts.run.id, parts.job, after=progress.order)
     return Loop(parts, progress, control, saved_at=progress.step)
@@ -156,22 +155,6 @@ def _start_from_parent(parts: Parts) -> None:
     if parent.result_kind == "adapter" and parent.result is not None:
         model.go_on_from(parts.loaded, parent.result, parent.name)
         parts.event("parent", f"Started from the adapter of {parent.name}", step=0)
-
-
-def rehearse(parts: Parts) -> None:
-    """Run the batch that takes the most memory first, so that a GPU that is too small says so now and not after hours.
-
-    On the CPU, where memory is the machine's, nothing is done. Random generators and weights are left as they were.
-    """
-    where = parts.loaded.device
-    if where.type == "cpu":
-        return
-    jobs.beat(parts.ledger, parts.job, doing="trying the longest rows")
-    rows = validate.longest(parts.prepared.train, parts.micro_batch)
-    with torch.random.fork_rng([where]):
-        for batch in batches.micro_batches(parts.prepared.train, rows, parts.micro_batch, parts.tokenizer.pad_id):
-            step.forward_backward(parts.loaded.model, batch.to(where), 1, parts.loaded.autocast)
-    parts.optimizer.zero_grad(set_to_none=True)
 
 
 def _restore_best(parts: Parts, folder: Path, resumed: Path, progress: Progress) -> None:

@@ -63,5 +63,5 @@ def _commit_metrics(parts: Parts) -> None:
             "The metrics up to this checkpoint could not be written to the ledger",
             f"{parts.writer.trouble or 'Something else holds its lock'}.",
             "Free space where the ledger is, then resume the run.",
-            code="ledger",
+            code="disk" if "full" in parts.writer.trouble else "ledger",
         )

@@ -21,6 +21,7 @@ from engine.train import batches, keep, optimizer, schedule, step, validate
 from engine.train.checkpoint import Progress, trained
 from engine.train.control import Control
 from engine.train.parts import Parts
+from engine.train.rehearse import rehearse
 from engine.train.tell import Teller
 from engine.train.watch import Clock
 
@@ -57,11 +58,19 @@ class Loop:
         try:
             with self._control.listening():
                 self._between()
+                rehearsed = self._parts.loaded.device.type == "cpu"  # where memory is the machine's, which swaps
                 while self.progress.step < self.steps and not self.progress.stopped_early:
                     self._step()
+                    if not rehearsed:
+                        self._rehearse()
+                        rehearsed = True
                     self._between()
         finally:
             self._teller.where(now=True)
+
+    def _rehearse(self) -> None:
+        parts = self._parts
+        rehearse(parts.loaded, parts.prepared.train, rows_at_once=parts.micro_batch, pad_id=parts.tokenizer.pad_id)
 
     def _step(self) -> None:
         """One optimizer step over an effective batch; without an update where loss or gradient is not finite."""

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from engine.data.prepare import Tokens
-from engine.train.batches import micro_batches, row_lengths, supervised_tokens
+from engine.train.batches import micro_batches, supervised_tokens
 from engine.train.model import Loaded
 from engine.train.step import loss_sum
 
@@ -61,8 +61,3 @@ def sample(
             pad_token_id=pad_id,
         )
     return prompt, written[0, len(prompt) :].tolist()
-
-
-def longest(tokens: Tokens, count: int) -> list[int]:
-    """The `count` longest rows: the batch that takes the most memory."""
-    return [int(row) for row in (-row_lengths(tokens)).argsort(kind="stable")[:count]]

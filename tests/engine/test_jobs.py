@@ -159,7 +159,7 @@ class SafetensorError(Exception):
         (OSError(errno.ENOSPC, "No space left on device"), State.FAILED, "disk", "resume"),
         (SafetensorError("I/O error: No space left on device (os error 28)"), State.FAILED, "disk", "resume"),
         (sqlite3.OperationalError("database or disk is full"), State.FAILED, "disk", "resume"),
-        (KeyboardInterrupt(), State.STOPPED, "", "before it began"),
+        (KeyboardInterrupt(), State.STOPPED, "", "while it was starting"),
         (ModuleNotFoundError("No module named 'peft'", name="peft"), State.FAILED, "peft", "pip install"),
         (ZeroDivisionError("division by zero"), State.FAILED, "ZeroDivisionError", "log"),
     ],

@@ -66,6 +66,7 @@ def test_a_damaged_newest_checkpoint_is_passed_over_and_said(bench: Bench) -> No
     assert any(event.kind == "damaged" and "step-000006" in event.text for event in told)
     assert any(event.kind == "resumed" and "step-000004" in event.text for event in told)
     assert result_bytes(run) == result_bytes(whole) and bench.story(run) == bench.story(whole)
+    assert (run.folder / "checkpoints" / "damaged-step-000006").is_dir()
 
 
 def test_no_checkpoint_is_newer_than_the_metrics_before_it(bench: Bench) -> None:
@@ -114,7 +115,7 @@ def test_a_full_disk_fails_with_its_cause_and_keeps_the_last_checkpoint(bench: B
     run.folder.rmdir()
     copy.rename(run.folder)
     found = checkpoint.newest(run.folder / "checkpoints")
-    assert found.path is not None and not found.skipped
+    assert found.path is not None and not found.damaged
     assert bench.train(run).state is State.FINISHED
     assert result_bytes(run) == result_bytes(whole) and bench.story(run) == bench.story(whole)
 

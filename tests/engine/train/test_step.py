@@ -14,6 +14,7 @@ from engine.train import device, model, step, validate
 from engine.train.batches import micro_batches, supervised_tokens
 from engine.train.checkpoint import trained
 from engine.train.model import Loaded
+from engine.train.rehearse import rehearse
 from tests.engine.train.test_batches import ragged
 from tests.tiny import tiny_profile
 
@@ -93,6 +94,20 @@ def test_evaluating_a_quantised_model_does_not_change_its_next_gradient(tiny_bas
         step.update(optimizer)
         losses.append(loss)
     assert losses[-1] < 0.8 * losses[0]
+
+
+def test_rehearsing_the_longest_rows_leaves_no_trace(tiny_base: Path) -> None:
+    loaded = load(tiny_profile(tiny_base, Path("rows"), **{"method.dropout": 0.5}))
+    before, weights = torch.get_rng_state(), {name: w.detach().clone() for name, w in trained(loaded.model).items()}
+    seen: list[tuple[int, ...]] = []
+    hook = loaded.model.register_forward_pre_hook(
+        lambda module, arguments, named: seen.append(tuple(named["input_ids"].shape)), with_kwargs=True
+    )
+    rehearse(loaded, ragged([9, 50, 30, 50]), rows_at_once=2, pad_id=0)
+    hook.remove()
+    assert seen == [(2, 50)]
+    assert torch.equal(before, torch.get_rng_state())
+    assert all(torch.equal(weights[name], w) and w.grad is None for name, w in trained(loaded.model).items())
 
 
 def test_gradients_are_clipped_to_the_norm(tiny_base: Path) -> None:
