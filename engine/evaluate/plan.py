@@ -66,7 +66,8 @@ def plan(ledger: Ledger, run_names: Sequence[str], suite_names: Sequence[str]) -
     """One task a run, with all suites read and checked.
 
     Raises:
-        Problem: no such run or suite, a run that still trains or has no result, a suite that the run has seen in training.
+        Problem: no such run or suite, a run that still trains or has no result, a suite that the run has seen in
+            training, a tokenizer or template that cannot be read.
     """
     tasks: list[Task] = []
     for name in run_names:
@@ -90,5 +91,7 @@ def plan(ledger: Ledger, run_names: Sequence[str], suite_names: Sequence[str]) -
         suites = [read_suite(find_suite(suite, run.folder)) for suite in dict.fromkeys(suite_names)]
         for suite in suites:
             check_overlap(suite, run)
-        tasks.append(Task(run, profile, tuple(suites)))
+        task = Task(run, profile, tuple(suites))
+        _ = task.renderer  # a base that is gone or a broken template is said before torch is loaded
+        tasks.append(task)
     return tasks

@@ -94,19 +94,21 @@ class CompareScreen(Page[Snapshot]):
         self._snapshot = Snapshot()
         self._axis = forest.Axis(-forest.LEAST, forest.LEAST)
 
+        self._headline = Line(id="headline", classes="words")
+        self._lines = Line(id="lines", classes="words")
+        self._work = Line(id="work")
+        self._table = Table[ComparisonRow](_columns("", several=False), self._cells, row_key, id="rows")
+        self._detail = Line(id="detail")
+
     def compose_body(self) -> ComposeResult:
         """The verdict, the evaluation at work, the rows, what is behind the selected one."""
-        yield Line(id="headline", classes="words")
-        yield Line(id="lines", classes="words")
-        yield Line(id="work")
+        yield self._headline
+        yield self._lines
+        yield self._work
         with Container(id="body"):
-            yield Table[ComparisonRow](_columns("", several=False), self._cells, row_key, id="rows")
-            yield Line(id="detail")
+            yield self._table
+            yield self._detail
         yield Line(Content.assemble(*WELCOME), id="welcome")
-
-    @property
-    def _table(self) -> Table[ComparisonRow]:
-        return self.query_one("#rows", Table)
 
     # Reading and showing
 
@@ -121,13 +123,11 @@ class CompareScreen(Page[Snapshot]):
         self.set_class(not snapshot.rows, "-empty")
         self.set_class(snapshot.work is not None, "-work")
         if snapshot.work is not None and snapshot.work_state is not None:
-            self.query_one("#work", Line).show(told.work(snapshot.work, snapshot.work_state))
-        self.query_one("#headline", Line).show(told.headline(comparison) if comparison else "")
+            self._work.show(told.work(snapshot.work, snapshot.work_state))
+        self._headline.show(told.headline(comparison) if comparison else "")
         missing = [f"not compared: {one.what}" for one in comparison.missing] if comparison else []
         lines = [*comparison.lines, *missing] if comparison else []
-        self.query_one("#lines", Line).show(
-            Content.styled("\n".join(lines[: self.size.height // 12]), "$foreground-muted")
-        )
+        self._lines.show(Content.styled("\n".join(lines[: self.size.height // 12]), "$foreground-muted"))
         self._show_rows()
         if snapshot.rows and self.focused is None:  # it was hidden as long as there was nothing in it
             self.set_focus(self._table)
@@ -172,12 +172,12 @@ class CompareScreen(Page[Snapshot]):
         return (name, *figures)
 
     def _show_detail(self) -> None:
-        pane, row = self.query_one("#detail", Line), self._snapshot.selected
+        pane, row = self._detail, self._snapshot.selected
         if row is None:
             pane.show("")
             return
         width = pane.content_size.width or self.size.width - 2
-        lines = pane.content_size.height or 8
+        lines = pane.content_size.height or 9
         pane.show(told.row_told(row, self._snapshot.behind, width, lines))
 
     def on_table_moved(self, _: Table.Moved) -> None:
@@ -335,8 +335,9 @@ def _columns(axis: str, *, several: bool) -> tuple[Column, ...]:
 
 def _pair(row: ComparisonRow) -> str:
     """The run, and what it is read against if that is not its base: names by their ends, in which runs of a kind differ."""
-    if row.against == BASE:
-        return _end(row.run, RUN_WIDTH)
+    whole = row.run if row.against == BASE else f"{row.run}/{row.against}"
+    if row.against == BASE or len(whole) <= RUN_WIDTH:
+        return _end(whole, RUN_WIDTH)
     half = (RUN_WIDTH - 1) // 2
     return f"{_end(row.run, half)}/{_end(row.against, half)}"
 
