@@ -34,7 +34,7 @@ def start_training(
 ) -> Run:
     """Resolve the profile, write run, folder and job, and start the process; with `queue` it waits for its GPU first.
 
-    A name that is taken gets a number. `parent` is the uid of a run that this one came from, where its base does not say so.
+    A name that is taken gets a number. `parent` is the uid of a run whose adapter this one starts from, where its base does not say so.
 
     Raises:
         Problem: what `resolve` refuses; no room on the disk; the folder cannot be made. The ledger is then as it was.

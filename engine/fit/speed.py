@@ -5,7 +5,6 @@ An interval, never a number: nobody reaches a card's published rate, and how nea
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass
 from functools import cache
@@ -19,17 +18,22 @@ from engine.fit.memory import Setup, trainable
 EFFICIENCY: Final = (0.15, 0.50)
 """Share of the published matrix rate that training reaches: 57 measured steps on a T4 from 0.02 (tiny models, eager) to 0.26; 0.3 to 0.5
 for large models on A100 and H100 (PaLM, arXiv:2204.02311, table 3)."""
+CPU_BYTES: Final = 10e9  # a second: one channel of DDR4, more of which only makes it faster
 CPU_EFFICIENCY: Final = (0.15, 0.80)  # of the matrix rate measured here; small models stay far below it
 LAUNCHES: Final = 120  # kernels a block starts, forward and backward, with adapters on all its layers
-LAUNCH_SECONDS: Final = 8e-6  # of one, seen from Python
+LAUNCH_SECONDS: Final = 8e-6  # of one on a GPU, seen from Python
+CPU_CALL_SECONDS: Final = (
+    3e-5  # of one on a CPU: what a step of a model of half a million parameters costs beside its arithmetic
+)
 
 
 @dataclass(frozen=True)
 class Rate:
-    """What a device does: matrix operations and bytes a second, each as (sure, best)."""
+    """What a device does: matrix operations a second (sure, best), bytes a second, seconds to start a kernel."""
 
     flops: tuple[float, float]
     bytes: float
+    launch: float
 
 
 def of_card(card: Card, dtype: str) -> Rate | None:
@@ -37,7 +41,7 @@ def of_card(card: Card, dtype: str) -> Rate | None:
     if card.spec is None:
         return None
     flops = card.spec.tflops(dtype) * 1e12
-    return Rate((flops * EFFICIENCY[0], flops * EFFICIENCY[1]), card.spec.bandwidth_gb_s * 1e9)
+    return Rate((flops * EFFICIENCY[0], flops * EFFICIENCY[1]), card.spec.bandwidth_gb_s * 1e9, LAUNCH_SECONDS)
 
 
 @cache
@@ -49,7 +53,7 @@ def of_cpu() -> Rate:
     matrix @ matrix
     seconds = max(time.perf_counter() - begin, 1e-6)
     flops = 2 * 768**3 / seconds
-    return Rate((flops * CPU_EFFICIENCY[0], flops * CPU_EFFICIENCY[1]), 10e9 * max(1, (os.cpu_count() or 1) // 4))
+    return Rate((flops * CPU_EFFICIENCY[0], flops * CPU_EFFICIENCY[1]), CPU_BYTES, CPU_CALL_SECONDS)
 
 
 def forward_flops(step: Setup, tokens: float) -> float:
@@ -71,7 +75,7 @@ def row_flops(step: Setup, tokens: float) -> float:
 def step_seconds(step: Setup, rate: Rate, *, batch: int, mean_tokens: float) -> tuple[float, float]:
     """Seconds of one optimizer step over `batch` rows: (if all goes well, surely)."""
     forwards = -(-batch // step.rows)
-    floor = forwards * (LAUNCHES * step.shape.layers * LAUNCH_SECONDS + _unpacking_seconds(step, rate))
+    floor = forwards * (LAUNCHES * step.shape.layers * rate.launch + _unpacking_seconds(step, rate))
     sure, best = rate.flops
     longest = min(float(step.tokens), 1.15 * mean_tokens)  # rows of like length share a micro-batch: little padding
     return (
