@@ -26,6 +26,8 @@ def title(opened: Opened, looked: Looked | None) -> Content:
     if opened.renderer is not None:
         base = Path(settings.model.base).name
         parts += [("  as seen by ", MUTED), (f"{base} · {Path(settings.template.name).name}", "")]
+    else:
+        parts += [("  in characters: ", MUTED), ("b", "bold $text-accent"), (" chooses a base model", MUTED)]
     if looked and looked.parts:
         train, validation, test = looked.parts
         parts += [("  train/val/test ", MUTED), (f"{train:,}/{validation:,}/{test:,}", "")]
@@ -72,7 +74,9 @@ def histogram(lengths: Lengths, width: int) -> Content:
     )
     return Content("\n").join(
         [
-            Content.styled(f"{lengths.unit[:6]:<7}{_edges(edges, wide, width - 7)}", MUTED),
+            Content.styled(
+                f"{'tokens' if lengths.unit == 'tokens' else 'chars':<7}{_edges(edges, wide, width - 7)}", MUTED
+            ),
             Content(" " * 7) + chart,
             Content.assemble((" " * 7 + figures, ""), (over, "$text-warning")),
         ]
