@@ -85,7 +85,7 @@ def _facts(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
 
 def machine(snapshot: Snapshot, gpus: Sequence[Gpu]) -> Content:
     """A line a GPU, then disk and memory, then where the time goes."""
-    lines = [_gpu(gpu) for gpu in gpus]
+    lines = [_gpu(gpu, max(len(other.name) for other in gpus)) for gpu in gpus]
     there, saved = snapshot.room, snapshot.checkpoints
     taken = figures.size(sum(checkpoint.bytes for checkpoint in saved))
     kept = f", {len(saved)} checkpoint{'s' if len(saved) != 1 else ''} {taken}" if saved else ""
@@ -100,18 +100,18 @@ def machine(snapshot: Snapshot, gpus: Sequence[Gpu]) -> Content:
     return Content("\n").join(lines)
 
 
-def _gpu(gpu: Gpu) -> Content:
+def _gpu(gpu: Gpu, name_width: int) -> Content:
     """`0 RTX 4090  402 W  73 C  mem mine 9.2 others .4 free 14.0 GiB  busy 97 %`; what the driver does not answer is left out."""
-    parts = [f"{gpu.index} {gpu.name}"]
-    parts += [f"{gpu.watts:.0f} W"] if gpu.watts is not None else []
-    parts += [f"{gpu.celsius} C"] if gpu.celsius is not None else []
+    parts = [f"{gpu.index} {gpu.name:<{name_width}}"]
+    parts += [f"{gpu.watts:3.0f} W"] if gpu.watts is not None else []
+    parts += [f"{gpu.celsius:2d} C"] if gpu.celsius is not None else []
     memory = [
-        f"{word} {figures.gib(mib)}"
+        f"{word} {figures.gib(mib):>4}"
         for word, mib in (("mine", gpu.mine_mib), ("others", gpu.others_mib), ("free", gpu.free_mib))
         if mib is not None
     ]
     parts += [f"mem {' '.join(memory)} GiB"] if memory else []
-    parts += [f"busy {gpu.busy_percent} %"] if gpu.busy_percent is not None else []
+    parts += [f"busy {gpu.busy_percent:3d} %"] if gpu.busy_percent is not None else []
     return Content("  ".join(parts))
 
 

@@ -90,6 +90,8 @@ def gib(mib: float | None) -> str:
     if mib is None:
         return NONE
     number = mib / 1024
+    if number < 0.05:
+        return "0"
     return _without_zero(f"{number:.1f}") if number < 99.95 else f"{number:.0f}"
 
 

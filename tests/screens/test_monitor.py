@@ -49,7 +49,8 @@ async def test_machine_and_time_are_told(four: Example) -> None:
     async with opened(four, "pubmedqa-lora-16").run_test() as pilot:
         await shown(pilot, "pubmedqa-lora-16")
         lines = line(pilot, "machine").split("\n")
-        assert lines[0] == "0 RTX 4090  402 W  73 C  mem mine 9.2 others .4 free 14.4 GiB  busy 97 %"
+        assert lines[0] == "0 RTX 4090  402 W  73 C  mem mine  9.2 others   .4 free 14.4 GiB  busy  97 %"
+        assert lines[1] == "1 H200      610 W  61 C  mem mine    0 others  131 free  9.4 GiB  busy 100 %"
         assert lines[2] == "disk   412 GB free, 1 checkpoint 500 MB   ram 9 of 62 GiB"
         assert lines[3] == "time   data 1 %  forward 31 %  backward 65 %  update 3 %  save <1 %"
 

@@ -1,0 +1,193 @@
+"""The application around the screens: the way from one to another, help, palette, themes, the first start, poor terminals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
+from rich.segment import Segment
+from textual.color import Color
+from textual.message import Message
+from textual.pilot import Pilot
+from textual.widgets import Input
+
+from engine.ledger import Ledger
+from screens.messages import CompareRuns, ConfigureFrom, EvaluateRuns, GoTo, LookAtData, WatchRun
+from screens.session import Session
+from screens.widgets.page import Page
+from tests.screens.driving import line, screen, until
+from tests.screens.example import Example
+from workbench import settings as user_settings
+from workbench import themes
+from workbench.app import NAMES, WorkbenchApp, page_type
+from workbench.settings import Settings
+
+
+def here(pilot: Pilot[None]) -> str:
+    page = pilot.app.screen
+    return page.NAME if isinstance(page, Page) else type(page).__name__
+
+
+async def test_figures_go_to_the_five_screens_and_the_first_line_says_where_one_is(four: Example) -> None:
+    async with WorkbenchApp(four.session).run_test(size=(80, 24)) as pilot:
+        for number, name in enumerate(NAMES, 1):
+            await pilot.press(str(number))
+            tab = f"[{number} {name.title()}]"
+            await until(pilot, lambda tab=tab: tab in screen(pilot).splitlines()[0])  # type: ignore[misc]
+            assert here(pilot) == name
+        assert screen(pilot).splitlines()[0].endswith("0▄you  1█used")
+
+
+async def test_a_click_on_a_tab_goes_there(four: Example) -> None:
+    async with WorkbenchApp(four.session).run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: "Compare" in screen(pilot))
+        await pilot.click("HeaderLine", offset=(screen(pilot).splitlines()[0].index("5 Compare"), 0))
+        await until(pilot, lambda: here(pilot) == "compare")
+
+
+@pytest.mark.parametrize(
+    ("message", "name"),
+    [
+        (lambda uid: GoTo("data"), "data"),
+        (lambda uid: WatchRun(uid), "monitor"),
+        (lambda uid: LookAtData("nowhere.jsonl"), "data"),
+        (lambda uid: ConfigureFrom(run_uid=uid), "configure"),
+        (lambda uid: CompareRuns([uid]), "compare"),
+        (lambda uid: EvaluateRuns([uid]), "compare"),
+    ],
+)
+async def test_a_message_of_one_screen_reaches_another(
+    four: Example, monkeypatch: pytest.MonkeyPatch, message: Callable[[str], Message], name: str
+) -> None:
+    asked = message(four.runs["pubmedqa-lora-64"].uid)
+    received: list[Message] = []
+    if not isinstance(asked, GoTo):
+        monkeypatch.setattr(page_type(name), "receive", lambda _, message: received.append(message))  # type: ignore[arg-type]
+    async with WorkbenchApp(four.session).run_test() as pilot:
+        pilot.app.screen.post_message(asked)
+        await until(pilot, lambda: here(pilot) == name)
+        if not isinstance(asked, GoTo):
+            await until(pilot, lambda: received == [asked])
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_help_has_every_command_of_the_screen(four: Example, name: str) -> None:
+    async with WorkbenchApp(four.session).run_test(size=(160, 80)) as pilot:
+        await pilot.app.switch_mode(name)
+        await pilot.press("question_mark")
+        await until(pilot, lambda: here(pilot) == "HelpScreen")
+        text = screen(pilot)
+        for command in (*page_type(name).VERBS, *NAMES_OF_MOVES):  # type: ignore[arg-type]
+            label = command if isinstance(command, str) else command.label
+            assert label in text, label
+        await pilot.press("question_mark")
+        await until(pilot, lambda: here(pilot) == name)
+
+
+NAMES_OF_MOVES = ("page down", "last", "palette", "quit")
+
+
+async def test_the_palette_does_what_a_key_does(four: Example) -> None:
+    async with WorkbenchApp(four.session).run_test() as pilot:
+        await until(pilot, lambda: "52/84" in screen(pilot))
+        await pilot.press("ctrl+p", *"runs diff")
+        await until(pilot, lambda: "runs diff  (d)" in screen(pilot))
+        await pilot.press("enter")
+        await until(pilot, lambda: here(pilot) == "DiffScreen")
+
+
+async def test_a_theme_chosen_in_the_palette_is_kept(four: Example) -> None:
+    app = WorkbenchApp(four.session, Settings(runs_folder=four.session.runs_folder))
+    async with app.run_test() as pilot:
+        assert app.theme == "workbench-dark"
+        await pilot.press("ctrl+p", *"theme light")
+        await until(pilot, lambda: "Use the light theme" in screen(pilot))
+        await pilot.press("enter")
+        await until(pilot, lambda: user_settings.load().theme == "workbench-light")
+
+
+async def test_a_theme_that_is_not_there_is_the_default(four: Example) -> None:
+    app = WorkbenchApp(four.session, Settings(theme="pink", seen_places=True))
+    async with app.run_test():
+        assert app.theme == "workbench-dark"
+
+
+async def test_the_first_start_shows_both_places_and_keeps_the_answer(ledger: Ledger, tmp_path: Path) -> None:
+    app = WorkbenchApp(Session(ledger, tmp_path / "runs"), Settings(runs_folder=tmp_path / "runs"))
+    async with app.run_test(size=(100, 30)) as pilot:
+        await until(pilot, lambda: here(pilot) == "PlacesScreen")
+        await until(pilot, lambda: str(ledger.path)[:60] in screen(pilot))
+        entry = app.screen.query_one(Input)
+        entry.value = "relative"
+        await pilot.press("enter")
+        await until(pilot, lambda: "named from the root" in screen(pilot))
+        (tmp_path / "file").touch()
+        entry.value = str(tmp_path / "file" / "below")
+        await pilot.press("enter")
+        await until(pilot, lambda: "cannot be made" in screen(pilot))
+        entry.value = str(tmp_path / "elsewhere")
+        await pilot.press("enter")
+        await until(pilot, lambda: here(pilot) == "runs")
+        kept = user_settings.load()
+        assert kept.seen_places and kept.runs_folder == tmp_path / "elsewhere"
+        assert app.screen.session.runs_folder == tmp_path / "elsewhere"  # type: ignore[attr-defined]
+        assert (tmp_path / "elsewhere").stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("settings", [None, Settings(seen_places=True)])
+async def test_later_starts_do_not_ask(ledger: Ledger, tmp_path: Path, settings: Settings | None) -> None:
+    async with WorkbenchApp(Session(ledger, tmp_path), settings).run_test() as pilot:
+        await until(pilot, lambda: "No runs yet." in screen(pilot))
+
+
+@pytest.mark.parametrize(
+    ("environment", "colours", "theme"),
+    [
+        ({}, "truecolor", "workbench-dark"),
+        ({}, "256", "workbench-dark"),
+        ({}, "standard", "workbench-ansi"),
+        ({"NO_COLOR": "1"}, "truecolor", "workbench-ansi"),
+    ],
+)
+def test_a_poor_terminal_gets_its_own_colours(environment: Mapping[str, str], colours: str, theme: str) -> None:
+    assert themes.fitting("workbench-dark", colours, environment) == theme
+    assert themes.fitting("workbench-light", "truecolor", {}) == "workbench-light"
+
+
+@pytest.mark.parametrize(
+    ("environment", "ascii_only"),
+    [
+        ({}, False),
+        ({"LANG": "en_US.UTF-8"}, False),
+        ({"LANG": "en_US.UTF-8", "LC_ALL": "C"}, True),
+        ({"LANG": "de_DE.ISO-8859-1"}, True),
+        ({"LANG": "C.utf8", "TERM": "linux"}, True),
+    ],
+)
+def test_the_locale_says_whether_there_are_symbols(environment: Mapping[str, str], ascii_only: bool) -> None:
+    assert themes.only_ascii(environment) is ascii_only
+
+
+@given(st.text(st.characters(exclude_categories=["Cc", "Cs"])))
+def test_spelled_in_ascii_every_text_keeps_its_width(text: str) -> None:
+    (spelled,) = themes.AsciiOnly().apply([Segment(text)], Color(0, 0, 0))
+    assert spelled.text.isascii()
+    assert cell_len(spelled.text) == sum(map(cell_len, text))
+
+
+async def test_without_colours_and_symbols_the_screen_still_tells(
+    four: Example, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("LC_ALL", "C")
+    app = WorkbenchApp(four.session)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: "gradient norm" in line(pilot, "detail"))
+        picture = app.export_screenshot(simplify=True)
+        for words in ("&gt;&#160;running", "+&#160;finished", "?&#160;lost", "x&#160;OOM&#160;at&#160;12", "*.850"):
+            assert words in picture, words
+        assert "●" not in picture
