@@ -19,27 +19,21 @@ from engine import jobs as processes
 from engine.errors import Problem
 from engine.evaluate import report
 from engine.evaluate.compare import ComparisonRow
-from engine.evaluate.measures import METRICS
-from engine.evaluate.pairing import BASE
 from engine.evaluate.suites import check_overlap, find_suite, from_anywhere, known_suites, read_suite
-from engine.evaluate.wording import figure
 from engine.ledger import runs
 from engine.ledger.jobs import Job
 from engine.ledger.runs import Run
 from engine.ledger.states import LIVE
 from screens.commands import Command
-from screens.compare import forest, told
+from screens.compare import columns, forest, told
 from screens.compare.items import ItemsScreen
 from screens.compare.reading import Reading, Snapshot, row_key
 from screens.messages import CompareRuns, EvaluateRuns
 from screens.session import Session
 from screens.widgets.line import Line
 from screens.widgets.page import Page
-from screens.widgets.table import Cell, Column, Table
+from screens.widgets.table import Cell, Table
 
-NAME_WIDTH: Final = 17
-RUN_WIDTH: Final = 12
-SHORT: Final = {"accuracy": "acc.", "retained": "kept", "j": "J", "worst_variant": "worst"}
 WELCOME: Final = (
     ("Nothing to compare yet.\n\n", "bold"),
     ("  3", "bold $text-accent"),
@@ -97,7 +91,7 @@ class CompareScreen(Page[Snapshot]):
         self._headline = Line(id="headline", classes="words")
         self._lines = Line(id="lines", classes="words")
         self._work = Line(id="work")
-        self._table = Table[ComparisonRow](_columns("", several=False), self._cells, row_key, id="rows")
+        self._table = Table[ComparisonRow](columns.columns("", several=False), self._cells, row_key, id="rows")
         self._detail = Line(id="detail")
 
     def compose_body(self) -> ComposeResult:
@@ -134,42 +128,19 @@ class CompareScreen(Page[Snapshot]):
         self._show_detail()
 
     def _show_rows(self) -> None:
-        table, rows = self._table, self._snapshot.rows
+        rows = self._snapshot.rows
         self._axis = forest.axis(rows)
-        several = self._several
-        columns = _columns("", several=several)
-        title = forest.ticks(self._axis, self._plot_width(columns))
-        if table.columns != (columns := _columns(title, several=several)):
-            table.columns = columns
-            table.refresh()
-        table.show(rows)
-
-    @property
-    def _several(self) -> bool:
-        return len({(row.run, row.against) for row in self._snapshot.rows}) > 1
-
-    def _plot_width(self, columns: Sequence[Column]) -> int:
-        """What is left over for the plot."""
-        fixed = sum(column.width + 1 for column in columns if not column.stretch)
-        least = next(column.width for column in columns if column.stretch)
-        return max(least, self._table.size.width - 3 - fixed)
+        several = columns.several(rows)
+        title = forest.ticks(self._axis, columns.plot_width(self._table.size.width, several=several))
+        made = columns.columns(title, several=several)
+        if self._table.columns != made:
+            self._table.columns = made
+            self._table.refresh()
+        self._table.show(rows)
 
     def _cells(self, row: ComparisonRow) -> tuple[Cell, ...]:
-        several = self._several
-        words, style = told.VERDICTS[row.verdict]
-        width = self._plot_width(_columns("", several=several))
-        per_question = row.answers // row.n if row.n else 1
-        figures = (
-            (words, style),
-            (forest.plot(row, self._axis, width), style),
-            (figure(row.metric, row.base), "" if row.metric != "retained" else "$foreground-muted"),
-            figure(row.metric, row.value),
-            f"{row.n}x{per_question}" if per_question > 1 else str(row.n),
-        )
-        name = (_short(row), "" if row.main else "$foreground-muted")
-        if several:
-            return (name, _pair(row), *figures)
-        return (name, *figures)
+        several = columns.several(self._snapshot.rows)
+        return columns.cells(row, self._axis, self._table.size.width, several=several)
 
     def _show_detail(self) -> None:
         pane, row = self._detail, self._snapshot.selected
@@ -324,29 +295,3 @@ def _start(session: Session, chosen: Sequence[Run], suites: Sequence[str]) -> Jo
         for name in suites:
             check_overlap(read_suite(find_suite(name, run.folder)), run)
     return launch.start_evaluation(session.ledger, chosen, suites)
-
-
-def _columns(axis: str, *, several: bool) -> tuple[Column, ...]:
-    run = (Column("run", RUN_WIDTH),) if several else ()
-    plot = Column(axis, 12 if several else 20, stretch=True)
-    figures = Column("base", 5, right=True), Column("tuned", 5, right=True), Column("n", 6, right=True)
-    return (Column("in points, 95 %", NAME_WIDTH), *run, Column("verdict", 13), plot, *figures)
-
-
-def _pair(row: ComparisonRow) -> str:
-    """The run, and what it is read against if that is not its base: names by their ends, in which runs of a kind differ."""
-    whole = row.run if row.against == BASE else f"{row.run}/{row.against}"
-    if row.against == BASE or len(whole) <= RUN_WIDTH:
-        return _end(whole, RUN_WIDTH)
-    half = (RUN_WIDTH - 1) // 2
-    return f"{_end(row.run, half)}/{_end(row.against, half)}"
-
-
-def _end(name: str, width: int) -> str:
-    return name if len(name) <= width else "…" + name[1 - width :]
-
-
-def _short(row: ComparisonRow) -> str:
-    """Suite and metric in a few columns: `pubmedqa acc.`; a suite that is named like its metric stands alone."""
-    label = SHORT.get(row.metric, METRICS[row.metric].label)
-    return row.suite if row.suite == row.metric else f"{row.suite} {label}"
