@@ -7,9 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from engine.errors import Problem
 from screens.data.opened import Looked, Opened, look, open_data, with_base
 
 TELL: Final = 0.2  # seconds between two signs of progress
+
+
+Step = str | Opened | Looked | Problem
+"""What is told: words, data whose rows can be shown, what was found, or what went wrong."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +27,7 @@ class Wanted:
 
 
 def open_and_look(
-    wanted: Wanted, opened: Opened | None, tell: Callable[[str | Opened | Looked], None], stopped: Callable[[], bool]
+    wanted: Wanted, opened: Opened | None, tell: Callable[[Step], None], stopped: Callable[[], bool]
 ) -> None:
     """Tell what goes on in words, what was opened as soon as its rows can be shown, and at last what was found.
 
@@ -43,6 +48,12 @@ def open_and_look(
         opened = open_data(wanted.source, wanted.profile_text)
         tell(opened)
     tell("loading the tokenizer, measuring rows ...   esc stops")
-    seen = with_base(opened, wanted.base)
+    try:
+        seen = with_base(opened, wanted.base)
+    except Problem as problem:
+        if wanted.base:
+            raise
+        tell(problem)  # the profile's base cannot be had, but the rows can be looked at
+        seen = opened
     tell(seen)
     tell(look(seen, progress, stopped))

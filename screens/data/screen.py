@@ -14,7 +14,7 @@ from engine.data.finding import Finding
 from engine.data.scan import Stopped
 from engine.errors import Problem
 from screens.data import suggestions
-from screens.data.looking import Wanted, open_and_look
+from screens.data.looking import Step, Wanted, open_and_look
 from screens.data.opened import Looked, Opened
 from screens.data.overview import Overview, welcome
 from screens.data.record import RecordPane, RecordText
@@ -139,7 +139,7 @@ class DataScreen(Page[None]):
         worker = get_current_worker()
         self._stop = False
 
-        def tell(step: str | Opened | Looked | Problem) -> None:
+        def tell(step: Step) -> None:
             if not worker.is_cancelled:
                 self.app.call_from_thread(self._take, step)
 
@@ -150,7 +150,7 @@ class DataScreen(Page[None]):
         except Problem as problem:
             tell(problem)
 
-    def _take(self, step: str | Opened | Looked | Problem) -> None:
+    def _take(self, step: Step) -> None:
         """A step of the long work."""
         if isinstance(step, Opened):
             self._show_opened(step)

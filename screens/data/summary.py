@@ -26,11 +26,11 @@ def title(opened: Opened, looked: Looked | None) -> Content:
     if opened.renderer is not None:
         base = Path(settings.model.base).name
         parts += [("  as seen by ", MUTED), (f"{base} · {Path(settings.template.name).name}", "")]
-    else:
-        parts += [("  in characters: ", MUTED), ("b", "bold $text-accent"), (" chooses a base model", MUTED)]
     if looked and looked.parts:
         train, validation, test = looked.parts
         parts += [("  train/val/test ", MUTED), (f"{train:,}/{validation:,}/{test:,}", "")]
+    if opened.renderer is None:
+        parts += [("  in characters: ", MUTED), ("b", "bold $text-accent"), (" chooses a base model", MUTED)]
     return Content.assemble(*parts)
 
 

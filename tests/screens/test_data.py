@@ -194,6 +194,15 @@ async def test_what_cannot_be_opened_is_said_and_what_was_open_stays(ledger: Led
         await until(lambda: "There is no folder /nowhere" in last_line(page))
 
 
+async def test_a_profile_whose_base_cannot_be_had_still_shows_its_rows(ledger: Ledger, tmp_path: Path) -> None:
+    rows = write_rows(tmp_path / "rows.jsonl", 30)
+    async with shown(ledger, tmp_path) as (page, _):
+        page.receive(LookAtData(str(rows), profile_text(Path("somebody/model"), rows)))
+        await until(lambda: looked(page))
+        assert "somebody/model is not on this machine" in last_line(page)
+        assert "train/val/test 22/8/0" in line(page, "title")
+
+
 async def test_any_number_of_rows_can_be_walked_and_looking_can_be_stopped(ledger: Ledger, tmp_path: Path) -> None:
     path = tmp_path / "many.jsonl"
     row = json.dumps({"question": "Is it raised?", "answer": "Yes."}).encode() + b"\n"

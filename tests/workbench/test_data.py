@@ -35,6 +35,16 @@ def test_with_a_profile_in_tokens_and_split(
     assert told["split"] == {"train": 12, "validation": 4, "test": 4}
 
 
+def test_a_base_out_of_reach_leaves_the_rest_of_the_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = write_rows(tmp_path / "rows.jsonl", 20)
+    settings = tmp_path / "profile.toml"
+    settings.write_text(dump(tiny_profile(Path("somebody/model"), rows)))
+    assert main(["data", str(rows), "--profile", str(settings), "--json"]) == 0
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["split"] == {"train": 15, "validation": 5, "test": 0}
+    assert "somebody/model" in printed.err
+
+
 def test_problems_exit_1_and_are_named(tmp_path: Path, tiny_base: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = write_rows(tmp_path / "rows.jsonl", 20)
     with rows.open("a") as file:

@@ -48,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
     sources = [_open(data, template)]
     renderer, limit = _renderer(options.model, settings, data)
     if renderer is None:
-        words("Without --model or --profile lengths are in characters, and nothing is known of templates and EOS.")
+        words("Without a base model (--model) lengths are in characters, and nothing is known of templates and EOS.")
     found = report(sources, renderer, limit, progress=_progress("rows"))
     parts, more = _split(settings, data, found)
     if options.json:
@@ -87,7 +87,13 @@ def _renderer(
         settings = profiles.Profile(model=profiles.Model(base=model), data=(data,))
     elif model is not None:
         settings = settings.model_copy(update={"model": profiles.Model(base=model)})
-    tokenizer = load_tokenizer(settings.model.base, settings.model.revision)
+    try:
+        tokenizer = load_tokenizer(settings.model.base, settings.model.revision)
+    except Problem as problem:
+        if model is not None or problem.code not in ("network", "gated"):
+            raise
+        words(f"{problem}\nThe data are looked at without it.")
+        return None, None
     template = settings.template
     if template.name == "chat" and tokenizer.chat_template is None and model is not None:
         words(f"{model} has no chat template: rendered as plain.")
