@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from engine import gpu, hub
 from engine.data.hub_source import copy_path, download_apart, is_hub_id
 from engine.errors import Problem, closest
+from engine.evaluate.suites import find_suite
 from engine.fit import cards, memory
 from engine.fit.estimate import MOST_ROWS_CPU, GpuFit, divisors, fit, setup, this_cpu
 from engine.fit.facts import Facts, look
@@ -63,12 +64,42 @@ def resolve(profile: Profile, ledger: Ledger | None = None) -> Resolved:
         if is_hub_id(data.source) and not copy_path(data).is_file():
             download_apart(data)
     facts = look(profile)
+    check_names(profile, facts)
     profile, prediction = _placed(profile, facts, notes)
     left = unresolved(profile)
     assert not left, f"still auto: {left}"
     return Resolved(
         profile, total_steps(facts.train_rows, profile.training), tuple(notes), facts, download, prediction, parent
     )
+
+
+def check_names(profile: Profile, facts: Facts) -> None:
+    """See that the suites and the modules that a profile names are there: a typo must not show only after training.
+
+    Raises:
+        Problem: they are not (code `suite` or `model`).
+    """
+    for name in profile.evaluation.suites:
+        if name != "test":
+            find_suite(name, None)
+        elif not facts.test_rows:
+            raise Problem(
+                "evaluation.suites names test, and no rows are held out for it",
+                f"split.test = {profile.split.test}.",
+                "Set split.test, for example to 0.1, or take test out of the suites.",
+                code="suite",
+            )
+    if facts.shape is None or isinstance(profile.method.targets, str):
+        return
+    known = [*(linear.name for linear in facts.shape.linears), "lm_head"]
+    for target in profile.method.targets:
+        if target.rpartition(".")[2] not in known:
+            raise Problem(
+                f"The model has no module {target}{closest(target, known)}",
+                f"Linear modules are {', '.join(known)}.",
+                'Change method.targets, or set it to "all-linear".',
+                code="model",
+            )
 
 
 def grounded(profile: Profile, ledger: Ledger | None, notes: list[str]) -> tuple[Profile, str | None]:

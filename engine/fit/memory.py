@@ -86,7 +86,11 @@ def setup(profile: Profile, shape: ModelShape, *, rows: int, tokens: int, kept: 
     model, method = profile.model, profile.method
     lora = method.name == "lora"
     half = 4 if model.dtype == "float32" else 2
-    targets = {linear.name for linear in shape.linears} if method.targets == "all-linear" else set(method.targets)
+    targets = (
+        {linear.name for linear in shape.linears}
+        if method.targets == "all-linear"
+        else {name.rpartition(".")[2] for name in method.targets}
+    )
     four_bit = BITS_4_DOUBLE if model.double_quantization else BITS_4
     return Setup(
         shape=shape,

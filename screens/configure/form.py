@@ -79,8 +79,9 @@ def _note(field: Field, problems: Mapping[str, str], differences: Mapping[str, t
     if changed:
         before = changed[0][0]
         return f"was {shown(field.default if before is None else before) or NOT_SET}", "$text-warning"
-    hint = " ".join(map(shown, field.choices)) or field.bounds or field.about
-    return hint, "$foreground-muted"
+    if field.choices:
+        return " ".join(map(shown, field.choices)), "$foreground-muted"
+    return " · ".join(part for part in (field.bounds, field.about) if part), "$foreground-muted"
 
 
 def problem_at(key: str, problems: Mapping[str, str]) -> str:
@@ -115,7 +116,8 @@ def summary(name: str, values: dict[str, object]) -> str:
         case "training":
             return f"{value('epochs', 3)} epochs, batch {value('effective_batch', 16)}, rate {value('learning_rate', 2e-4)}"
         case "hardware":
-            return f"{value('device', 'auto')}, gpus {value('gpus', 'auto')}"
+            gpus = value("gpus", "auto")
+            return value("device", "auto") + (f", gpus {gpus}" if gpus else "")
         case _:
             return value("suites") or NOT_SET
 

@@ -16,7 +16,7 @@ from engine.fit.facts import Facts, look
 from engine.gpu import Gpu
 from engine.ledger import Ledger
 from engine.profile import Profile
-from engine.resolve import choose_gpus, grounded
+from engine.resolve import check_names, choose_gpus, grounded
 
 REMEMBERED: Final = 8  # combinations of base and data
 
@@ -62,6 +62,7 @@ class Judge:
             facts = self._look(profile)
             if given_up():
                 return None
+            check_names(profile, facts)
             if facts.assumed:
                 notes.append(facts.assumed)
             return Judgement(estimate(profile, facts, where), facts, None, tuple(notes), elsewhere)

@@ -54,16 +54,18 @@ def _where(best: GpuFit, judgement: Judgement) -> str:
             return f"runs on the CPU, {figures.gib(best.predicted_process_mib)} of {figures.gib(best.free_mib)} GiB"
         return f"does not fit this machine's memory: {spare} GiB are missing"
     if best.fits:
-        return f"fits {name} with {spare} GiB to spare"
+        return f"fits {name}, {spare} GiB to spare"
     missing = figures.gib(max(1.0, best.predicted_process_mib - best.free_mib))
     return f"does not fit {name}: {missing} GiB are missing" if best.headroom_mib < 0 else f"fits {name}, too tightly"
 
 
 def ends(seconds: tuple[float, float], now: float) -> str:
     """How long, and when that would be over if it began now."""
+    if seconds[1] < 1:
+        return "within a second"
     low, high = figures.duration(seconds[0]), figures.duration(seconds[1])
     span = low if low == high else f"{low} to {high}"
-    return f"{span}, ends by {figures.clock(now + seconds[1], now)}"
+    return f"{span}, by {figures.clock(now + seconds[1], now)}"
 
 
 def beside(judgement: Judgement | None, width: int, *, wide: bool, ladder: bool) -> Content:

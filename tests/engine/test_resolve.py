@@ -110,6 +110,9 @@ def test_cuda_without_a_gpu_is_an_error_with_the_reason(
         ("data.0.source", "no-such-file.jsonl", "data"),
         ("data.0.columns", {"instruction": "instrucion", "response": "output"}, "data"),
         ("split.stratify", "no-such-column", "data"),
+        ("evaluation.suites", ["retentoin"], "suite"),
+        ("evaluation.suites", ["test"], "suite"),
+        ("method.targets", ["q_porj"], "model"),
         ("model.base", "run:nobody", "run"),
     ],
 )

@@ -221,7 +221,7 @@ async def test_the_estimate_is_for_the_gpu_that_auto_would_take(session: Session
     for size in ((80, 24), (160, 48)):
         async with Stage(lit).run_test(size=size) as pilot:
             await opened(pilot, here / "tiny.toml")
-            await until(pilot, lambda: "fits GeForce RTX 4090 with 23." in text(pilot, "#verdict"))
+            await until(pilot, lambda: "fits GeForce RTX 4090, 23." in text(pilot, "#verdict"))
             assert "weights" in text(pilot, "#beside")
             assert text(pilot, "#beside").count("GeForce RTX 4090") == (1 if size[0] == 80 else 2)
 
