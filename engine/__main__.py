@@ -122,6 +122,7 @@ def _work(ledger: Ledger, job: Job) -> Ending:
             needs_mib=run.predicted_mib if run else None,
         ):
             turns.show_only(where)
+            importlib.import_module("sqlite_utils")  # slow; its first use would otherwise be inside a transaction
             jobs.set_state(ledger, job, State.STARTING)
             jobs.beat(ledger, job, doing="starting")
             importlib.import_module(WORK[job.kind]).run(ledger, job)

@@ -43,6 +43,7 @@ class Loop:
         self._per_epoch = steps_per_epoch(self._rows, parts.profile.training)
         self.steps = total_steps(self._rows, parts.profile.training)
         self._teller = Teller(parts, progress, steps=self.steps, per_epoch=self._per_epoch)
+        self._trained = list(trained(parts.loaded.model).values())
         self._saved_at = saved_at
         self._sampled = -SAMPLE_EVERY
 
@@ -94,7 +95,7 @@ class Loop:
             )
             shares.append(share)
             clock.lap("backward")
-        norm = float(step.clip(trained(parts.loaded.model).values(), training.max_grad_norm))
+        norm = float(step.clip(self._trained, training.max_grad_norm))
         loss = float(torch.stack(shares).sum())
         if math.isfinite(loss) and math.isfinite(norm):
             step.update(parts.optimizer)
