@@ -35,6 +35,7 @@ WRITTEN: Final = {
     "pagedown": "pgdn",
     "pageup": "pgup",
     "space": "space",
+    "tab": "tab",
     "slash": "/",
     "backslash": "\\",
 }
