@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -13,6 +14,7 @@ from textual import work
 from textual.app import App
 from textual.filter import LineFilter
 from textual.message import Message
+from textual.worker import WorkerFailed
 
 from engine.errors import Problem
 from engine.ledger import Ledger, runs
@@ -51,6 +53,7 @@ class WorkbenchApp(App[None]):
     def __init__(self, session: Session, settings: Settings | None = None, *, watch: str | None = None) -> None:
         # Under NO_COLOR Textual shows greys, unless it is told to leave colours to the terminal: then it sends none.
         super().__init__(ansi_color=True if "NO_COLOR" in os.environ else None)
+        self.mistake: Exception | None = None
         self.session = session
         self._settings = settings
         self._watch = watch
@@ -77,6 +80,14 @@ class WorkbenchApp(App[None]):
         for name in NAMES:
             page_type(name)
 
+    def _handle_exception(self, error: Exception) -> None:
+        """A mistake of ours ends the application, but with words of the command line's, not with a traceback over the screen."""
+        self.mistake = error.error if isinstance(error, WorkerFailed) and isinstance(error.error, Exception) else error
+        if self.is_headless:
+            super()._handle_exception(error)
+        else:
+            self.exit(return_code=2)
+
     def get_line_filters(self) -> Sequence[LineFilter]:
         """Textual's, and the one for ASCII where the locale asks for it."""
         return [*super().get_line_filters(), *([self._ascii] if self._ascii.enabled else [])]
@@ -84,11 +95,19 @@ class WorkbenchApp(App[None]):
     async def on_mount(self) -> None:
         """The first start asks where things go; a run to watch is shown at once."""
         self.call_after_refresh(self._import_the_others)
+        if self.session.ledger.read_only:
+            self.call_after_refresh(self._say_read_only)
         self.theme_changed_signal.subscribe(self, lambda theme: self._keep_theme(theme.name))
         if self._settings is not None and not self._settings.seen_places and not runs.listed(self.session.ledger):
             self._ask_for_places()
         elif self._watch is not None:
             self.post_message(WatchRun(self._watch))
+
+    def _say_read_only(self) -> None:
+        if isinstance(self.screen, Page):
+            self.screen.say(
+                f"{self.session.ledger.path} is open read-only: you can look, nothing is written.", "warning"
+            )
 
     @work(group="first start")
     async def _ask_for_places(self) -> None:
@@ -119,14 +138,18 @@ class WorkbenchApp(App[None]):
 
     async def action_go(self, screen: ScreenName) -> None:
         """Show one of the five screens."""
-        await self.switch_mode(screen)
+        await self._show(screen)
 
     async def on_go_to(self, message: GoTo) -> None:
         """A screen asks for another."""
-        await self.switch_mode(message.screen)
+        await self._show(message.screen)
+
+    async def _show(self, screen: ScreenName) -> None:
+        await asyncio.to_thread(page_type, screen)  # its import may still be under way
+        await self.switch_mode(screen)
 
     async def _hand_over(self, screen: ScreenName, message: Message) -> None:
-        await self.switch_mode(screen)
+        await self._show(screen)
         if isinstance(self.screen, Page):
             self.screen.receive(message)
 
@@ -161,4 +184,6 @@ def run(ledger_path: Path, *, watch: str | None = None) -> int:
     with Ledger.open(ledger_path) as ledger:
         app = WorkbenchApp(Session(ledger, settings.runs_folder), settings, watch=watch)
         app.run()
+        if app.mistake is not None:
+            raise app.mistake
         return app.return_code or 0

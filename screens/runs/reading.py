@@ -71,15 +71,19 @@ class Reading:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._settings: dict[int, Settings] = {}
+        self._comparable: dict[int, tuple[tuple[str, str], ...]] = {}
         self._curves = Curves()
 
     def read(self, now: float, only: Filter, selected: str | None) -> Snapshot:
         """All of it. Without a `selected` uid, or when that is gone, the first row is told about."""
         listed = runs.listed(self._ledger)
-        summaries = runs.summaries(self._ledger)
+        summaries = runs.summaries(self._ledger, (LOSS,))
         for run in listed:
             if run.id not in self._settings:
-                self._settings[run.id] = runs.settings(self._ledger, run)
+                known = self._settings[run.id] = runs.settings(self._ledger, run)
+                self._comparable[run.id] = tuple(
+                    (key, str(value)) for key, value in known.items() if key.startswith(SAME)
+                )
         leaders = self._leaders(listed, summaries)
         states: dict[State, int] = {}
         for run in listed:
@@ -126,11 +130,8 @@ class Reading:
         for run in listed:
             best = summaries.get(run.id, {}).get(LOSS, NOTHING).best
             if best is not None:
-                groups.setdefault(self._comparable(run), []).append((best, run.id))
+                groups.setdefault(self._comparable[run.id], []).append((best, run.id))
         return frozenset(min(group)[1] for group in groups.values() if len(group) > 1)
-
-    def _comparable(self, run: Run) -> tuple[tuple[str, str], ...]:
-        return tuple((key, str(value)) for key, value in self._settings[run.id].items() if key.startswith(SAME))
 
     def _detail(self, row: Row, listed: list[Run], leaders: frozenset[int]) -> Detail:
         run = row.run
@@ -156,12 +157,12 @@ class Reading:
 
     def _other(self, run: Run, listed: list[Run], leaders: frozenset[int]) -> Run | None:
         """What the run is told apart from: the best comparable one, else the newest other on the same base."""
-        mine = self._comparable(run)
+        mine = self._comparable[run.id]
         others = [other for other in listed if other.id != run.id]
-        best = [other for other in others if other.id in leaders and self._comparable(other) == mine]
+        best = [other for other in others if other.id in leaders and self._comparable[other.id] == mine]
         base = self._settings[run.id].get("model.base")
         near = [other for other in others if self._settings[other.id].get("model.base") == base]
-        return next(iter(best or [other for other in near if self._comparable(other) == mine] or near), None)
+        return next(iter(best or [other for other in near if self._comparable[other.id] == mine] or near), None)
 
     def differences(self, run: Run, other: Run) -> tuple[tuple[str, object, object], ...]:
         """Settings in which two runs differ: key, value here, value there."""
