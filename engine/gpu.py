@@ -24,8 +24,8 @@ class Gpu:
     """One GPU now; None is what the driver did not answer.
 
     `index` is NVML's (and nvidia-smi's), in the order of the PCI bus. Memory is in MiB as the driver counts it: `mine_mib` is held by
-    processes of this user, `others_mib` is the rest of what is used. In a container whose process ids the driver does not know, all of it
-    counts as others'.
+    processes of this user, `own_mib` by this very process, `others_mib` is the rest of what is used. In a container whose process
+    ids the driver does not know, all of it counts as others'.
     """
 
     uuid: str
@@ -35,6 +35,7 @@ class Gpu:
     used_mib: float | None = None
     free_mib: float | None = None
     mine_mib: float | None = None
+    own_mib: float | None = None
     others_mib: float | None = None
     watts: float | None = None
     limit_watts: float | None = None
@@ -126,7 +127,7 @@ def _read(index: int, driver: str | None) -> Gpu:
         pynvml.nvmlDeviceGetMemoryInfo, handle
     )
     used = memory.used / MIB if memory else None
-    mine = _mine_mib(handle)
+    mine = _held_mib(handle, _is_mine)
     watts = _ask(pynvml.nvmlDeviceGetPowerUsage, handle)
     limit = _ask(pynvml.nvmlDeviceGetEnforcedPowerLimit, handle)
     rates: Any = _ask(pynvml.nvmlDeviceGetUtilizationRates, handle)
@@ -138,6 +139,7 @@ def _read(index: int, driver: str | None) -> Gpu:
         used_mib=used,
         free_mib=memory.free / MIB if memory else None,
         mine_mib=mine,
+        own_mib=_held_mib(handle, lambda pid: pid == os.getpid()),
         others_mib=max(0.0, used - mine) if used is not None and mine is not None else None,
         watts=watts / 1000 if watts is not None else None,
         limit_watts=limit / 1000 if limit is not None else None,
@@ -147,12 +149,12 @@ def _read(index: int, driver: str | None) -> Gpu:
     )
 
 
-def _mine_mib(handle: object) -> float | None:
-    """Memory of this user's processes on a GPU."""
+def _held_mib(handle: object, counts: Callable[[int], bool]) -> float | None:
+    """Memory on a GPU of the processes that count."""
     processes = _ask(pynvml.nvmlDeviceGetComputeRunningProcesses, handle)
     if processes is None:
         return None
-    return sum(process.usedGpuMemory or 0 for process in processes if _is_mine(process.pid)) / MIB
+    return sum(process.usedGpuMemory or 0 for process in processes if counts(process.pid)) / MIB
 
 
 def _is_mine(pid: int) -> bool:

@@ -50,10 +50,10 @@ def _resident_mib() -> float:
 
 
 def _gpu_process_mib(device: torch.device) -> float:
-    """What this user's processes hold on the GPU; where the driver does not know them (containers), what torch reserved."""
+    """What this process holds on the GPU; where the driver does not know it by its pid (containers), what torch reserved."""
     seen = gpus()
-    mine = seen[0].mine_mib if seen else None
-    return mine or torch.cuda.memory_reserved(device) / MIB
+    own = seen[0].own_mib if seen else None
+    return own or torch.cuda.memory_reserved(device) / MIB
 
 
 def environment(loaded: Loaded, thread_count: int) -> dict[str, object]:

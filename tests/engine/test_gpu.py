@@ -38,6 +38,7 @@ def test_every_figure_comes_through_the_binding(driver: Path) -> None:
         "used_mib": 4000.0,
         "free_mib": 20064.0,
         "mine_mib": 1024.0,  # this test's process; the rest is others'
+        "own_mib": 0.0,  # the process that asks is another
         "others_mib": 2976.0,
         "watts": 402.5,
         "limit_watts": 450.0,
