@@ -10,6 +10,8 @@ from engine.data.line_index import LineIndex
 from engine.data.source import file_fingerprint
 from engine.errors import Problem
 
+csv.field_size_limit(2**31 - 1)  # texts may be longer than the 131,072 letters that csv allows
+
 
 class Delimited:
     """A CSV or TSV file with a header; all values are text."""
@@ -22,6 +24,9 @@ class Delimited:
         self.delimiter = "\t" if path.suffix.lower() == ".tsv" else max(",;\t", key=header.count)
         self.columns: tuple[str, ...] = tuple(next(csv.reader([header], delimiter=self.delimiter)))
         self._fingerprint = ""
+        twice = [name for name in self.columns if self.columns.count(name) > 1]
+        if twice:
+            raise Problem(f"{path} has two columns called {twice[0]!r}", "Rename one in the header.", code="data")
         if len(self.index) < 2:
             raise Problem(f"{path} has a header and no rows", code="data")
 
@@ -40,12 +45,12 @@ class Delimited:
             cells = next(csv.reader(text.splitlines(keepends=True), delimiter=self.delimiter, strict=True))
         except (UnicodeDecodeError, csv.Error) as error:
             raise Problem(
-                f"{where}: this row cannot be read", f"{error}.", "Repair or remove the row.", code="data"
+                f"{where}: this row cannot be read", f"{error}.", "A quote inside a cell is written twice.", code="data"
             ) from error
         if len(cells) != len(self.columns):
             raise Problem(
                 f"{where}: {len(cells)} cells in a table of {len(self.columns)} columns",
-                "A cell with a comma, a quote or a line end has to stand in quotes.",
+                "A cell with a comma, a quote or a line end has to stand in quotes; a quote in it is written twice.",
                 code="data",
             )
         return Row(where, dict(zip(self.columns, cells, strict=True)), where)

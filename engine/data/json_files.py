@@ -8,7 +8,7 @@ from pathlib import Path
 import orjson
 
 from engine.data.examples import Row
-from engine.data.line_index import LineIndex
+from engine.data.line_index import BOM, LineIndex
 from engine.data.source import Source, file_fingerprint, first_columns
 from engine.errors import Problem
 
@@ -89,7 +89,7 @@ class JsonObjects:
 def open_json(path: Path) -> Source:
     """A `.json` file: an array, an object keyed by id, either under one key, or JSON Lines by the wrong name."""
     index = LineIndex(path)
-    content = bytes(index.bytes[3:] if index.has_bom else index.bytes)
+    content = path.read_bytes().removeprefix(BOM)
     try:
         value = orjson.loads(content)
     except orjson.JSONDecodeError as error:

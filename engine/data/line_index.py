@@ -6,6 +6,8 @@ The bytes are the truth: a record is read from its place in the file when it is 
 from __future__ import annotations
 
 import mmap
+import os
+import weakref
 from pathlib import Path
 from typing import Final
 
@@ -16,8 +18,10 @@ from engine.errors import Problem
 
 CHUNK: Final = 1 << 25  # bytes looked at in one go; bounds the memory that finding line ends takes
 BOM: Final = b"\xef\xbb\xbf"
+UTF16: Final = (b"\xff\xfe", b"\xfe\xff")
 _NEWLINE: Final = ord("\n")
 _QUOTE: Final = ord('"')
+_BLANKS: Final = np.frombuffer(b" \t\r\v\f", dtype=np.uint8)
 
 
 class LineIndex:
@@ -26,15 +30,26 @@ class LineIndex:
     def __init__(self, path: Path, *, quoted: bool = False) -> None:
         """Map and index the file.
 
+        The map is let go at once and records are read instead: of a file that another program cuts short, mapped bytes would kill us.
+
         Raises:
-            Problem: there is no such file, it is a folder, empty, or cannot be read (code `data`).
+            Problem: there is no such file, it is a folder, empty, not UTF-8, or cannot be read (code `data`).
         """
         self.path = path
-        self.bytes = _mapped(path)
-        self.has_bom = self.bytes[:3] == BOM
-        ends, lines = _record_ends(np.frombuffer(self.bytes, dtype=np.uint8), quoted)
+        self._file = _opened(path)
+        weakref.finalize(self, os.close, self._file)
+        try:
+            content = np.frombuffer(mmap.mmap(self._file, 0, access=mmap.ACCESS_READ), dtype=np.uint8)
+        except ValueError:  # what mmap says about nothing
+            raise Problem(f"{path} is empty", "It has 0 bytes.", code="data") from None
+        head = content[:3].tobytes()
+        self.has_bom = head == BOM
+        if head[:2] in UTF16:
+            do = f"Convert it: iconv -f UTF-16 -t UTF-8 {path.name} > new{path.suffix}"
+            raise Problem(f"{path} is UTF-16", "Data are read as UTF-8.", do, code="data")
+        ends, lines = _record_ends(content, quoted)
         starts = np.concatenate([[3 if self.has_bom else 0], ends[:-1] + 1])
-        full = _not_blank(self.bytes, starts, ends)
+        full = _not_blank(content, starts, ends)
         self.starts: NDArray[np.int64] = starts[full]
         self.ends: NDArray[np.int64] = ends[full]
         self.lines: NDArray[np.int64] = lines[full]
@@ -46,25 +61,25 @@ class LineIndex:
 
     def record(self, number: int) -> bytes:
         """The bytes of a record, without its line end."""
-        return self.bytes[int(self.starts[number]) : int(self.ends[number])].rstrip(b"\r")
+        start, end = int(self.starts[number]), int(self.ends[number])
+        return os.pread(self._file, end - start, start).rstrip(b"\r")
 
     def where(self, number: int) -> str:
         """`file:line` of a record's first line, counted from 1."""
         return f"{self.path.name}:{int(self.lines[number])}"
 
 
-def _mapped(path: Path) -> mmap.mmap:
+def _opened(path: Path) -> int:
     try:
-        with path.open("rb") as file:
-            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         raise Problem(f"There is no file {path}", do="Check the path.", code="data") from None
-    except IsADirectoryError:
-        raise Problem(f"{path} is a folder", do="Give a file in it.", code="data") from None
-    except ValueError:  # what mmap says about nothing
-        raise Problem(f"{path} is empty", "It has 0 bytes.", code="data") from None
     except OSError as error:
         raise Problem(f"{path} cannot be read", f"{error.strerror}.", code="data") from error
+    if path.is_dir():
+        os.close(file)
+        raise Problem(f"{path} is a folder", do="Give a file in it.", code="data")
+    return file
 
 
 def _record_ends(content: NDArray[np.uint8], quoted: bool) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -92,10 +107,9 @@ def _record_ends(content: NDArray[np.uint8], quoted: bool) -> tuple[NDArray[np.i
     return all_ends, np.concatenate([[1], last_lines[:-1] + 2])
 
 
-def _not_blank(content: mmap.mmap, starts: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.bool_]:
+def _not_blank(content: NDArray[np.uint8], starts: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.bool_]:
     full = ends > starts
-    for number in np.flatnonzero(
-        (ends - starts < 64) & full
-    ):  # only short lines can be blanks alone; long ones are worth parsing
-        full[number] = bool(content[int(starts[number]) : int(ends[number])].strip())
+    suspects = np.flatnonzero(full)[np.isin(content[starts[full]], _BLANKS)]
+    for number in suspects:
+        full[number] = bool(content[starts[number] : ends[number]].tobytes().strip())
     return full

@@ -307,6 +307,9 @@ class DataScreen(Page[None]):
         elif self.has_class("-findings"):
             self.action_findings()
         elif self._only is not None and self._opened is not None:
+            row = self.table.selected
             self._only = None
+            self.table.show(())
             self.table.show(range(len(self._opened)))
+            self.table.move_to(row or 0)
             self._show_top()

@@ -38,7 +38,7 @@ def test_index_finds_every_line_again(
 ) -> None:
     content = b"\n".join(lines) + (b"\n" if last_ends else b"")
     wanted = [(number, line) for number, line in enumerate(content.split(b"\n"), 1) if line.strip()]
-    if not wanted or content.startswith(b"\xef\xbb\xbf"):
+    if not wanted or content.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")):
         return
     path = written(tmp_path_factory.mktemp("index") / "x.jsonl", content)
     before, line_index.CHUNK = line_index.CHUNK, chunk  # type: ignore[misc]
@@ -163,11 +163,13 @@ def test_fingerprint_is_over_the_bytes(tmp_path: Path) -> None:
         ("x.json", "3", "holds no rows"),
         ("x.json", '[\n{"a": 1},\n{]', r"x.json:3"),
         ("x.csv", "a,b\n", "no rows"),
+        ("x.csv", "a,b,a\n1,2,3\n", "two columns called 'a'"),
+        ("x.csv", "\ufeffa\n1\n".encode("utf-16-le"), "is UTF-16"),
         ("x.docx", "hello", "no known format"),
         ("*.jsonl", None, "There are no data"),
     ],
 )
-def test_bad_files_are_said(name: str, content: str | None, says: str, tmp_path: Path) -> None:
+def test_bad_files_are_said(name: str, content: str | bytes | None, says: str, tmp_path: Path) -> None:
     if content is not None:
         written(tmp_path / name, content)
     with pytest.raises(Problem, match=says) as caught:
@@ -184,6 +186,22 @@ def test_csv_row_with_too_many_cells_names_its_line(tmp_path: Path) -> None:
     source = opened(written(tmp_path / "x.csv", 'a,b\n1,"two\nlines"\n1,2,3\n'))
     with pytest.raises(Problem, match=r"x.csv:4: 3 cells in a table of 2 columns"):
         list(rows(source))
+
+
+def test_a_file_cut_short_by_another_program_is_a_broken_row(tmp_path: Path) -> None:
+    path = written(tmp_path / "x.jsonl", '{"a": 1}\n' * 3000)
+    source = opened(path)
+    with path.open("r+b") as file:
+        file.truncate(9 * 100 + 4)
+    assert source.row(99).values == {"a": 1}
+    for number in (100, 2999):
+        with pytest.raises(Problem, match=f"x.jsonl:{number + 1}"):
+            source.row(number)
+
+
+def test_a_csv_cell_of_any_length(tmp_path: Path) -> None:
+    source = opened(written(tmp_path / "x.csv", f"a\n{'x' * 200_000}\n"))
+    assert len(str(source.row(0).values["a"])) == 200_000
 
 
 def test_missing_column_is_named_with_what_is_there_and_the_closest(tmp_path: Path) -> None:
