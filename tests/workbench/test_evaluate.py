@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from engine import jobs as processes
 from engine import launch
-from engine.ledger import Ledger, jobs, runs
+from engine.ledger import Ledger, evaluations, jobs
 from engine.ledger.states import ENDED
 from tests.evaluated import answered, compared_run, decided, decisions, finished_run
 from tests.tiny import tiny_profile, write_rows
@@ -26,17 +30,32 @@ def test_train_evaluate_compare(
 
     own = tmp_path / "mine.jsonl"
     own.write_text('{"id": "a", "prompt": "Is the voice rough?", "choices": ["yes", "no"], "answer": "no"}\n')
-    assert main(["evaluate", "tiny", "--suite", "test", "--suite", str(own), "--json"]) == 0
+    asked = ["evaluate", "tiny", "--suite", "test", "--suite", str(own), "--suite", "hallucination", "--json"]
+    assert main([*asked, "--detach"]) == 0
+    uid = json.loads(capsys.readouterr().out)["job"]
+    _wait(lambda: jobs.get(ledger, uid).done >= 16)
+    processes.interrupt(jobs.get(ledger, uid))
+    assert _ended(ledger, uid) == "stopped"
+    assert "goes on from the last answer" in jobs.get(ledger, uid).message
+    assert any(one.finished is None for one in evaluations.of_run(ledger, run.id))
+    kept = ledger.rows("SELECT evaluation, item, variant, answer FROM item")
+
+    assert main(asked) == 0
     told = capsys.readouterr()
+    assert set(kept) < set(ledger.rows("SELECT evaluation, item, variant, answer FROM item"))
     found = json.loads(told.out)["evaluations"]
-    assert {one["suite"]: one["n"] for one in found} == {"test": 10, "mine": 1}
-    assert all(one["run"] == "tiny" and "accuracy" in one["scores"] and one["base"] for one in found)
-    assert "finished" in told.err and "22/22 answers" in told.err
+    assert {one["suite"]: one["n"] for one in found} == {"test": 10, "mine": 1, "hallucination": 128}
+    assert all(one["run"] == "tiny" and one["scores"] and one["base"] for one in found)
+    assert re.search(r"finished .* (\d+)/\1 answers", told.err)
 
     code = main(["compare", "tiny", "--json"])
     rows = json.loads(capsys.readouterr().out)["rows"]
     keys = {"suite", "metric", "run", "base", "value", "difference", "low", "high", "p", "n", "visible", "verdict"}
-    assert all(keys <= row.keys() for row in rows) and {row["suite"] for row in rows} == {"test", "mine"}
+    assert all(keys <= row.keys() for row in rows) and {row["suite"] for row in rows} == {
+        "test",
+        "mine",
+        "hallucination",
+    }
     assert code == int(any(row["main"] and row["verdict"] == "worse" for row in rows))
 
     seen = tmp_path / "seen.jsonl"
@@ -46,16 +65,16 @@ def test_train_evaluate_compare(
     assert "1 of its 1 items are in the training rows of tiny" in capsys.readouterr().err
 
 
-def _ended(ledger: Ledger, uid: str) -> str:
-    import time
-
+def _wait(holds: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        job = jobs.get(ledger, uid)
-        if jobs.seen_state(job) in ENDED:
-            return str(jobs.seen_state(job))
-        time.sleep(0.1)
-    raise AssertionError("the job did not end")
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def _ended(ledger: Ledger, uid: str) -> str:
+    _wait(lambda: jobs.seen_state(jobs.get(ledger, uid)) in ENDED)
+    return str(jobs.seen_state(jobs.get(ledger, uid)))
 
 
 def test_compare_says_the_verdict_first_and_exits_by_it(

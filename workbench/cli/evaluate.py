@@ -108,7 +108,7 @@ def wait(ledger: Ledger, job: Job) -> Job:
         job = jobs.get(ledger, job.uid)
         state = jobs.seen_state(job)
         share = f"  {job.done}/{job.total} answers" if job.total else ""
-        line = f"{state}  {printable(job.doing)}{share}"
+        line = f"{state}  {printable(job.doing)}{share}".rstrip()
         ended = state not in LIVE
         if line != told and (ended or live or time.monotonic() - told_at > TOLD_EVERY):
             if live:
