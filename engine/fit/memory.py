@@ -19,6 +19,8 @@ BITS_4_DOUBLE: Final = (
     4 + 8 / 64 + 32 / (64 * 256)
 )  # the scales quantised too, 8 bits each and a float32 for 256 of them
 LOSS_BYTES: Final = 12  # a logit going backward: log-softmax, its gradient and the loss's gradient, float32 each
+GROUPS: Final = (("q_proj", "k_proj", "v_proj"), ("o_proj",), ("gate_proj", "up_proj"), ("down_proj",))
+"""Linear layers that read the same tensor."""
 WORKSPACE: Final = 2 * 8.125 * 2**20  # cuBLAS: one for the forward and one for the backward thread
 
 
@@ -165,16 +167,17 @@ def block_bytes(step: Setup) -> float:
 
 
 def _linear_inputs(step: Setup) -> float:
-    """Bytes a token of inputs that linear layers keep: all where weights are trained, adapters' float32 copies where they are not."""
+    """Bytes a token of inputs that linear layers keep: where their weights are trained, or for their adapters, in float32."""
+    widths = {linear.name: linear.inputs for linear in step.shape.linears}
     if not step.rank:
-        # One norm's output serves three layers and the other's two, unless autocast copies it for each.
-        shared = {"q_proj", "o_proj", "gate_proj", "down_proj"} if step.stream == step.compute else None
-        return step.compute * sum(
-            linear.inputs for linear in step.shape.linears if shared is None or linear.name in shared
-        )
-    copies = FULL if step.dropout or step.compute < FULL else 0
-    mask = 1 if step.dropout else 0
-    return sum(linear.inputs * (copies + mask) + FULL * step.rank for linear in step.adapted)
+        copied = step.stream != step.compute  # autocast makes a copy for each layer, else those of a group share
+        return step.compute * sum(widths[name] for group in GROUPS for name in (group if copied else group[:1]))
+    adapted = {linear.name for linear in step.adapted}
+    own = step.dropout or step.compute < FULL  # dropout and the turn to float32 make a copy for each adapter
+    counts = [len(adapted & set(group)) if own else bool(adapted & set(group)) for group in GROUPS]
+    inputs = sum(count * widths[group[0]] for count, group in zip(counts, GROUPS, strict=True))
+    masks = sum(widths[name] for name in adapted) if step.dropout else 0
+    return FULL * inputs + masks + FULL * step.rank * len(adapted)
 
 
 def _kept_activations(step: Setup) -> float:
