@@ -37,6 +37,8 @@ class Terminal:
         self._open = True
         self.sent = 0
         """Bytes that the program has written to the terminal."""
+        self.full_screen = False
+        """Whether the program has put what was there before aside (pyte does not know the alternate screen)."""
         self._process = PtyProcess.spawn(
             list(arguments),
             cwd=str(folder) if folder else None,
@@ -75,6 +77,8 @@ class Terminal:
                 break
             self.sent += len(data)
             data = self._held + data
+            for switch in re.findall(rb"\x1b\[\?1049([hl])", data):
+                self.full_screen = switch == b"h"
             unfinished = UNFINISHED.search(data)
             self._held = unfinished[0] if unfinished else b""
             self._stream.feed(UNKNOWN.sub(b"", data[: len(data) - len(self._held)]))
@@ -88,6 +92,15 @@ class Terminal:
                 data = data[os.write(self._process.fd, data) :]
             except BlockingIOError:
                 time.sleep(0.01)
+
+    def answer(self, prompt: str, text: str) -> None:
+        """Once there is a prompt, put `text` in place of what stands there, and enter it when it is seen."""
+        self.until(prompt)
+        self.press("\x15")
+        self.settled(0.1)
+        self.press(text)
+        self.until(f"{prompt} *{re.escape(text)}")
+        self.press("\r")
 
     def until(self, wanted: str | Callable[[str], object], within: float = DEADLINE) -> str:
         """The screen's text once it holds `wanted` (a regular expression, or a predicate).
