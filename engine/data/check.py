@@ -17,7 +17,7 @@ from engine.data.render import Rendered, Renderer
 PLACEHOLDER: Final = re.compile(r"\W*(n/?a|todo|tbd|nooutput|no output|lorem ipsum.*)?\W*", re.IGNORECASE)
 # NUL, the replacement character, and UTF-8 that was once read as Latin-1 or Windows-1252.
 DAMAGED: Final = re.compile("[\x00\ufffd]|Ã[\x80-\xbf©¨¤¶¼±]|â€[™œ\x9d“”¦]|Â[°µ±·]")
-_DROPPED: Final = {
+DROPPED: Final = {
     "no response": "no_response",
     "empty response": "empty_output",
     "nothing supervised": "all_masked",
@@ -93,7 +93,7 @@ def row_findings(example: Example) -> Iterator[str]:
 def render_findings(rendered: Rendered) -> Iterator[str]:
     """What rendering itself found: why a row is dropped, and its notes."""
     if rendered.dropped:
-        yield _DROPPED[rendered.dropped]
+        yield DROPPED[rendered.dropped]
     yield from rendered.notes
 
 

@@ -10,56 +10,48 @@ Severity = Literal["error", "warning", "info"]
 EXAMPLES: Final = 20  # row numbers kept for each finding
 _ORDER: Final[dict[Severity, int]] = {"error": 0, "warning": 1, "info": 2}
 
-# id: severity, sentence. An error makes training wrong or impossible, a warning makes it worse, info is worth knowing.
+# id: severity, and what is true of the rows. An error makes training wrong or impossible, a warning makes it worse, info is worth knowing.
 KNOWN: Final[dict[str, tuple[Severity, str]]] = {
-    "broken_row": ("error", "cannot be read: the line is not valid"),
-    "bad_conversation": ("error", "hold no conversation that can be read"),
-    "template_refuses": ("error", "are refused by the chat template"),
-    "double_bos": ("error", "start with the BOS token twice"),
-    "no_eos": ("error", "have no token that ends the response: the model would never learn to stop"),
-    "eos_masked": ("error", "end with EOS, but the loss does not count it: the model would never learn to stop"),
-    "all_masked": ("error", "have no supervised token: nothing is learned from them"),
-    "not_prefix": (
-        "error",
-        "have a prompt whose tokens are not a prefix of the whole: at evaluation the model sees others",
-    ),
-    "answer_truncated": (
-        "error",
-        "have a response that does not fit the length limit: cut, it would lose its end, so they are left out",
-    ),
-    "prompt_fills_window": ("error", "have a prompt that alone fills the length limit: they are left out"),
-    "too_long": ("warning", "are longer than the length limit and are left out"),
-    "input_cut": ("warning", "are longer than the length limit: the end of their input is cut off"),
-    "turn_masked": (
-        "warning",
-        "have earlier responses that the template writes differently as history: only later ones are trained on",
-    ),
-    "eos_appended": ("info", "get an EOS token after the response, because the template writes none"),
-    "special_in_text": ("warning", "contain special tokens written out as text"),
-    "empty_output": ("warning", "have an empty or placeholder response"),
-    "no_response": ("warning", "have no response and are left out"),
-    "output_copies_input": ("warning", "have a response that only repeats the question or input"),
-    "conflicting_answers": ("warning", "ask the same as another row but answer differently"),
-    "exact_duplicates": ("warning", "repeat another row exactly"),
-    "normalised_duplicates": ("info", "repeat another row but for case, blanks or Unicode form"),
-    "split_twins": ("warning", "ask the same as a held-out row: they are left out of training"),
-    "duplicate_ids": ("warning", "have an id that another row has, too"),
-    "unknown_test_ids": ("warning", "ids in the test file are in no row"),
-    "mixed_types": ("warning", "hold a value of another type than most rows in that column"),
-    "late_keys": ("info", "have a column that the first rows lack"),
-    "missing_keys": ("info", "lack a column that most rows have"),
-    "bom": ("info", "file starts with a byte order mark, which is passed over"),
-    "bad_text": ("warning", "contain NUL, replacement characters or other damaged text"),
-    "label_synonyms": ("warning", "have a label that differs from another only in case or blanks"),
-    "label_imbalance": ("info", "have the most frequent label: always saying it is the score to beat"),
-    "label_missing": ("warning", "have no label, others do"),
-    "length_outliers": ("info", "are far longer than the rest"),
+    "broken_row": ("error", "cannot be read"),
+    "bad_conversation": ("error", "no conversation that can be read"),
+    "template_refuses": ("error", "refused by the chat template"),
+    "double_bos": ("error", "BOS token twice at the start"),
+    "no_eos": ("error", "no token ends the response: the model would never learn to stop"),
+    "eos_masked": ("error", "EOS is there, but the loss does not count it: the model would never learn to stop"),
+    "all_masked": ("error", "no supervised token: nothing to learn"),
+    "not_prefix": ("error", "prompt's tokens no prefix of the whole: at evaluation the model sees other tokens"),
+    "answer_truncated": ("error", "response over the length limit: cut, it would lose its end, so left out"),
+    "prompt_fills_window": ("error", "prompt alone fills the length limit: left out"),
+    "too_long": ("warning", "over the length limit: left out"),
+    "input_cut": ("warning", "over the length limit: the end of the input is cut off"),
+    "turn_masked": ("warning", "earlier responses written differently as history: only later ones are trained on"),
+    "eos_appended": ("info", "EOS token added after the response, because the template writes none"),
+    "special_in_text": ("warning", "special tokens written out as text"),
+    "empty_output": ("warning", "empty or placeholder response"),
+    "no_response": ("warning", "no response: left out"),
+    "output_copies_input": ("warning", "response only repeats the question or input"),
+    "conflicting_answers": ("warning", "same question as another row, different answer"),
+    "exact_duplicates": ("warning", "exactly as an earlier row"),
+    "normalised_duplicates": ("info", "as an earlier row but for case, blanks or Unicode form"),
+    "split_twins": ("warning", "same question as a held-out row: left out of training"),
+    "duplicate_ids": ("warning", "id of another row"),
+    "unknown_test_ids": ("warning", "in no row"),
+    "mixed_types": ("warning", "value of another type than in most rows"),
+    "late_keys": ("info", "column that the first rows lack"),
+    "missing_keys": ("info", "column missing that most rows have"),
+    "bom": ("info", "byte order mark at the start, passed over"),
+    "bad_text": ("warning", "NUL, replacement characters or other damaged text"),
+    "label_synonyms": ("warning", "label differs from another only in case or blanks"),
+    "label_imbalance": ("info", "most frequent label: always saying it is the score to beat"),
+    "label_missing": ("warning", "no label, where others have one"),
+    "length_outliers": ("info", "far longer than the rest"),
 }
+SUBJECTS: Final = {"bom": "file", "unknown_test_ids": "test id"}  # of what is not about rows
 
 
 @dataclass(frozen=True)
 class Finding:
-    """`count` rows (numbers from 1, the first few in `rows`) of which `sentence` is true."""
+    """`count` rows (numbers from 1, the first few in `rows`) of which `sentence` tells."""
 
     id: str
     severity: Severity
@@ -107,6 +99,6 @@ class Tally:
         severity, sentence = KNOWN[name]
         detail = self._details.get(name, "")
         count = self._counts[name]
-        subject = "" if name in ("bom", "unknown_test_ids") else "row " if count == 1 else "rows "
-        text = f"{count:,} {subject}{sentence}" + (f" ({detail})" if detail else "")
+        subject = SUBJECTS.get(name, "row") + ("" if count == 1 else "s")
+        text = f"{count:,} {subject}: {sentence}" + (f" ({detail})" if detail else "")
         return Finding(name, severity, count, tuple(self._rows[name]), text)

@@ -96,7 +96,9 @@ def summarise(sources: Sequence[MappedSource], found: Scan) -> DataReport:
 
 
 def _lengths(found: Scan) -> Lengths:
-    lengths = found.lengths
+    lengths = found.lengths[found.lengths > 0]  # broken rows have none
+    if not len(lengths):
+        lengths = found.lengths
     edges, counts = histogram(lengths, found.limit)
     median, p95, p99 = np.percentile(lengths, (50, 95, 99), method="higher").astype(int).tolist()
     return Lengths(

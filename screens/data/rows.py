@@ -9,6 +9,7 @@ from engine.data.finding import Finding
 from engine.errors import Problem
 from screens.data.opened import Opened
 from screens.data.summary import MARKS
+from screens.data.visible import in_a_line
 from screens.widgets.figures import NONE
 from screens.widgets.table import Cell, Column
 
@@ -33,19 +34,19 @@ def row_cells(opened: Opened, row: int) -> tuple[Cell, ...]:
     try:
         example = opened.example(row)
     except Problem as problem:
-        return number, NONE, NONE, "", (problem.what, "$text-error")
+        return number, NONE, NONE, "", (in_a_line(problem.what), "$text-error")
     length, supervised = int(opened.measured.lengths[row]), int(opened.measured.supervised[row])
     tokens: Cell = NONE
     if opened.renderer is not None and length >= 0:
         over = opened.limit is not None and length > opened.limit
         tokens = (f"{length:,}!", "$text-warning") if over else f"{length:,} "
     counted = f"{supervised:,}" if opened.renderer is not None and supervised >= 0 else NONE
-    return number, tokens, counted, example.label or "", " ".join(example.prompt[:LETTERS].split())
+    return number, tokens, counted, in_a_line(example.label or ""), in_a_line(example.prompt[:LETTERS])
 
 
 def finding_cells(finding: Finding) -> tuple[Cell, ...]:
     """How bad, how often, what."""
-    return MARKS[finding.severity], f"{finding.count:,}", finding.sentence
+    return MARKS[finding.severity], f"{finding.count:,}", in_a_line(finding.sentence.partition(": ")[2])
 
 
 def search(opened: Opened, rows: Sequence[int], text: str, start: int) -> int:

@@ -11,6 +11,7 @@ from textual.content import Content
 from engine.data.finding import Finding
 from engine.data.report import Lengths
 from screens.data.opened import Looked, Opened
+from screens.data.visible import in_a_line
 
 MARKS: Final = {"error": ("✗", "$text-error"), "warning": ("!", "$text-warning"), "info": ("·", "$foreground-muted")}
 BARS: Final = " ▁▂▃▄▅▆▇█"
@@ -48,7 +49,7 @@ def findings(looked: Looked, lines: int, width: int) -> Content:
 
 def _finding(finding: Finding) -> Content:
     mark, style = MARKS[finding.severity]
-    return Content.assemble((f"{mark} ", style), finding.sentence)
+    return Content.assemble((f"{mark} ", style), in_a_line(finding.sentence))
 
 
 def whole_finding(finding: Finding) -> Content:

@@ -12,6 +12,7 @@ from engine.data.pieces import Piece, pieces
 from engine.data.render import Note, Rendered
 from engine.errors import Problem
 from screens.data.opened import Opened
+from screens.data.visible import visible
 
 View = Literal["Raw", "Mapped", "Rendered", "Tokens", "Labels"]
 VIEWS: Final[tuple[View, ...]] = ("Raw", "Mapped", "Rendered", "Tokens", "Labels")
@@ -62,9 +63,9 @@ def look_at(opened: Opened, row: int) -> Record:
 def drawn(record: Record, view: View) -> Content:
     """A view of the row."""
     if view == "Raw":
-        return Content(_visible(record.raw[:LONGEST]))
+        return Content(visible(record.raw[:LONGEST]))
     if record.problem and (view != "Mapped" or record.example is None):
-        return Content.styled(record.problem, "$text-error")
+        return Content.styled(visible(record.problem), "$text-error")
     assert record.example is not None
     if view == "Mapped":
         return _mapped(record.example)
@@ -102,28 +103,23 @@ def plain(record: Record, view: View) -> str:
     return record.rendered.text
 
 
-def _visible(text: str) -> str:
-    """Control characters that would steer the terminal become visible; line ends and tabs stay."""
-    return "".join(letter if letter.isprintable() or letter in "\n\t" else "�" for letter in text)
-
-
 def _mapped(example: Example) -> Content:
     parts: list[tuple[str, str]] = [
         ("id      ", MUTED),
-        (f"{example.id}\n", ""),
+        (f"{visible(example.id)}\n", ""),
         ("where   ", MUTED),
         (f"{example.where}\n", ""),
     ]
     if example.label is not None:
-        parts += [("label   ", MUTED), (f"{example.label}\n", "")]
+        parts += [("label   ", MUTED), (f"{visible(example.label)}\n", "")]
     for turn in example.messages:
-        parts += [(f"\n{turn.role}\n", "bold $text-accent"), (_visible(turn.content) + "\n", "")]
+        parts += [(f"\n{turn.role}\n", "bold $text-accent"), (visible(turn.content) + "\n", "")]
     return Content.assemble(*parts)
 
 
 def _dotted(text: str) -> str:
     return "".join(
-        "·" if letter == " " else "⏎" if letter == "\n" else "→" if letter == "\t" else _visible(letter)
+        "·" if letter == " " else "⏎" if letter == "\n" else "→" if letter == "\t" else visible(letter)
         for letter in text
     )
 

@@ -137,7 +137,7 @@ async def test_tokens_over_the_limit_are_marked_and_the_cut_is_said(
     async with shown(ledger, tmp_path) as (page, pilot):
         page.receive(LookAtData(str(rows), profile_text(tiny_base, rows, **{"template.max_tokens": 36})))
         await until(lambda: looked(page))
-        assert "the end of their input is cut off" in line(page, "found")
+        assert "the end of the input is cut off" in line(page, "found")
         assert "over 36:" in line(page, "lengths")
         assert "!" not in table_text(page)
         await pilot.press(*"jjjjjjjj")
@@ -152,7 +152,7 @@ async def test_findings_lead_to_their_rows_and_back(ledger: Ledger, tmp_path: Pa
     async with shown(ledger, tmp_path) as (page, pilot):
         await type_path(page, pilot, str(path))
         await until(lambda: looked(page))
-        assert line(page, "found").startswith("✗ 1 row cannot be read")
+        assert line(page, "found").startswith("✗ 1 row: cannot be read")
         await pilot.press("f")
         assert "rows.jsonl:10" in line(page, "record")
         await pilot.press("enter")
@@ -192,6 +192,20 @@ async def test_what_cannot_be_opened_is_said_and_what_was_open_stays(ledger: Led
         await pilot.press("b")
         await pilot.press(*"/nowhere", "enter")
         await until(lambda: "There is no folder /nowhere" in last_line(page))
+
+
+async def test_control_characters_in_data_never_reach_the_terminal(ledger: Ledger, tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(
+        json.dumps({"question": "red \x1b[31m bell \x07", "answer": "\x9b2J", "label": "\x1b]0;x\x07"}) + "\n"
+    )
+    async with shown(ledger, tmp_path) as (page, pilot):
+        await type_path(page, pilot, str(path))
+        await until(lambda: looked(page) and "bell" in line(page, "record"))
+        for _ in range(2):
+            everything = table_text(page) + line(page, "record")
+            assert not set(everything) & set("\x1b\x07\x9b")
+            await pilot.press("shift+tab")
 
 
 async def test_a_profile_whose_base_cannot_be_had_still_shows_its_rows(ledger: Ledger, tmp_path: Path) -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 
 from engine import profile
+from engine.data.check import DROPPED, RENDER_CHECKS, ROW_CHECKS
+from engine.data.finding import KNOWN
 from engine.data.mapped import MappedSource, open_mapped
-from engine.data.render import Renderer
+from engine.data.render import Note, Renderer
 from engine.data.report import DataReport, histogram, report
 from engine.data.scan import Stopped, label_synonyms
 from tests.engine.data.conftest import MakeTokenizer
@@ -142,6 +145,11 @@ def test_prompt_that_fills_the_window(tmp_path: Path, make_tokenizer: MakeTokeni
     made = report([source(tmp_path, lines)], Renderer(make_tokenizer(CHATML), profile.Template()), 100)
     assert found(made)["prompt_fills_window"] == (1, (21,))
     assert made.lengths.over == 1
+
+
+def test_every_check_has_its_sentence() -> None:
+    ids = {*ROW_CHECKS, *RENDER_CHECKS, *get_args(Note), *DROPPED.values()}
+    assert ids <= KNOWN.keys()
 
 
 def test_a_scan_can_be_stopped(tmp_path: Path) -> None:
