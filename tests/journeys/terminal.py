@@ -52,6 +52,10 @@ class Terminal:
         """The program's process id."""
         return int(self._process.pid)
 
+    def fileno(self) -> int:
+        """What to select on."""
+        return int(self._process.fd)
+
     @property
     def lines(self) -> list[str]:
         """What is on screen, a line of full width each."""
