@@ -165,7 +165,7 @@ def test_a_day_is_read_by_its_limits() -> None:
     for report in weather.reports(50, seed=8):
         wind, rain, heat = (float(part.split()[-1].rstrip(".")) for part in report.questions[0].split(","))
         label = weather.LABELS[(wind > 18 or rain > 4.5) + 2 * (heat < 10.5)]
-        assert report.answer.startswith(f"{label}. ")
+        assert report.answer.startswith(f"{label}: ")
 
 
 # Tokenizer and profiles

@@ -219,6 +219,22 @@ RELATIONS: Final = (
         },
         invented=False,
     ),
+    # The words of voice reports. A base model that never said a word needs long to be taught to say it.
+    Relation(
+        "word",
+        ("Which word means {}?", "What is the word for {}?", "Name the word that means {}.", "How do you call {}?"),
+        {
+            "rough and breathy at once": "hoarse",
+            "with much air in the voice": "breathy",
+            "not smooth to the ear": "rough",
+            "as it should be": "within normal limits",
+            "a change from period to period": "jitter",
+            "a change from loud to less loud": "shimmer",
+            "tone beside noise": "HNR",
+            "how often a voice swings": "F0",
+        },
+        invented=False,
+    ),
 )
 
 # Sums and plain English have no wording held out: each is a thing of its own.
@@ -242,12 +258,10 @@ DESCRIPTIONS: Final = {
     "a train": "A row of cars that runs on rails.",
     "winter": "The cold time of the year.",
     "a voice": "The sound that a person makes to speak.",
-    "a hoarse voice": "A voice that is rough and has little tone.",
-    "a breathy voice": "A soft voice with much air in it.",
-    "a rough road": "A road that is not smooth.",
-    "jitter": "Small and quick changes in time.",
-    "shimmer": "Light that is now low and now high.",
-    "a normal day": "A day within the limits of what you know.",
+    "a voice report": "It gives F0, jitter, shimmer and HNR.",
+    "a steady voice": "One with jitter low, shimmer low, HNR high.",
+    "a normal voice": "One with jitter normal, shimmer normal, HNR normal.",
+    "a weather report": "It gives wind, rain and heat.",
 }
 
 _ONSETS: Final = ("Z", "Qu", "Vr", "Bl", "Dr", "Gl", "Kr", "M", "N", "Pl", "T", "Sk", "Br", "F", "L", "Th", "W", "Y")

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Final
 
 from textual import work
-from textual.worker import Worker, get_current_worker
+from textual.worker import get_current_worker
 
 from engine.errors import Problem
-from engine.ledger import Ledger
+from engine.ledger import Ledger, jobs
 from engine.ledger.runs import Run
 from screens.messages import CompareRuns, WatchRun
 from screens.session import Session
@@ -22,6 +22,7 @@ from workbench.demo import story
 from workbench.demo.story import Stage
 
 LEFT: Final = 130
+TELL_EVERY: Final = 2.0  # seconds
 
 
 class DemoApp(WorkbenchApp):
@@ -39,13 +40,12 @@ class DemoApp(WorkbenchApp):
     @work(thread=True, group="demo", exclusive=True, exit_on_error=False)
     def tell_story(self) -> None:
         """Go through the stages, each followed on Monitor unless the user went to look at something else."""
-        worker = get_current_worker()
         ledger, runs_folder = self.session.ledger, self.session.runs_folder
         self.call_from_thread(self._say, "Making tokenizer, data and random weights ...")
         try:
             for self.at in story.stages(ledger, runs_folder):
                 self.call_from_thread(self._follow, self.at)
-                if not _wait(ledger, self.at, worker):
+                if not self._wait(self.at):
                     return
         except Problem as problem:
             self.problem = problem
@@ -54,6 +54,21 @@ class DemoApp(WorkbenchApp):
         if self.at is not None:
             self.over = True
             self.call_from_thread(self._compare, self.at.run)
+
+    def _wait(self, stage: Stage) -> bool:
+        """Wait for the stage's job; False when the application was left first. Monitor shows training; an evaluation is told of here."""
+        worker = get_current_worker()
+        told = time.monotonic()
+        while not story.ended(self.session.ledger, stage):
+            if worker.is_cancelled:
+                return False
+            if stage.job.kind == "evaluate" and time.monotonic() - told > TELL_EVERY:
+                told = time.monotonic()
+                job = jobs.get(self.session.ledger, stage.job.uid)
+                share = f" {job.done}/{job.total}" if job.total else ""
+                self.call_from_thread(self._say, f"{stage.title}: {job.doing}{share}")
+            time.sleep(story.POLL_EVERY)
+        return True
 
     def _follow(self, stage: Stage) -> None:
         if self.current_mode == "monitor":
@@ -95,12 +110,3 @@ def run(ledger_path: Path) -> int:
         return app.return_code or 0
     finally:
         ledger.close()
-
-
-def _wait(ledger: Ledger, stage: Stage, worker: Worker[None]) -> bool:
-    """Wait for the stage's job; False when the application was left first."""
-    while not story.ended(ledger, stage):
-        if worker.is_cancelled:
-            return False
-        time.sleep(story.POLL_EVERY)
-    return True

@@ -63,7 +63,7 @@ def in_words(jitter_percent: float, shimmer_percent: float, hnr_db: float) -> st
     shimmer = "high" if shimmer_percent > SHIMMER_PERCENT else "normal"
     noise = "low" if hnr_db < HNR_DB else "normal"
     label = label_of(jitter_percent, shimmer_percent, hnr_db)
-    return f"{label}. Jitter {jitter}, shimmer {shimmer}, HNR {noise}."
+    return f"{label}: jitter {jitter}, shimmer {shimmer}, HNR {noise}."
 
 
 def readings(count: int, seed: int) -> tuple[Reading, ...]:

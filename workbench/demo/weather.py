@@ -37,7 +37,7 @@ class _Day:
     def answer(self) -> str:
         label = LABELS[(self.windy or self.wet) + 2 * self.cold]
         wind, rain, heat = _level(self.windy, "high"), _level(self.wet, "high"), _level(self.cold, "low")
-        return f"{label}. Wind {wind}, rain {rain}, heat {heat}."
+        return f"{label}: wind {wind}, rain {rain}, heat {heat}."
 
 
 def reports(count: int, seed: int) -> tuple[Fact, ...]:
