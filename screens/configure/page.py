@@ -80,6 +80,8 @@ class ConfigurePage(Page[tuple[Preset, ...]]):
 
     def show(self, snapshot: tuple[Preset, ...]) -> None:
         """Presets; and another judgement when a GPU has another amount of memory free."""
+        if not self.query("#presets"):  # the application is closing
+            return
         if self._view == "presets":
             self._presets.show(snapshot)
         seen = tuple((gpu.uuid, round((gpu.free_mib or 0) / NOTICED_MIB)) for gpu in self.gpus)
