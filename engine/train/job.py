@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 import torch
 
@@ -36,6 +38,8 @@ from engine.train.checkpoint import Progress
 from engine.train.control import Control
 from engine.train.loop import Loop
 from engine.train.parts import Parts
+
+LETTING_GO: Final = 10.0  # seconds that the kernel may take to end a killed process that held GPU memory
 
 
 def run(ledger: Ledger, job: Job) -> None:
@@ -66,18 +70,27 @@ def run(ledger: Ledger, job: Job) -> None:
 
 @contextmanager
 def _lock(folder: Path) -> Iterator[None]:
-    """Nobody else trains in this folder, from whatever ledger."""
+    """Nobody else trains in this folder, from whatever ledger. One that was just killed may need a moment to let go."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     handle = os.open(folder / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        deadline = time.monotonic() + LETTING_GO
+        while not _locked(handle):
+            if time.monotonic() > deadline:
+                why = f"It holds {folder / 'lock'}."
+                raise Problem("Another process trains this run", why, "Wait for it or stop it.", code="running")
+            time.sleep(0.1)
         yield
-    except BlockingIOError as error:
-        raise Problem(
-            "Another process trains this run", f"It holds {folder / 'lock'}.", "Wait for it or stop it.", code="running"
-        ) from error
     finally:
         os.close(handle)
+
+
+def _locked(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _set_up(ledger: Ledger, job: Job, found: Run, resolved: Profile, writer: metrics.Writer) -> Parts:

@@ -160,8 +160,14 @@ def test_a_second_process_on_a_run_is_refused(bench: Bench) -> None:
     run = bench.run(bench.profile())
     with (run.folder / "lock").open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        job = bench.train(run)
+        job = bench.train(run, prepare=_impatient)
     assert (job.state, job.cause) == (State.FAILED, "running")
+
+
+def _impatient() -> None:
+    from engine.train import job
+
+    job.LETTING_GO = 0.2  # type: ignore[misc]
 
 
 def test_a_run_goes_on_from_another_run_s_adapter(bench: Bench) -> None:
