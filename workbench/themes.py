@@ -72,7 +72,7 @@ ANSI: Final = Theme(
 THEMES: Final = (DARK, LIGHT, ANSI)
 
 PAIRS: Final = """
-●> ◌~ ‖= ○o ✓+ ■. ✗x ★* ◆# ▌| ▸> ▾v ·. –- —- …~ │| ┤| ├| ┼+ └+ ┘+ ┌+ ┐+ ┬+ ┴+ ─- ━- ═= →> ←< ↑^ ↓v ×x ±+ ≥> ≤< ⏎/
+●> ▶> ╱/ ◌~ ‖= ○o ✓+ ■. ✗x ★* ◆# ▌| ▸> ▾v ·. –- —- …~ │| ┤| ├| ┼+ └+ ┘+ ┌+ ┐+ ┬+ ┴+ ─- ━- ═= →> ←< ↑^ ↓v ×x ±+ ≥> ≤< ⏎/
 ▏| ▎| ▍| ▋| ▊| ▉| █# ▁_ ▂_ ▃_ ▄= ▅= ▆= ▇# ░. ▒: ▓# ▔- ▕| ▀- ▐| ‘' ’' “" ”" ²2 °o µu
 """
 SPELLED: Final[dict[str, str]] = {pair[0]: pair[1] for pair in PAIRS.split()}
