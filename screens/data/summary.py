@@ -29,7 +29,7 @@ def title(opened: Opened, looked: Looked | None) -> Content:
         parts += [("  as seen by ", MUTED), (f"{base} · {Path(settings.template.name).name}", "")]
     if looked and looked.parts:
         train, validation, test = looked.parts
-        parts += [("  train/val/test ", MUTED), (f"{train:,}/{validation:,}/{test:,}", "")]
+        parts += [("  split ", MUTED), (f"{train:,}/{validation:,}/{test:,}", "")]
     if opened.renderer is None:
         parts += [("  in characters: ", MUTED), ("b", "bold $text-accent"), (" chooses a base model", MUTED)]
     return Content.assemble(*parts)

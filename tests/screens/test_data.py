@@ -109,7 +109,7 @@ async def test_a_row_as_the_model_sees_it(ledger: Ledger, tmp_path: Path, tiny_b
     async with shown(ledger, tmp_path) as (page, pilot):
         page.receive(LookAtData(str(rows), profile_text(tiny_base, rows, **{"split.test": 0.2})))
         await until(lambda: looked(page))
-        assert "as seen by base · chat  train/val/test 24/8/8" in line(page, "title")
+        assert "as seen by base · chat  split 24/8/8" in line(page, "title")
         await until(lambda: "supervised" in line(page, "tabs"))
         shown_tokens = page.query_one("#record", Line).content
         assert shown_tokens.plain.startswith("[user]⏎Read·the·jitter·of·recording·0.⏎⏎")
@@ -214,7 +214,7 @@ async def test_a_profile_whose_base_cannot_be_had_still_shows_its_rows(ledger: L
         page.receive(LookAtData(str(rows), profile_text(Path("somebody/model"), rows)))
         await until(lambda: looked(page))
         assert "somebody/model is not on this machine" in last_line(page)
-        assert "train/val/test 22/8/0" in line(page, "title")
+        assert "split 22/8/0" in line(page, "title")
 
 
 async def test_any_number_of_rows_can_be_walked_and_looking_can_be_stopped(ledger: Ledger, tmp_path: Path) -> None:
