@@ -11,7 +11,7 @@ from screens.configure.draft import Draft, lookup
 from screens.configure.fields import OFF, Field, Section, sections, shown
 from screens.widgets.table import Cell, Column
 
-COLUMNS: Final = (Column("setting", 23), Column("value", 24), Column("", 10, stretch=True))
+COLUMNS: Final = (Column("setting", 25), Column("value", 23), Column("", 10, stretch=True))
 NOT_SET: Final = "–"
 
 

@@ -136,7 +136,9 @@ class ConfigurePage(Page[tuple[Preset, ...]]):
         pane = self.query_one("#beside", Line)
         wide = self.has_class("-wide")
         pane.show(told.beside(self._judgement, self.size.width - 4, wide=wide, ladder=False))
-        pane.display = self.draft is not None and self._judgement is not None and bool(self._judgement.fits)
+        judged = self.draft is not None and self._judgement is not None and bool(self._judgement.fits)
+        pane.display = judged and self._view != "ladder"
+        pane.set_class(bool(self.draft and self.draft.problems()), "-stale")
 
     def on_resize(self) -> None:
         """Beside or under: both fit their width."""

@@ -54,6 +54,7 @@ class ConfigureScreen(ConfigurePage):
     ConfigureScreen #left { height: 1fr; }
     ConfigureScreen #about { height: 2; padding: 0 1; color: $text-muted; }
     ConfigureScreen #beside { height: auto; max-height: 8; padding: 0 1; border-top: solid $panel; }
+    ConfigureScreen #beside.-stale { text-opacity: 50%; }
     ConfigureScreen.-wide #body { layout: horizontal; }
     ConfigureScreen.-wide #left { width: 3fr; }
     ConfigureScreen.-wide #beside { width: 2fr; height: 1fr; max-height: 100%; border-top: none; border-left: solid $panel; }

@@ -27,7 +27,11 @@ def verdict(judgement: Judgement | None, problems: Mapping[str, str], now: float
     if problems:
         key, reason = next(iter(problems.items()))
         many = f"{len(problems)} values are wrong" if len(problems) > 1 else "a value is wrong"
-        return Content.assemble(("✗ ", "$text-error"), (f"{many}: ", "bold $text-error"), f"{key}  {reason}".strip())
+        return Content.assemble(
+            ("✗ ", "$text-error"),
+            (f"{many}: ", "bold $text-error"),
+            reason if reason.startswith(key) else f"{key}  {reason}",
+        )
     if judgement is None:
         return Content.styled("looking at base and data ...", "$foreground-muted")
     if judgement.problem is not None:
