@@ -19,3 +19,6 @@ DELETE: Final = Command("run.delete", "D", "delete", "Remove the run and its fil
 FACTOR: Final = Command(
     "run.factor", "F", "rate factor", "Multiply the scheduled learning rate from the next step on.", "factor"
 )
+COPY: Final = Command(
+    "run.copy", "y", "copy", "Copy the run's uid to the clipboard, for a command line.", "copy", show=False
+)

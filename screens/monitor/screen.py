@@ -87,7 +87,7 @@ class MonitorScreen(RunPage[Snapshot | None]):
     MonitorScreen #headline, MonitorScreen #waiting, MonitorScreen #since { height: 1; padding: 0 1; }
     MonitorScreen #charts { height: 9; padding: 0 1; }
     MonitorScreen #main { width: 5fr; }
-    MonitorScreen #facts { width: 22; height: 100%; padding: 1 0 0 2; }
+    MonitorScreen #facts { width: 24; height: 100%; padding: 1 0 0 2; }
     MonitorScreen #side { width: 3fr; }
     MonitorScreen #machine { padding: 0 1; }
     MonitorScreen #trouble { padding: 0 1; max-height: 4; }

@@ -76,7 +76,7 @@ def _facts(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
         yield "step", figures.seconds(snapshot.pace.step)
     if run.state in LIVE and run.step:
         saved = snapshot.checkpoints[-1].step if snapshot.checkpoints else 0
-        yield "unsaved", f"{run.step - saved} steps"
+        yield "unsaved", f"{max(0, run.step - saved)} steps"  # a step is told a little later than its checkpoint
     if run.measured_mib is not None:
         yield "memory", f"{figures.gib(run.measured_mib)} GiB"
     if run.predicted_mib is not None:

@@ -74,7 +74,9 @@ def _title(detail: Detail) -> Content:
         where = (
             targets if isinstance(targets, str) else ", ".join(map(str, targets)) if isinstance(targets, list) else ""
         )
-        parts.append(f"{row.method} {settings.get('method.rank')}/{settings.get('method.alpha')} {where}".strip())
+        parts.append(
+            f"{row.method} {settings.get('method.rank')}/{plain(settings.get('method.alpha'))} {where}".strip()
+        )
     else:
         parts.append(row.method)
     return Content.assemble((row.run.name, "bold $text-accent"), *((f" · {part}", "") for part in parts if part))

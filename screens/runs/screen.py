@@ -61,6 +61,7 @@ class RunsScreen(RunPage[Snapshot]):
         on_runs.CHECKPOINT,
         on_runs.FACTOR,
         on_runs.DELETE,
+        on_runs.COPY,
         Command("runs.back", "escape", "back", "Take the marks away, then the filter.", "back", show=False),
     )
     CSS = """

@@ -19,6 +19,7 @@ from textual.timer import Timer
 from textual.widget import Widget
 from textual.widgets import Input
 
+from screens.widgets.entry import Entry
 from screens.widgets.line import Line
 
 Level = Literal["info", "warning", "error"]
@@ -54,7 +55,7 @@ class LastLine(Horizontal):
     def __init__(self) -> None:
         super().__init__()
         self._words = Words()
-        self._input = Input(
+        self._input = Entry(
             compact=True, select_on_focus=False, disabled=True
         )  # else it would take the focus of an empty page
         self._input.cursor_blink = False  # a blinking cursor would send bytes for ever

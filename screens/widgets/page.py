@@ -176,6 +176,8 @@ class Page(Screen[None], Generic[Snapshot]):
             try:
                 if await loop.run_in_executor(self._thread, self._due, wanted):
                     snapshot = await loop.run_in_executor(self._thread, self.read)
+                    if not self._header.is_running:  # the application closed meanwhile
+                        return
                     with self.app.batch_update():
                         self._header.gpus = self.gpus
                         self.show(snapshot)

@@ -121,6 +121,14 @@ class RunPage(Page[Snapshot]):
         """Uids that `E` hands to Compare."""
         return [run.uid]
 
+    def action_copy(self) -> None:
+        """Its uid."""
+        if self.chosen is None:
+            self.say(self.NO_RUN, "warning")
+        else:
+            self.app.copy_to_clipboard(self.chosen.uid)
+            self.say(f"Copied {self.chosen.uid}. In tmux this needs: set -g set-clipboard on")
+
     @work(group="orders")
     async def action_resume(self) -> None:
         """Go on from the newest checkpoint."""

@@ -19,8 +19,32 @@ from screens.session import Room, Session
 NOW: Final = 1_773_320_700.0  # Thu 12 March 2026, 13:05 UTC
 MINUTE: Final = 60.0
 GPUS: Final = (
-    Gpu("GPU-a", 0, "RTX 4090", 24564.0, 9830.0, 14734.0, 9420.0, 410.0, 402.0, 450.0, 73, 97),
-    Gpu("GPU-b", 1, "H200", 143771.0, 134144.0, 9627.0, 0.0, 134144.0, 610.0, 700.0, 61, 100),
+    Gpu(
+        uuid="GPU-a",
+        index=0,
+        name="RTX 4090",
+        total_mib=24564.0,
+        used_mib=9830.0,
+        free_mib=14734.0,
+        mine_mib=9420.0,
+        others_mib=410.0,
+        watts=402.0,
+        celsius=73,
+        busy_percent=97,
+    ),
+    Gpu(
+        uuid="GPU-b",
+        index=1,
+        name="H200",
+        total_mib=143771.0,
+        used_mib=134144.0,
+        free_mib=9627.0,
+        mine_mib=0.0,
+        others_mib=134144.0,
+        watts=610.0,
+        celsius=61,
+        busy_percent=100,
+    ),
 )
 ROOM: Final = Room(disk_free=412_000_000_000, ram_used=9 * 2**30, ram_total=62 * 2**30)
 BASE: Final = "Qwen/Qwen3-4B-Instruct-2507"

@@ -120,15 +120,15 @@ async def test_the_first_start_shows_both_places_and_keeps_the_answer(ledger: Le
     app = WorkbenchApp(Session(ledger, tmp_path / "runs"), Settings(runs_folder=tmp_path / "runs"))
     async with app.run_test(size=(100, 30)) as pilot:
         await until(pilot, lambda: here(pilot) == "PlacesScreen")
-        await until(pilot, lambda: str(ledger.path)[:60] in screen(pilot))
+        await until(pilot, lambda: str(ledger.path)[:60] in screen(pilot) and "GB free on" in screen(pilot))
         entry = app.screen.query_one(Input)
         entry.value = "relative"
         await pilot.press("enter")
-        await until(pilot, lambda: "named from the root" in screen(pilot))
+        await until(pilot, lambda: "named from the root" in line(pilot, "trouble"))
         (tmp_path / "file").touch()
         entry.value = str(tmp_path / "file" / "below")
         await pilot.press("enter")
-        await until(pilot, lambda: "cannot be made" in screen(pilot))
+        await until(pilot, lambda: "cannot be made" in line(pilot, "trouble"))
         entry.value = str(tmp_path / "elsewhere")
         await pilot.press("enter")
         await until(pilot, lambda: here(pilot) == "runs")

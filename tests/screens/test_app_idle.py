@@ -34,13 +34,13 @@ def read_until(terminal: ptyprocess.PtyProcess, words: bytes) -> None:
         got += read_for(terminal, 0.1)
 
 
-@pytest.mark.parametrize("last", ["1", "4"])
+@pytest.mark.parametrize("last", ["4", "1/"], ids=["monitor", "typing on runs"])
 def test_at_rest_nothing_is_sent(four: Example, home: Path, last: str) -> None:
     environment = {**os.environ, "WORKBENCH_HOME": str(home), "LC_ALL": "C.UTF-8"}
     terminal = ptyprocess.PtyProcess.spawn([sys.executable, "-m", "workbench"], dimensions=(40, 120), env=environment)
     try:
         read_until(terminal, b"pubmedqa-lora-16")
-        for number in (b"2", b"3", b"5", last.encode()):
+        for number in (b"2", b"3", b"5", *(key.encode() for key in last)):
             terminal.write(number)
             read_for(terminal, 0.5)
         end = time.monotonic() + DEADLINE

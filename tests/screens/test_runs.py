@@ -195,6 +195,13 @@ async def test_a_note_is_kept(four: Example) -> None:
         assert runs.find(four.session.ledger, run.uid).note == "good"
 
 
+async def test_y_copies_the_uid(four: Example) -> None:
+    async with WorkbenchApp(four.session).run_test() as pilot:
+        await choose(pilot, "speech-dora")
+        await pilot.press("y")
+        await until(pilot, lambda: pilot.app.clipboard == four.runs["speech-dora"].uid)
+
+
 async def test_marked_runs_are_set_side_by_side(four: Example) -> None:
     async with WorkbenchApp(four.session).run_test() as pilot:
         await choose(pilot, "pubmedqa-lora-16")
