@@ -1,4 +1,4 @@
-"""Asking a model: greedy answers in batches, and log-likelihoods of given answers. Needs torch; runs in the job's process only."""
+"""Asking a model: greedy answers in batches, with the likelihoods of the choices and of the right answer. Needs torch; runs in the job's process only."""
 
 from __future__ import annotations
 
@@ -9,19 +9,17 @@ from dataclasses import dataclass
 from typing import Final
 
 import torch
-from peft import PeftModel
-from transformers import GenerationConfig, PreTrainedModel
+from transformers import GenerationConfig
 
 from engine.data.examples import Message
 from engine.data.render import Renderer
 from engine.errors import Problem
 from engine.evaluate.answers import Said
+from engine.evaluate.likelihood import Model, left_padded, log_likelihoods
 from engine.evaluate.suites import Suite, SuiteItem
 
-Model = PreTrainedModel | PeftModel
 ROWS: Final = 16  # in a batch, at most; the same batches for every model, because bfloat16 results vary with them
 BATCH_TOKENS: Final = 16_384  # rows x longest prompt, at most
-LOGITS: Final = 1 << 28  # rows x positions x vocabulary held at once when likelihoods are read: 1 GiB in float32
 
 
 @dataclass(frozen=True)
@@ -111,7 +109,7 @@ class Asker:
         milliseconds = 1000 * (time.perf_counter() - started) / len(batch)
         wanted = [(prompt.ids, form) for prompt in batch for choice in prompt.choices for form in choice]
         wanted += [(prompt.ids, prompt.gold) for prompt in batch if prompt.gold]
-        found = dict(zip(wanted, self.log_likelihoods(wanted), strict=True))
+        found = dict(zip(wanted, log_likelihoods(self.model, wanted, self.renderer.tokenizer.pad_id), strict=True))
         said: list[Said] = []
         for prompt, (text, tokens) in zip(batch, texts, strict=True):
             forms = [[found[prompt.ids, form] for form in choice] for choice in prompt.choices]
@@ -122,7 +120,7 @@ class Asker:
 
     def _generate(self, rows: Sequence[Sequence[int]]) -> list[tuple[str, int]]:
         """Greedy answers and the number of their tokens, the end token not counted."""
-        ids, mask, _ = self._left_padded(rows)
+        ids, mask, _ = left_padded(rows, self.renderer.tokenizer.pad_id, self.model.device)
         produced = self.model.generate(  # type: ignore[operator]
             input_ids=ids, attention_mask=mask, generation_config=self._settings
         )[:, ids.shape[1] :].tolist()
@@ -131,43 +129,6 @@ class Asker:
             end = next((place for place, token in enumerate(row) if token in self.renderer.stop_ids), len(row))
             answers.append((self.renderer.tokenizer.tokenizer.decode(row[:end], skip_special_tokens=True), end))
         return answers
-
-    def log_likelihoods(self, wanted: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[float]:
-        """For each (prompt, answer): the sum of the answer's log-probabilities after the prompt, in nats.
-
-        An answer's last token is only read, never fed, so all one-token choices of a prompt share one row of the forward pass.
-        """
-        fed = list(dict.fromkeys((*prompt, *answer[:-1]) for prompt, answer in wanted))
-        fed.sort(key=len, reverse=True)
-        found: dict[tuple[tuple[int, ...], tuple[int, ...]], float] = {}
-        deepest = max((len(answer) for _, answer in wanted), default=0)
-        held = LOGITS // max(1, deepest * self.renderer.tokenizer.vocabulary)
-        most = max(1, min(ROWS, held, BATCH_TOKENS // max(map(len, fed), default=1)))
-        for start in range(0, len(fed), most):
-            rows = fed[start : start + most]
-            ids, mask, positions = self._left_padded(rows)
-            output = self.model(
-                input_ids=ids, attention_mask=mask, position_ids=positions, logits_to_keep=deepest, use_cache=False
-            )
-            log_probabilities = torch.log_softmax(output.logits.float(), dim=-1)
-            places = {row: place for place, row in enumerate(rows)}
-            for prompt, answer in wanted:
-                place = places.get((*prompt, *answer[:-1]))
-                if place is not None:
-                    last = log_probabilities[place, -len(answer) :]
-                    chosen = torch.tensor(answer, device=last.device)
-                    found[(*prompt,), (*answer,)] = float(last.gather(1, chosen[:, None]).sum())
-        return [found[(*prompt,), (*answer,)] for prompt, answer in wanted]
-
-    def _left_padded(self, rows: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """ids, mask and positions [rows, longest], on the model's device; positions count true tokens only."""
-        longest = max(map(len, rows))
-        pad = self.renderer.tokenizer.pad_id
-        ids = torch.tensor([[pad] * (longest - len(row)) + list(row) for row in rows])
-        mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows])
-        positions = (mask.cumsum(1) - 1).clamp(min=0)
-        device = self.model.device
-        return ids.to(device), mask.to(device), positions.to(device)
 
 
 def _log_sum_exp(values: Sequence[float]) -> float:

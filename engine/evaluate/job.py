@@ -29,7 +29,8 @@ from engine.ledger.jobs import Job
 from engine.ledger.states import State
 
 if TYPE_CHECKING:  # heavy, and it must not be loaded before the GPU is chosen
-    from engine.evaluate.generate import Model, Prompt
+    from engine.evaluate.generate import Prompt
+    from engine.evaluate.likelihood import Model
 
 HEADLINE = ("accuracy", "consistency", "j")
 

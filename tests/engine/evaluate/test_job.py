@@ -23,6 +23,7 @@ from engine.evaluate import job as evaluate_job
 from engine.evaluate.answers import Said
 from engine.evaluate.compare import compare
 from engine.evaluate.generate import Asker, Prompt, batches, prompts
+from engine.evaluate.likelihood import log_likelihoods, read_whole
 from engine.evaluate.suites import Suite, read_suite
 from engine.ledger import Ledger, evaluations, events, jobs, runs
 from engine.ledger.runs import Run
@@ -263,5 +264,9 @@ def test_batches_change_nothing_in_float32_and_likelihoods_are_right(tiny_base: 
         for choice in prompt.item.choices:
             naive = torch.tensor([log_probability(model, renderer, prompt, form) for form in (choice, choice.title())])
             assert one.choices[choice] == pytest.approx(float(naive.logsumexp(0)), abs=1e-4)
+    wanted = [(prompt.ids, form) for prompt in asked[:6] for choice in prompt.choices for form in choice]
+    assert max(len(answer) for _, answer in wanted) > 2
+    together_read = read_whole(model, wanted, renderer.tokenizer.pad_id, rows=3)
+    assert log_likelihoods(model, wanted, renderer.tokenizer.pad_id) == pytest.approx(together_read, abs=1e-4)
     expected = renderer.prompt([Message("user", "Is iron real?")])
     assert list(next(prompt.ids for prompt in asked if prompt.item.id == "r")) == expected
