@@ -12,6 +12,7 @@ from textual.widgets import Input
 
 from engine.storage import storage_of
 from screens.widgets import figures
+from screens.widgets.entry import Entry
 from screens.widgets.line import Line
 
 
@@ -37,7 +38,7 @@ class PlacesScreen(ModalScreen[Path]):
             _place("Runs", "checkpoints and results; gigabytes. Enter agrees, or type another folder:", self._runs),
             id="runs",
         )
-        entry = Input(str(self._runs), compact=True)
+        entry = Entry(str(self._runs), compact=True)
         entry.cursor_blink = False
         yield entry
         yield Line(id="trouble")

@@ -71,3 +71,13 @@ def test_ctrl_c_does_not_end_the_application_by_accident(home: Path, tmp_path: P
         assert terminal.alive()
         terminal.press("\x11")
         assert terminal.wait() == 0
+
+
+def test_keys_that_come_in_one_packet_are_done_in_order(home: Path, tmp_path: Path) -> None:
+    """As over a slow line: clear, type, correct, enter."""
+    with Terminal([PROGRAM], folder=tmp_path) as terminal:
+        terminal.until("Workbench keeps what you do")
+        terminal.settled()
+        terminal.press(f"\x15{tmp_path}/elsewhexx\x7f\x7fre\r")
+        terminal.until("No runs yet")
+    assert [folder.name for folder in tmp_path.iterdir()] == ["elsewhere"]
