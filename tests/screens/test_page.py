@@ -85,6 +85,7 @@ async def test_the_ledger_is_read_again_when_it_changed(page: Counting) -> None:
         await until(pilot, lambda: line(pilot, "many") == "0")
         events.add(page.session.ledger, "test", "happened", run=None)
         await until(pilot, lambda: line(pilot, "many") == "1")
+        assert page.reads >= 2
 
 
 async def test_a_page_that_is_not_shown_reads_nothing(page: Counting) -> None:

@@ -72,6 +72,7 @@ async def test_what_happens_in_the_ledger_is_seen(four: Example) -> None:
         await until(pilot, lambda: "52/84" in screen(pilot))
         runs.progress(ledger, run, step=53, steps=84, ends=None)
         await until(pilot, lambda: "53/84" in screen(pilot))
+        assert "52/84" not in screen(pilot)
 
 
 @pytest.mark.parametrize(
@@ -89,6 +90,7 @@ async def test_the_filter_is_applied_while_typing(four: Example, text: str, kept
         await until(pilot, lambda: len(names(pilot)) == 4)
         await pilot.press("slash", *text)
         await until(pilot, lambda: set(names(pilot)) == kept)
+        assert f"{len(kept)} of 4" in line(pilot, "filter")
         await pilot.press("escape")
         await until(pilot, lambda: len(names(pilot)) == 4)
 
@@ -159,6 +161,7 @@ async def test_an_order_that_makes_no_sense_says_so(four: Example) -> None:
         await choose(pilot, "speech-dora")
         await pilot.press("P")
         await until(pilot, lambda: "is lost: there is nothing to pause. R resumes it." in last_line(pilot))
+        assert waiting(four.session.ledger, four.runs["speech-dora"]) == []
 
 
 async def test_delete_says_what_is_lost_and_removes_rows_and_files(four: Example) -> None:
@@ -184,6 +187,7 @@ async def test_a_run_at_work_is_not_deleted(four: Example) -> None:
         await choose(pilot, "pubmedqa-lora-16")
         await pilot.press("D")
         await until(pilot, lambda: "S stops it first. Nothing was deleted." in last_line(pilot))
+        assert runs.find(four.session.ledger, "pubmedqa-lora-16").state is State.RUNNING
 
 
 async def test_a_note_is_kept(four: Example) -> None:
@@ -199,7 +203,8 @@ async def test_y_copies_the_uid(four: Example) -> None:
     async with WorkbenchApp(four.session).run_test() as pilot:
         await choose(pilot, "speech-dora")
         await pilot.press("y")
-        await until(pilot, lambda: pilot.app.clipboard == four.runs["speech-dora"].uid)
+        await until(pilot, lambda: "Copied" in last_line(pilot))
+        assert pilot.app.clipboard == four.runs["speech-dora"].uid
 
 
 async def test_marked_runs_are_set_side_by_side(four: Example) -> None:
