@@ -46,8 +46,7 @@ def test_thresholds_decide_the_label(measures: tuple[float, float, float], label
 def test_readings_agree_with_their_measures_and_carry_units() -> None:
     for row in speech.readings(400, seed=3):
         measures = float(row.jitter_percent), float(row.shimmer_percent), float(row.hnr_db)
-        assert row.label == speech.label_of(*measures)
-        assert row.reading == speech.in_words(*measures)
+        assert row.label == row.reading == speech.label_of(*measures)
         assert extract_choice(row.reading, speech.LABELS) == row.label
         assert 85 <= int(row.f0_hz) <= 255
     assert all(unit in speech.QUESTION for unit in (" Hz", " %", " dB"))

@@ -39,7 +39,7 @@ _HNR: Final = ((21.0, 30.0), (5.0, 19.0))
 
 @dataclass(frozen=True)
 class Reading:
-    """One row: the measures as text with their usual decimals, the label and the reading in words."""
+    """One row: the measures as text with their usual decimals, the label, and the reading, which is the label and no more."""
 
     id: str
     f0_hz: str
@@ -57,15 +57,6 @@ def label_of(jitter_percent: float, shimmer_percent: float, hnr_db: float) -> st
     return LABELS[irregular + 2 * noisy]
 
 
-def in_words(jitter_percent: float, shimmer_percent: float, hnr_db: float) -> str:
-    """The reading: the label first, then what it rests on."""
-    jitter = "high" if jitter_percent > JITTER_PERCENT else "normal"
-    shimmer = "high" if shimmer_percent > SHIMMER_PERCENT else "normal"
-    noise = "low" if hnr_db < HNR_DB else "normal"
-    label = label_of(jitter_percent, shimmer_percent, hnr_db)
-    return f"{label}: jitter {jitter}, shimmer {shimmer}, HNR {noise}."
-
-
 def readings(count: int, seed: int) -> tuple[Reading, ...]:
     """`count` rows, no two with the same measures, the four labels in equal shares, the same for the same seed."""
     chance = random.Random(seed)
@@ -75,7 +66,7 @@ def readings(count: int, seed: int) -> tuple[Reading, ...]:
         f0, jitter, shimmer, hnr = _measures(chance, wanted)
         text = (str(f0), f"{jitter:.2f}", f"{shimmer:.2f}", f"{hnr:.1f}")
         if text not in found:
-            found[text] = Reading(f"voice-{len(found) + 1:04}", *text, wanted, in_words(jitter, shimmer, hnr))
+            found[text] = Reading(f"voice-{len(found) + 1:04}", *text, wanted, wanted)
     rows = list(found.values())
     chance.shuffle(rows)
     return tuple(rows)

@@ -40,9 +40,9 @@ SETTINGS: Final = (
     "model.quantization=none",
     "split.test=0.25",
     "method.dropout=0.0",
-    "training.epochs=12",
+    "training.epochs=10",
     "training.micro_batch=16",
-    "training.learning_rate=1e-3",
+    "training.learning_rate=4e-4",
     "training.keep=1",
     "hardware.device=cpu",
 )
