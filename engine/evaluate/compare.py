@@ -148,7 +148,7 @@ def _headline(rows: Sequence[ComparisonRow], compared: Sequence[Run]) -> str:
 
 
 def _lines(rows: Sequence[ComparisonRow], answers: Mapping[int, list[Item]]) -> tuple[str, ...]:
-    """What should be known beside the verdict: what was lost, how small a difference shows, what guessing would get."""
+    """What should be known beside the verdict: what was lost, from where on every suite sees a difference, what guessing would get."""
     lines: list[str] = []
     names = dict.fromkeys(row.run for row in rows)
     for run in names:

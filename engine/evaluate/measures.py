@@ -30,7 +30,7 @@ METRICS: Final = {
     metric.name: metric
     for metric in (
         Metric("accuracy", "accuracy", "Right answers: by likelihood where there are choices, else by the text."),
-        Metric("retained", "retained", "Of the answers that the base had right, those that are still right."),
+        Metric("retained", "kept", "Of the answers that the base had right, those that are still right."),
         Metric("consistency", "consistency", "Pairs of paraphrases of a question that get the same answer."),
         Metric("worst_variant", "worst paraphrase", "Questions that are right in all their paraphrases."),
         Metric("j", "traps, J", "Youden's J: traps declined minus real twins declined.", scale="coefficient"),

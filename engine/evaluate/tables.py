@@ -38,13 +38,14 @@ def confusion(gold: Sequence[str], predicted: Sequence[str | None], choices: Seq
 
 
 def macro_f1(counts: Floats) -> Floats:
-    """Mean F1 over the gold classes that occur or are predicted (as scikit-learn's f1_score(average="macro")); unparsed has no F1 of its own.
+    """Mean F1 over the classes that are the right answer somewhere, so that two models are averaged over the same ones.
 
-    An unparsed answer is a miss of its gold class and a false alarm of none.
+    As scikit-learn's f1_score(average="macro", labels=the gold ones). An unparsed answer is a miss of its gold class and a false
+    alarm of none.
     """
     hits = np.diagonal(counts, axis1=-2, axis2=-1)[..., :-1]
     gold, said = counts.sum(-1)[..., :-1], counts.sum(-2)[..., :-1]
-    occurs = gold + said > 0
+    occurs = gold > 0
     f1 = np.divide(2 * hits, gold + said, out=np.zeros_like(hits), where=occurs)
     return np.asarray(f1.sum(-1) / np.maximum(occurs.sum(-1), 1))
 

@@ -15,7 +15,7 @@ from screens.widgets.table import MARGIN, Cell, Column
 
 NAME_WIDTH: Final = 16
 RUN_WIDTH: Final = 12
-SHORT: Final = {"accuracy": "acc.", "retained": "kept", "j": "J", "worst_variant": "worst"}
+SHORT: Final = {"accuracy": "acc.", "j": "J", "worst_variant": "worst"}
 
 
 def columns(axis: str, *, several: bool) -> tuple[Column, ...]:

@@ -41,7 +41,8 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print_json(as_json(comparison))
     elif comparison.rows:
-        print(printable(comparison.headline))
+        for line in comparison.headline.split("; "):
+            print(printable(line))
         for line in comparison.lines:
             print(printable(line))
         print()
