@@ -28,6 +28,7 @@ from tests.journeys.whole import SCREENS
 from tests.tiny import make_llama, tiny_profile, write_rows
 
 IDLE: Final = 5.0  # seconds
+MOVES: Final = {"Runs": ("j", "k"), "Monitor": ("<", ">")}
 PRESSES: Final = 40
 Figures = dict[str, float | int]
 
@@ -83,7 +84,8 @@ def measure(folder: Path) -> Figures:
         terminal.until(r"speech-\d+")
         figures["first_picture_ms"] = (time.perf_counter() - begun) * 1e3
         terminal.settled(1.0)
-        for key, (name, press) in enumerate(zip(SCREENS, (("j", "k"), (), (), ("<", ">"), ()), strict=True), 1):
+        for name in (*SCREENS[1:], SCREENS[0]):
+            key, press = SCREENS.index(name) + 1, MOVES.get(name)
             figures[f"{name}_opens_ms"] = answer(terminal, str(key))
             terminal.until(re.escape(f"[{key} {name}]"))
             terminal.settled(1.0)
