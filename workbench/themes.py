@@ -107,6 +107,16 @@ def _spelled(text: str) -> str:
 
 
 def _letter(letter: str) -> str:
-    if "\u2800" <= letter <= "\u28ff":  # braille: how many dots are there
-        return " .::*****"[min(8, (ord(letter) - 0x2800).bit_count())]
+    if "\u2800" <= letter <= "\u28ff":
+        return _curve(ord(letter) - 0x2800)
     return SPELLED.get(letter) or "?" * cell_len(letter)
+
+
+def _curve(bits: int) -> str:
+    """A braille cell by where its dots are: high, in the middle, low, or all the way."""
+    rows = [row for row, dots in enumerate((0x09, 0x12, 0x24, 0xC0)) if bits & dots]
+    if not rows:
+        return " "
+    if rows[-1] - rows[0] >= 2:
+        return "|"
+    return "'" if rows[0] == 0 else "-" if rows[-1] < 3 else "."
