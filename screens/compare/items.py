@@ -38,7 +38,9 @@ class ItemsScreen(ModalScreen[None]):
     ItemsScreen .title { height: 1; padding: 0 1; background: $panel; }
     ItemsScreen Table { height: 1fr; }
     ItemsScreen #full { height: 1fr; border-top: solid $panel; }
-    ItemsScreen #question { padding: 0 1; }
+    ItemsScreen #full:focus { border-top: solid $primary; }
+    ItemsScreen #question { padding: 0 1; max-height: 3; }
+    ItemsScreen #prompt { padding: 1 1 0 1; color: $text-muted; }
     ItemsScreen #answers { layout: vertical; height: auto; }
     ItemsScreen #answers Line { padding: 0 1; margin: 1 0 0 0; }
     ItemsScreen.-wide #answers { layout: horizontal; }
@@ -61,12 +63,14 @@ class ItemsScreen(ModalScreen[None]):
         )
         yield Line(title, classes="title")
         yield Table[Behind](COLUMNS, _cells, lambda one: f"{one.item}/{one.variant}")
-        with VerticalScroll(id="full", can_focus=False):
+        with VerticalScroll(id="full"):
             yield Line(id="question")
             with Container(id="answers"):
                 yield Line(id="base")
                 yield Line(id="tuned")
-        yield Line(Content.assemble(("esc", "bold $text-accent"), " back"), classes="title")
+            yield Line(id="prompt")
+        keys = (("esc", "bold $text-accent"), " back  ", ("tab", "bold $text-accent"), " other pane, ↑ ↓ scroll it")
+        yield Line(Content.assemble(*keys), classes="title")
 
     def on_mount(self) -> None:
         """Fill the table."""
@@ -87,8 +91,11 @@ class ItemsScreen(ModalScreen[None]):
         if one is None:
             self.query_one("#question", Line).show("There are no questions behind this figure.")
             return
-        gold = f"\nright  {one.gold}" if one.gold else ""
-        self.query_one("#question", Line).show(Content.assemble((one.prompt, "bold"), (gold, "$foreground-muted")))
+        self.query_one("#question", Line).show(Content.styled(" ".join(one.prompt.split()), "bold"))
+        # A long question is cut above the answers, so that they stand in sight, and whole below them.
+        gold = f"right  {one.gold}\n\n" if one.gold else ""
+        whole = one.prompt if len(one.prompt) > 2 * self.size.width else ""
+        self.query_one("#prompt", Line).show(f"{gold}{whole}".rstrip())
         for name, said in (("base", one.base), ("tuned", one.tuned)):
             line = self.query_one(f"#{name}", Line)
             line.show(

@@ -50,7 +50,7 @@ def row_told(row: ComparisonRow, behind: Sequence[Behind], width: int, lines: in
         ),
         Content(spoken(row)),
         Content(
-            f"p {probability(row.p)} · sees from {figure(row.metric, row.visible)} · "
+            f"{f'p {probability(row.p)} · ' if row.p is not None else ''}sees from {figure(row.metric, row.visible)} · "
             f"{counts['won']} won, {counts['lost']} lost, {counts['same']} same"
         ),
         Content.styled(row.note or METRICS[row.metric].meaning, "$foreground-muted"),

@@ -89,6 +89,22 @@ async def test_enter_shows_both_answers_lost_ones_first(ledger: Ledger, tmp_path
         await until(pilot, lambda: isinstance(pilot.app.screen, CompareScreen))
 
 
+async def test_a_long_question_leaves_the_answers_in_sight(ledger: Ledger, tmp_path: Path) -> None:
+    run = finished_run(ledger, tmp_path)
+    prompt = "Is it so? " + " ".join(f"word{n}" for n in range(300))
+    suite = Suite("long", (SuiteItem("q", prompt, answer=("yes",), choices=("yes", "no")),), "l")
+    answered(ledger, None, suite, [Said("Base says yes.", choices={"yes": 1, "no": 0})])
+    answered(ledger, run, suite, [Said("Tuned says no.", choices={"yes": 0, "no": 1})])
+    async with app_of(ledger, tmp_path).run_test(size=(80, 24)) as pilot:
+        await shown(pilot)
+        await until(pilot, lambda: "Is it so?" in line(pilot, "detail"))
+        await pilot.press("enter")
+        await until(pilot, lambda: "Base says yes." in screen(pilot) and "Tuned says no." in screen(pilot))
+        assert "word299" not in screen(pilot)
+        await pilot.press("tab", "end")
+        await until(pilot, lambda: "word299" in screen(pilot))
+
+
 async def test_an_empty_ledger_says_what_to_press(ledger: Ledger, tmp_path: Path) -> None:
     async with app_of(ledger, tmp_path).run_test(size=(80, 24)) as pilot:
         await pilot.press("5")
