@@ -41,7 +41,7 @@ def answered(
     conditions: str = '{"dtype": "float32"}',
     finish: bool = True,
 ) -> Evaluation:
-    """An evaluation of a run (of a base where it is None) with an answer for every prompt of the suite, in their order."""
+    """An evaluation of a run (of a base where it is None) with an answer for every prompt of the suite."""
     evaluation = evaluations.begin(
         ledger,
         run=run.id if run else None,
@@ -87,7 +87,9 @@ def decided(n: int, wrong: Sequence[int]) -> list[Said]:
 
 
 def compared_run(ledger: Ledger, folder: Path, name: str = "tuned", *, n: int = 100, seed: int = 0) -> Run:
-    """A run that is better on decisions (it lost 3 answers and won 40) and kept all of a retention suite of `n`; its base with it."""
+    """A run that is better on decisions (it lost 3 answers and won 40) and kept all of a retention suite of `n`; its
+    base with it.
+    """
     run = finished_run(ledger, folder, name)
     suite = decisions(n)
     answered(ledger, None, suite, decided(n, range(40)))

@@ -1,7 +1,7 @@
 """From what a model said to an item of the ledger: what was read out of it, and whether it is right.
 
-Everything that the figures need stands in the item itself (trap, twin, likelihoods in `detail`), so that a copied ledger can be compared
-where the suite file is not.
+Everything that the figures need stands in the item itself (trap, twin, likelihoods in `detail`), so that a copied
+ledger can be compared where the suite file is not.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ _THINKING: Final = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
 class Said:
     """What a model said to one prompt.
 
-    `choices` are log-probabilities (nats) that the answer begins with each choice, small or capital; `gold_nll` the preferred answer's negative
-    log-likelihood in nats per token; `tokens` counts generated tokens, without padding; `too_long` the tokens of a prompt that does
-    not fit the model's window and was not asked.
+    `choices` are log-probabilities (nats) that the answer begins with each choice, small or capital; `gold_nll` the
+    preferred answer's negative log-likelihood in nats per token; `tokens` counts generated tokens, without padding;
+    `too_long` the tokens of a prompt that does not fit the model's window and was not asked.
     """
 
     text: str
@@ -36,7 +36,9 @@ class Said:
 
 
 def refusals(suite: Suite) -> dict[str, tuple[str, ...]]:
-    """By item: the answers that say "there is no such thing" - a trap's own right answers, for the trap and for its twin."""
+    """By item: the answers that say "there is no such thing" - a trap's own right answers, for the trap and for its
+    twin.
+    """
     found: dict[str, tuple[str, ...]] = {}
     for item in suite.items:
         if item.trap and item.answer:
@@ -48,8 +50,9 @@ def refusals(suite: Suite) -> dict[str, tuple[str, ...]]:
 def read_answer(item: SuiteItem, variant: int, said: Said, refusal: tuple[str, ...] = ()) -> Item:
     """The ledger's row for one answer.
 
-    With choices, the likeliest one counts as the answer, and the written text is read too; without, the text is. A trap is right
-    when it is declined, its twin when it is not: by the choice, by an accepted refusal, or by the words of the answer.
+    With choices, the likeliest one counts as the answer, and the written text is read too; without, the text is. A trap
+    is right when it is declined, its twin when it is not: by the choice, by an accepted refusal, or by the words of the
+    answer.
     """
     text = _THINKING.sub("", said.text).strip()
     chosen = max(said.choices, key=lambda choice: said.choices[choice]) if said.choices else None

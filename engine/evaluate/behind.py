@@ -19,7 +19,9 @@ COUNTED_AS: Final = {**dict.fromkeys(TABLE_METRICS, "accuracy"), "retained": "ac
 
 @dataclass(frozen=True)
 class Answer:
-    """What one model answered: the part that counts, and all that it wrote. `right` is None where the metric knows no right."""
+    """What one model answered: the part that counts, and all that it wrote. `right` is None where the metric knows no
+    right.
+    """
 
     read: str
     text: str

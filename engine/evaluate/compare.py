@@ -1,7 +1,8 @@
 """Is the tuned model better? Rows with a verdict, an interval and what could have been seen, and the verdict in words.
 
-A run is compared with its base, and with the first of the runs where several are given: question by question, on evaluations of
-the same suite (same bytes) under the same conditions. What cannot be compared is said, with the command that makes it.
+A run is compared with its base, and with the first of the runs where several are given: question by question, on
+evaluations of the same suite (same bytes) under the same conditions. What cannot be compared is said, with the command
+that makes it.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ SAID: Final = ("better", "worse", "kept", "cannot tell")
 class ComparisonRow:
     """One metric of one run on one suite, against `against` (its base, or another run).
 
-    `base` and `value` are the two figures, `difference` the paired difference with its 95 % interval `low` to `high`, all in the
-    metric's own unit (shares are 0 to 1); `p` is adjusted for the number of rows (None where the verdict rests on no test);
-    `n` counts questions, `answers` those of all paraphrases; `visible` is the smallest true difference that `n` would show with
-    80 % power. `main` rows carry the verdict of the comparison. `won` and `lost` count answers that only one of the two has right.
-    `evaluations` are the run's and the other's.
+    `base` and `value` are the two figures, `difference` the paired difference with its 95 % interval `low` to `high`,
+    all in the metric's own unit (shares are 0 to 1); `p` is adjusted for the number of rows (None where the verdict
+    rests on no test); `n` counts questions, `answers` those of all paraphrases; `visible` is the smallest true
+    difference that `n` would show with 80 % power. `main` rows carry the verdict of the comparison. `won` and `lost`
+    count answers that only one of the two has right. `evaluations` are the run's and the other's.
     """
 
     suite: str
@@ -88,7 +89,7 @@ def compare(ledger: Ledger, compared: Sequence[Run]) -> Comparison:
 
 
 def _family(pairs: Sequence[Pair], answers: Mapping[int, list[Item]]) -> list[ComparisonRow]:
-    """The rows of one run against one other. Main rows are adjusted for their number, the others for the number of all."""
+    """The rows of one run against one other. Main rows are adjusted for their number, others for all."""
     drafts = [
         (pair, one)
         for pair in pairs
@@ -148,7 +149,9 @@ def _headline(rows: Sequence[ComparisonRow], compared: Sequence[Run]) -> str:
 
 
 def _lines(rows: Sequence[ComparisonRow], answers: Mapping[int, list[Item]]) -> tuple[str, ...]:
-    """What should be known beside the verdict: what was lost, from where on every suite sees a difference, what guessing would get."""
+    """What should be known beside the verdict: what was lost, from where on every suite sees a difference, what
+    guessing would get.
+    """
     lines: list[str] = []
     names = dict.fromkeys(row.run for row in rows)
     for run in names:

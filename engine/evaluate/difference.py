@@ -1,4 +1,4 @@
-"""Two models' answers to the same suite, metric by metric: the paired difference of each, before p values are adjusted."""
+"""Two models' answers to the same suite, metric by metric: paired differences before p is adjusted."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ BOUNDED: Final = {"share": 1.0, "coefficient": 2.0}  # the largest difference th
 
 @dataclass(frozen=True)
 class Compared:
-    """One metric of two models. `fixed` is a verdict that does not rest on p (retention's); `won` and `lost` count answers."""
+    """One metric of two models. `fixed` is a verdict that does not rest on p (retention's); `won` and `lost` count
+    answers.
+    """
 
     metric: str
     main: bool

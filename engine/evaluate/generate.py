@@ -1,4 +1,6 @@
-"""Asking a model: greedy answers in batches, with the likelihoods of the choices and of the right answer. Needs torch; runs in the job's process only."""
+"""Asking a model: greedy answers in batches, with the likelihoods of the choices and of the right answer. Needs torch;
+runs in the job's process only.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ BATCH_TOKENS: Final = 16_384  # rows x longest prompt, at most
 
 @dataclass(frozen=True)
 class Prompt:
-    """One question as tokens, with the tokens of its choices (each as it stands and with a capital) and of its preferred answer."""
+    """One question as tokens, with the tokens of its choices (each as it stands and with a capital) and of its
+    preferred answer.
+    """
 
     item: SuiteItem
     variant: int
@@ -34,7 +38,9 @@ class Prompt:
 
 
 def prompts(suite: Suite, renderer: Renderer) -> list[Prompt]:
-    """Every item and paraphrase as the model will see it, longest first, so that batches pad little and the largest comes first."""
+    """Every item and paraphrase as the model will see it, longest first, so that batches pad little and the largest
+    comes first.
+    """
     found: list[Prompt] = []
     for item in suite.items:
         choices = tuple(
@@ -81,7 +87,7 @@ class Asker:
             eos_token_id=list(renderer.stop_ids) or None,
             pad_token_id=tokenizer.pad_id,
         )
-        # What a call leaves open is filled in from the model's own settings, which may penalise repetition: there are none.
+        # What a call leaves open is filled in from the model's own settings, which may penalise repetition.
         model.generation_config = GenerationConfig()  # type: ignore[no-untyped-call]
 
     @torch.inference_mode()

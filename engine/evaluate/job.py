@@ -1,7 +1,8 @@
-"""The evaluate job: a run's suites are put to its base and to its result, batch by batch, each batch committed before the next.
+"""The evaluate job: a run's suites are put to its base and to its result, batch by batch, each batch committed before
+the next.
 
-A job that was stopped or died goes on behind its last batch: the batches are the same, and answers that stand are not asked again.
-What a base model once answered stands for every run on it.
+A job that was stopped or died goes on behind its last batch: the batches are the same, and answers that stand are not
+asked again. What a base model once answered stands for every run on it.
 """
 
 from __future__ import annotations

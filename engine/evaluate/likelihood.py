@@ -1,7 +1,8 @@
-"""How likely given answers are to a model: sums of log-probabilities after a prompt. Needs torch; runs in the job's process only.
+"""How likely given answers are to a model: sums of log-probabilities after a prompt. Needs torch; runs in the job's
+process only.
 
-A prompt is read once and its keys and values are kept for all its answers, which are short; models that keep another kind of state
-(linear attention) read prompt and answer together, once an answer.
+A prompt is read once and its keys and values are kept for all its answers, which are short; models that keep another
+kind of state (linear attention) read prompt and answer together, once an answer.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ def left_padded(rows: Sequence[Sequence[int]], pad: int, device: torch.device) -
 
 @torch.inference_mode()
 def log_likelihoods(model: Model, wanted: Wanted, pad: int) -> list[float]:
-    """For each (prompt, answer): the sum of the answer's log-probabilities after the prompt, in nats. Answers have at least a token."""
+    """For each (prompt, answer): the sum of the answer's log-probabilities after the prompt, in nats. Answers have at
+    least a token.
+    """
     prompts = list(dict.fromkeys(prompt for prompt, _ in wanted))
     ids, mask, positions = left_padded(prompts, pad, model.device)
     read = model(input_ids=ids, attention_mask=mask, position_ids=positions, logits_to_keep=1, use_cache=True)

@@ -1,4 +1,6 @@
-"""What answers amount to: one figure per question and metric, kept apart so that two models can be compared question by question."""
+"""What answers amount to: one figure per question and metric, kept apart so that two models can be compared question by
+question.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,7 @@ Unit = tuple[str, int]  # item and variant
 
 @dataclass(frozen=True)
 class Metric:
-    """How a figure is named and read. `scale` share: 0 to 1, shown in points of 100; coefficient: shown as it is; nats."""
+    """How a figure is read. `scale` share: 0 to 1, shown in points of 100; coefficient: shown as it is; nats."""
 
     name: str
     label: str
@@ -155,7 +157,9 @@ def _over_variants(items: Sequence[Item]) -> dict[str, Measure]:
 
 
 def _traps(items: Sequence[Item]) -> dict[str, Measure]:
-    """Traps declined, twins declined, and J per trap: declined minus its twin declined. Traps that share a twin are one question."""
+    """Traps declined, twins declined, and J per trap: declined minus its twin declined. Traps that share a twin are one
+    question.
+    """
     declined = {
         (item.item, item.variant): float(bool(item.detail["declined"])) for item in items if "declined" in item.detail
     }

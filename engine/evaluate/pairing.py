@@ -1,4 +1,6 @@
-"""Which evaluations may be compared: finished, of the model that the run now has, on the same suite bytes, under the same conditions."""
+"""Which evaluations may be compared: finished, of the model that the run now has, on the same suite bytes, under the
+same conditions.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,7 @@ class Pair:
 
 
 def model_key(fingerprint: str, quantization: str) -> str:
-    """What a model that answers is known by: a base quantised to 4 bits is another model than the same files in full."""
+    """What a model is known by: a base quantised to 4 bits is another model than the same files in full."""
     return fingerprint if quantization == "none" else f"{fingerprint}-{quantization}"
 
 

@@ -174,7 +174,8 @@ def _forest(rows: Sequence[ComparisonRow]) -> str:
         parts.append(f'<text x="290" y="{y + 5}" text-anchor="end">{escape(row.title)} · {escape(row.run)}</text>')
         parts.append(
             f'<g class="{escape(row.verdict)}" fill="currentColor" stroke="currentColor">'
-            f'<line x1="{low:.1f}" x2="{high:.1f}" y1="{y}" y2="{y}" stroke-width="2"/><circle cx="{middle:.1f}" cy="{y}" r="5"/></g>'
+            f'<line x1="{low:.1f}" x2="{high:.1f}" y1="{y}" y2="{y}" stroke-width="2"/>'
+            f'<circle cx="{middle:.1f}" cy="{y}" r="5"/></g>'
         )
     for end in (-most, 0.0, most):
         parts.append(

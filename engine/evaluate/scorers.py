@@ -1,6 +1,7 @@
 """Reading an answer: which choice it names, whether it holds a known answer, whether it declines.
 
-All are anchored or work on whole words: "no" is a substring of more than half of PubMedQA's conclusions, whatever they say.
+All are anchored or work on whole words: "no" is a substring of more than half of PubMedQA's conclusions, whatever they
+say.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ _WORDS: Final = re.compile(r"(?<!\w)[-−](?=\d)|\d+(?:[.,]\d+)*|[^\W\d_]+(?:['�
 # Scripts that do not put blanks between words are compared sign by sign: CJK, kana, Thai, Lao, Khmer, Burmese.
 _UNSPACED: Final = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
 _ARTICLES: Final = frozenset({"a", "an", "the"})
-# What may follow a choice that opens a sentence: its end, or words that only a whole answer goes on with ("no, ...", "yes it does").
+# What may follow a choice that opens a sentence: its end, or words that only a whole answer goes on with
+# ("no, ...", "yes it does").
 _AFTER: Final = (
     r"(?=\s*(?:$|[.,;:!?)\]\n*\"'’”—–])|\s+-\s|\s+(?:it|they|this|that|these|there|the|we|he|she|i|because|since|as)\b)"
 )
@@ -43,15 +45,18 @@ def words(text: str) -> list[str]:
 
 
 def normalise(text: str) -> str:
-    """Words without case, punctuation and articles, as SQuAD compares answers (Rajpurkar et al. 2016, arXiv 1606.05250), for any script."""
+    """Words without case, punctuation and articles, as SQuAD compares answers (Rajpurkar et al. 2016, arXiv
+    1606.05250), for any script.
+    """
     return " ".join(word for word in words(text) if word not in _ARTICLES)
 
 
 def extract_choice(text: str, choices: Sequence[str]) -> str | None:
     """The choice that an answer names, or None: unparsed, a class of its own.
 
-    In this order: an announced answer ("the answer is B", the last one counts); a choice that opens the answer and stands by itself;
-    for choices of four letters and more, the only one that the first sentence names. Two different announcements are unparsed.
+    In this order: an announced answer ("the answer is B", the last one counts); a choice that opens the answer and
+    stands by itself; for choices of four letters and more, the only one that the first sentence names. Two different
+    announcements are unparsed.
     """
     by_key = {_key(choice): choice for choice in choices}
     any_choice = "|".join(re.escape(key) for key in sorted(by_key, key=len, reverse=True))
@@ -81,7 +86,9 @@ def first_part(text: str) -> str:
 
 
 def matched_gold(text: str, golds: Sequence[str]) -> str | None:
-    """The accepted answer that a free text gives: equal after `normalise`, or, if short, contained in its first part as whole words."""
+    """The accepted answer that a free text gives: equal after `normalise`, or, if short, contained in its first part as
+    whole words.
+    """
     said = normalise(first_part(text))
     for gold in golds:
         wanted = normalise(gold)
@@ -93,7 +100,9 @@ def matched_gold(text: str, golds: Sequence[str]) -> str | None:
 
 
 def extract_text(text: str, golds: Sequence[str]) -> str | None:
-    """What a free text answers: the preferred accepted answer if it gives any of them, else its normalised first line; None if it is empty."""
+    """What a free text answers: the preferred accepted answer if it gives any of them, else its normalised first line;
+    None if it is empty.
+    """
     if matched_gold(text, golds) is not None:
         return golds[0]
     line = next((line for line in text.splitlines() if line.strip()), "")
@@ -110,7 +119,8 @@ _DECLINES: Final = re.compile(
     | \b(?:not|n['’]t)\s+(?:aware|familiar|know\s+(?:of|about|what|who|which)|heard\s+of|recogni[sz]e)
     | \b(?:not|n['’]t)\s+(?:able\s+to\s+(?:find|verify|confirm)|find\s+(?:any|a|evidence))
     | \b(?:can\s*not|can['’]t|could\s*not|couldn['’]t|unable\s+to)\s+(?:find|verify|confirm|locate|identify|provide)\b
-    | \bi\s+(?:do(?:n['’]t|\s+not)\s+know|(?:do(?:n['’]t|\s+not)\s+have|have\s+no)\s+(?:any\s+)?(?:information|record|knowledge))\b
+    | \bi\s+do(?:n['’]t|\s+not)\s+know\b
+    | \bi\s+(?:do(?:n['’]t|\s+not)\s+have|have\s+no)\s+(?:any\s+)?(?:information|record|knowledge)\b
     | \b(?:fictional|fictitious|made[-\s]up|invented|non-?existent|hypothetical)\b
     """,
     re.IGNORECASE | re.VERBOSE,
@@ -120,9 +130,9 @@ _DECLINES: Final = re.compile(
 def declines(text: str) -> bool:
     """Whether a free text says, in its first two sentences, that the thing asked about is unknown or not real.
 
-    Statements about existence and knowledge only; hedges ("may", "possibly") are left out, because they mark most confident medical
-    conclusions too. A pattern misses what it does not list: it is read beside the same figure on real twins, and a suite with
-    choices does not need it.
+    Statements about existence and knowledge only; hedges ("may", "possibly") are left out, because they mark most
+    confident medical conclusions too. A pattern misses what it does not list: it is read beside the same figure on real
+    twins, and a suite with choices does not need it.
     """
     opening = " ".join(re.split(r"(?<=[.!?])\s+", first_part(text))[:2])
     return _DECLINES.search(opening) is not None

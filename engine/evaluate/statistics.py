@@ -1,7 +1,8 @@
-"""How sure a figure is: intervals, paired tests, and the smallest difference that could have been seen. Pure; scipy is loaded when needed.
+"""How sure a figure is: intervals, paired tests, and the smallest difference that could have been seen. Pure; scipy is
+loaded when needed.
 
-Differences are always tuned minus base, on the same questions. Every random draw comes from a fixed seed, so that a comparison
-says the same thing twice.
+Differences are always tuned minus base, on the same questions. Every random draw comes from a fixed seed, so that a
+comparison says the same thing twice.
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ class Interval:
 
 @dataclass(frozen=True)
 class Difference:
-    """A paired difference: its interval, two-sided p, and the smallest true difference that as many questions would show (80 % power)."""
+    """A paired difference: its interval, two-sided p, and the smallest true difference that as many questions would
+    show (80 % power).
+    """
 
     value: float
     low: float
@@ -69,7 +72,9 @@ def wilson(successes: float, n: int, level: float = LEVEL) -> Interval:
 
 
 def mcnemar_exact(won: int, lost: int) -> float:
-    """Two-sided p of the exact McNemar test: won and lost are a fair coin's throws if neither model is better (McNemar 1947)."""
+    """Two-sided p of the exact McNemar test: won and lost are a fair coin's throws if neither model is better (McNemar
+    1947).
+    """
     if won + lost == 0:
         return 1.0
     from scipy.stats import binomtest
@@ -78,10 +83,11 @@ def mcnemar_exact(won: int, lost: int) -> float:
 
 
 def paired_binary(won: int, lost: int, n: int, level: float = LEVEL) -> Difference:
-    """The difference of two rates measured on the same n questions; `won` are right in the tuned model only, `lost` in the base only.
+    """The difference of two rates measured on the same n questions; `won` are right in the tuned model only, `lost` in
+    the base only.
 
-    Interval: adjusted Wald of Bonett and Price 2012 (doi 10.3102/1076998611411915): one question is added to each discordant count,
-    which covers close to `level` from about ten questions on. p: exact McNemar.
+    Interval: adjusted Wald of Bonett and Price 2012 (doi 10.3102/1076998611411915): one question is added to each
+    discordant count, which covers close to `level` from about ten questions on. p: exact McNemar.
     """
     if n == 0:
         return Difference(math.nan, -1.0, 1.0, 1.0, 1.0)
@@ -93,10 +99,11 @@ def paired_binary(won: int, lost: int, n: int, level: float = LEVEL) -> Differen
 
 
 def smallest_visible(n: int, discordance: float = 0.1, power: float = POWER, level: float = LEVEL) -> float:
-    """The smallest true difference of paired rates that n questions show with this power, when `discordance` of them differ.
+    """The smallest true difference of paired rates that n questions show with this power, when `discordance` of them
+    differ.
 
-    Solves Connor 1987 (doi 10.2307/2531961) for the difference d: sqrt(n) d = z_a sqrt(q) + z_b sqrt(q - d^2). A difference
-    cannot exceed the discordance, so few questions need more of it; 1 when even that is not enough.
+    Solves Connor 1987 (doi 10.2307/2531961) for the difference d: sqrt(n) d = z_a sqrt(q) + z_b sqrt(q - d^2). A
+    difference cannot exceed the discordance, so few questions need more of it; 1 when even that is not enough.
     """
     if n == 0:
         return 1.0
@@ -128,10 +135,12 @@ def paired_bootstrap(base: Sequence[float], tuned: Sequence[float], level: float
 def clustered_bootstrap(
     base: Sequence[float], tuned: Sequence[float], clusters: Sequence[Hashable], level: float = LEVEL
 ) -> Difference:
-    """The mean difference of paired figures whose questions come in clusters (paraphrases of one question are not independent).
+    """The mean difference of paired figures whose questions come in clusters (paraphrases of one question are not
+    independent).
 
-    Whole clusters are drawn with replacement. Interval: percentiles, widened for few clusters by Student's t (Hesterberg 2015,
-    "expanded percentile", doi 10.1080/00031305.2015.1089789). p: sign-flip randomisation of clusters (Fisher-Pitman).
+    Whole clusters are drawn with replacement. Interval: percentiles, widened for few clusters by Student's t
+    (Hesterberg 2015, "expanded percentile", doi 10.1080/00031305.2015.1089789). p: sign-flip randomisation of clusters
+    (Fisher-Pitman).
     """
     differences = np.asarray(tuned, float) - np.asarray(base, float)
     places: dict[Hashable, int] = {}
@@ -151,7 +160,9 @@ def clustered_bootstrap(
 
 
 def expanded_tails(n: int, level: float = LEVEL) -> tuple[float, float]:
-    """The percentiles of a bootstrap that make an interval of `level` with n clusters: a little wider than 2.5 and 97.5 (Hesterberg 2015)."""
+    """The percentiles of a bootstrap that make an interval of `level` with n clusters: a little wider than 2.5 and 97.5
+    (Hesterberg 2015).
+    """
     from scipy.stats import t
 
     tail = NormalDist().cdf(-math.sqrt(n / (n - 1)) * float(t.ppf((1 + level) / 2, n - 1)))
@@ -159,7 +170,9 @@ def expanded_tails(n: int, level: float = LEVEL) -> tuple[float, float]:
 
 
 def _resampled_means(sums: Floats, sizes: Floats) -> Floats:
-    """`DRAWS` bootstrap means over clusters. Equal clusters are drawn together: a multinomial over the distinct ones, the same law."""
+    """`DRAWS` bootstrap means over clusters. Equal clusters are drawn together: a multinomial over the distinct ones,
+    the same law.
+    """
     distinct, counts = np.unique(np.stack([sums, sizes], axis=1), axis=0, return_counts=True)
     generator = np.random.default_rng(0)
     means: list[Floats] = []
@@ -185,7 +198,9 @@ def _sign_flip(sums: Floats) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p values adjusted for their number, in the same order (Holm 1979): the chance of any false alarm stays below the level."""
+    """p values adjusted for their number, in the same order (Holm 1979): the chance of any false alarm stays below the
+    level.
+    """
     adjusted = [0.0] * len(p_values)
     highest = 0.0
     for rank, place in enumerate(sorted(range(len(p_values)), key=lambda place: p_values[place])):
@@ -202,7 +217,8 @@ def verdict(difference: Difference, adjusted_p: float, *, higher_is_better: bool
 
 
 def visible_loss(n: int, margin: float = MARGIN, power: float = POWER) -> float:
-    """The share that has to be lost of n right answers before their loss beyond 1 - `margin` shows with this power (normal approximation).
+    """The share that has to be lost of n right answers before their loss beyond 1 - `margin` shows with this power
+    (normal approximation).
 
     Solves x - (1 - margin) = z_a sqrt(margin (1 - margin) / n) + z_b sqrt(x (1 - x) / n) for x by iteration.
     """
@@ -218,7 +234,9 @@ def visible_loss(n: int, margin: float = MARGIN, power: float = POWER) -> float:
 
 @dataclass(frozen=True)
 class Retention:
-    """What the tuned model kept of the answers that its base had right. `level` is pass, warn or fail of the non-inferiority test."""
+    """What the tuned model kept of the answers that its base had right. `level` is pass, warn or fail of the
+    non-inferiority test.
+    """
 
     kept: Interval
     n: int
@@ -230,8 +248,8 @@ class Retention:
 def retention(base_right: Sequence[bool], tuned_right: Sequence[bool]) -> Retention:
     """R = P(tuned right | base right) with Wilson's interval, gains and losses.
 
-    Non-inferiority: the lower end of the interval has to reach `MARGIN` (pass) or `WARN` (warn). A large p would not show that
-    nothing was lost, only that little was asked.
+    Non-inferiority: the lower end of the interval has to reach `MARGIN` (pass) or `WARN` (warn). A large p would not
+    show that nothing was lost, only that little was asked.
     """
     pairs = list(zip(base_right, tuned_right, strict=True))
     n = sum(base for base, _ in pairs)

@@ -1,8 +1,9 @@
 """Suites: questions with known answers, one JSON object a line.
 
-Keys of an item: `id`, `prompt`, `variants` (paraphrases of the prompt), `answer` (a string or a list of accepted ones), `choices`
-(the answer is one of these), `system`, `trap` (true: the question is about something that does not exist; false: its real
-twin), `twin` (the id of the item of the same form about a real thing), `row` (the id of the data row it was made from).
+Keys of an item: `id`, `prompt`, `variants` (paraphrases of the prompt), `answer` (a string or a list of accepted ones),
+`choices` (the answer is one of these), `system`, `trap` (true: the question is about something that does not exist;
+false: its real twin), `twin` (the id of the item of the same form about a real thing), `row` (the id of the data row it
+was made from).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ NAMED: Final = 5  # items that a message names before it says "and so many more"
 
 @dataclass(frozen=True)
 class SuiteItem:
-    """One question. `answer` holds all accepted answers, the preferred one first; empty where there is no right answer."""
+    """One question. `answer` holds accepted answers, the preferred one first; empty where none is right."""
 
     id: str
     prompt: str
@@ -52,7 +53,8 @@ class Suite:
 
 
 def find_suite(name: str, run_folder: Path | None) -> Path:
-    """The file of a suite given by path, by the name of one in the run's folder (`test` is what the run held out), or of one that ships.
+    """The file of a suite given by path, by the name of one in the run's folder (`test` is what the run held out), or
+    of one that ships.
 
     Raises:
         Problem: there is none of that name.
@@ -93,7 +95,8 @@ def read_suite(path: Path) -> Suite:
     """The suite in a JSONL file.
 
     Raises:
-        Problem: it cannot be read or is empty; a line is broken, has an unknown key or a wrong type; ids repeat; a twin is missing.
+        Problem: it cannot be read or is empty; a line is broken, has an unknown key or a wrong type; ids repeat; a twin
+            is missing.
     """
     try:
         raw = path.read_bytes()
@@ -137,7 +140,8 @@ def check_overlap(suite: Suite, run: Run) -> None:
     if seen:
         more = f" and {len(seen) - NAMED} more" if len(seen) > NAMED else ""
         raise Problem(
-            f"Suite {suite.name} is refused: {len(seen)} of its {len(suite.items)} items are in the training rows of {run.name}",
+            f"Suite {suite.name} is refused: {len(seen)} of its {len(suite.items)} items"
+            f" are in the training rows of {run.name}",
             f"Items {', '.join(seen[:NAMED])}{more}: a model that has seen the answers proves nothing.",
             "Use the suite test (the rows the run held out), or take these items out.",
             code="overlap",

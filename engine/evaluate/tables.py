@@ -1,7 +1,7 @@
 """Figures of a confusion table - macro-F1 and Cohen's kappa - and their paired differences.
 
-A table counts gold classes in rows and predicted ones in columns; the last column may be *unparsed*, which is no gold class. The
-figures broadcast over leading axes, so that ten thousand resampled tables cost one call.
+A table counts gold classes in rows and predicted ones in columns; the last column may be *unparsed*, which is no gold
+class. The figures broadcast over leading axes, so that ten thousand resampled tables cost one call.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ def confusion(gold: Sequence[str], predicted: Sequence[str | None], choices: Seq
 def macro_f1(counts: Floats) -> Floats:
     """Mean F1 over the classes that are the right answer somewhere, so that two models are averaged over the same ones.
 
-    As scikit-learn's f1_score(average="macro", labels=the gold ones). An unparsed answer is a miss of its gold class and a false
-    alarm of none.
+    As scikit-learn's f1_score(average="macro", labels=the gold ones). An unparsed answer is a miss of its gold class
+    and a false alarm of none.
     """
     hits = np.diagonal(counts, axis1=-2, axis2=-1)[..., :-1]
     gold, said = counts.sum(-1)[..., :-1], counts.sum(-2)[..., :-1]
@@ -51,7 +51,9 @@ def macro_f1(counts: Floats) -> Floats:
 
 
 def kappa(counts: Floats) -> Floats:
-    """Cohen's kappa (1960, doi 10.1177/001316446002000104): agreement beyond chance; 0 where chance alone explains all, unparsed is a class."""
+    """Cohen's kappa (1960, doi 10.1177/001316446002000104): agreement beyond chance; 0 where chance alone explains all,
+    unparsed is a class.
+    """
     n = np.maximum(counts.sum((-2, -1)), 1)
     agreed = np.trace(counts, axis1=-2, axis2=-1) / n
     chance = (counts.sum(-1) * counts.sum(-2)).sum(-1) / n**2
@@ -73,8 +75,9 @@ def paired_table_difference(
 ) -> Difference:
     """The difference of a table's figure between two models on the same questions.
 
-    Interval: questions drawn with replacement. p: each question's two answers swapped by a coin, approximate randomisation
-    (Noreen 1989; Yeh 2000, https://aclanthology.org/C00-2137). Both act on the counts of (gold, base, tuned) cells: a multinomial and a binomial draw.
+    Interval: questions drawn with replacement. p: each question's two answers swapped by a coin, approximate
+    randomisation (Noreen 1989; Yeh 2000, https://aclanthology.org/C00-2137). Both act on the counts of (gold, base,
+    tuned) cells: a multinomial and a binomial draw.
     """
     labels = len(choices) + 1
     place = {label: number for number, label in enumerate(choices)}

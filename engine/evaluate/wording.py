@@ -1,4 +1,6 @@
-"""How a metric's figures are written: shares in points of 100, coefficients and nats as they are; a dash for what is not known."""
+"""How a metric's figures are written: shares in points of 100, coefficients and nats as they are; a dash for what is
+not known.
+"""
 
 from __future__ import annotations
 

@@ -61,7 +61,9 @@ def _short(row: ComparisonRow) -> str:
 
 
 def _pair(row: ComparisonRow) -> str:
-    """The run, and what it is read against if that is not its base: names by their ends, in which runs of a kind differ."""
+    """The run, and what it is read against if that is not its base: names by their ends, in which runs of a kind
+    differ.
+    """
     whole = row.run if row.against == BASE else f"{row.run}/{row.against}"
     if row.against == BASE or len(whole) <= RUN_WIDTH:
         return _end(whole, RUN_WIDTH)

@@ -56,7 +56,7 @@ def ticks(scale: Axis, width: int) -> str:
 
 
 def plot(row: ComparisonRow, scale: Axis, width: int) -> str:
-    """`    │ ├──●──┤`; an interval that leaves the axis ends in an arrow. Figures that are no points are written out."""
+    """`    │ ├──●──┤`; an interval that leaves the axis ends in an arrow. Other units are written out."""
     if not plotted(row):
         return interval(row) if math.isfinite(row.difference) else "nothing to tell from"
     line = [" "] * width

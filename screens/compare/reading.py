@@ -18,10 +18,11 @@ from engine.ledger.states import LIVE, State
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The chosen runs, what their comparison says, the answers behind the selected row, and an evaluation at work or failed.
+    """The chosen runs, what their comparison says, the answers behind the selected row, and an evaluation at work or
+    failed.
 
-    `ready` counts the runs in the ledger that have a result. `work` is the newest evaluation of the chosen runs, while it is
-    live or when it came to no good end.
+    `ready` counts the runs in the ledger that have a result. `work` is the newest evaluation of the chosen runs, while
+    it is live or when it came to no good end.
     """
 
     ready: int = 0
@@ -35,7 +36,7 @@ class Snapshot:
 
 
 class Reading:
-    """Reads snapshots; keeps the comparison as long as the evaluations that it rests on are the same. For one thread."""
+    """Reads snapshots; keeps the comparison as long as its evaluations are the same. For one thread."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger

@@ -1,4 +1,4 @@
-"""What is told in words: the headline, the row under the cursor, one question with both answers, an evaluation at work."""
+"""What is told in words: the headline, the row under the cursor, a question with both answers, an evaluation."""
 
 from __future__ import annotations
 
@@ -39,7 +39,9 @@ def headline(comparison: Comparison) -> Content:
 
 
 def row_told(row: ComparisonRow, behind: Sequence[Behind], width: int, lines: int) -> Content:
-    """The selected row: figures in words, what the metric means, and as many questions, lost ones first, as there are lines for."""
+    """The selected row: figures in words, what the metric means, and as many questions, lost ones first, as there are
+    lines for.
+    """
     counts = {outcome: sum(one.outcome == outcome for one in behind) for outcome in ("won", "lost", "same")}
     words, style = VERDICTS[row.verdict]
     made = [

@@ -23,7 +23,8 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         help="compare runs with their base and with each other",
         description="Compare what runs and their base answered, question by question. Shares are in points of 100; "
         "'sees' is the smallest difference that as many questions would show.",
-        epilog="Exit 0 when nothing that carries the verdict got worse, 1 when something did, 2 when nothing could be compared.",
+        epilog="Exit 0 when nothing that carries the verdict got worse, 1 when something did, 2 when nothing could "
+        "be compared.",
     )
     parser.add_argument(
         "runs", nargs="+", metavar="RUN", help="name or uid; the others are also compared with the first"

@@ -101,7 +101,9 @@ def _checked(chosen: Sequence[Run], suites: Sequence[str]) -> set[str]:
 
 
 def wait(ledger: Ledger, job: Job) -> Job:
-    """The job once it has ended, with its progress on stderr: one line that changes on a terminal, a line now and then elsewhere."""
+    """The job once it has ended, with its progress on stderr: one line that changes on a terminal, a line now and then
+    elsewhere.
+    """
     live = sys.stderr.isatty()
     told, told_at = "", 0.0
     while True:

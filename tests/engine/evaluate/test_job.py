@@ -1,4 +1,6 @@
-"""The evaluate job on a real tiny model: one loaded model answers as base and as tuned, and nothing that stands is asked again."""
+"""The evaluate job on a real tiny model: one loaded model answers as base and as tuned, and nothing that stands is
+asked again.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The statistics say what they claim: golden figures, simulated coverage, and agreement with the libraries that have a part of them."""
+"""The statistics say what they claim: golden figures, simulated coverage, and agreement with the libraries that have a
+part of them.
+"""
 
 import math
 
