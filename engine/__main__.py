@@ -97,7 +97,7 @@ def _heartbeat(ledger: Ledger, job: Job) -> Iterator[None]:
         while not over.wait(BEAT_EVERY):
             try:
                 jobs.beat(ledger, job)
-            except (sqlite3.Error, OSError) as error:
+            except (Problem, sqlite3.Error, OSError) as error:
                 log.warning("heartbeat: %s", error)
 
     thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
@@ -198,7 +198,7 @@ def _step(ledger: Ledger, job: Job) -> int:
     """Where the job's run is, as far as the ledger can still say."""
     try:
         run = runs.by_id(ledger, job.run) if job.run is not None else None
-    except sqlite3.Error:
+    except (Problem, sqlite3.Error):
         return 0
     return run.step if run else 0
 
@@ -213,7 +213,7 @@ def _end(ledger: Ledger, job: Job, ending: Ending) -> None:
             elif ending.state is State.STOPPED:
                 events.add(ledger, "stopped", ending.message, run=job.run, job=job.id)
             return
-        except (sqlite3.Error, OSError) as error:
+        except (Problem, sqlite3.Error, OSError) as error:
             log.warning("the job's end cannot be written yet: %s", error)
             time.sleep(1.0)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -9,11 +10,14 @@ import torch
 
 from engine.data.prepare import Prepared
 from engine.data.tokenizer import ModelTokenizer
+from engine.errors import Problem
 from engine.ledger import Ledger, events, metrics
 from engine.ledger.jobs import Job
 from engine.ledger.runs import Run
 from engine.profile import Profile
 from engine.train.model import Loaded
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -46,5 +50,8 @@ class Parts:
         level: events.Level = "info",
         detail: Mapping[str, object] | None = None,
     ) -> None:
-        """Append an event of this run."""
-        events.add(self.ledger, kind, text, run=self.run.id, job=self.job.id, step=step, level=level, detail=detail)
+        """Append an event of this run. One that cannot be written goes to the log alone: telling never ends a run."""
+        try:
+            events.add(self.ledger, kind, text, run=self.run.id, job=self.job.id, step=step, level=level, detail=detail)
+        except Problem as problem:
+            log.warning("%s: %s (not in the ledger: %s)", kind, text, problem.what)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import statistics
 import time
@@ -13,6 +14,8 @@ from engine.ledger import jobs, runs
 from engine.train.checkpoint import Progress
 from engine.train.parts import Parts
 from engine.train.watch import Clock, MemoryWatch
+
+log = logging.getLogger(__name__)
 
 NOT_FINITE_IN_A_ROW: Final = 5  # steps without an update before a run gives up
 SPIKE: Final = 10.0  # times the median of the last gradient norms
@@ -82,7 +85,7 @@ class Teller:
         )
 
     def where(self, *, now: bool = False) -> None:
-        """Where the run is and when it should end."""
+        """Where the run is and when it should end; said the next time where the ledger cannot be written now."""
         if not now and time.monotonic() - self._told < TELL_EVERY:
             return
         self._told = time.monotonic()
@@ -90,9 +93,12 @@ class Teller:
         done = step - self._began_at
         per_step = (time.monotonic() - self._began) / done if done else None
         ends = time.time() + per_step * (self._steps - step) if per_step is not None else None
-        runs.progress(parts.ledger, parts.run, step=step, steps=self._steps, ends=ends)
-        runs.set_measured_memory(parts.ledger, parts.run, self._memory.peak_process_mib)
-        jobs.beat(parts.ledger, parts.job, done=step, total=self._steps)
+        try:
+            runs.progress(parts.ledger, parts.run, step=step, steps=self._steps, ends=ends)
+            runs.set_measured_memory(parts.ledger, parts.run, self._memory.peak_process_mib)
+            jobs.beat(parts.ledger, parts.job, done=step, total=self._steps)
+        except Problem as problem:  # a full disk ends a run when a checkpoint cannot be saved, not before
+            log.warning("progress: %s", problem.what)
 
     def doing(self, what: str) -> None:
         """What the job is at, in a few words."""

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from engine import __main__ as process
 from engine import gpu, launch, machine, profile_file, turns
 from engine import jobs as processes
 from engine.errors import Problem
-from engine.ledger import Ledger, jobs, metrics, orders, runs
+from engine.ledger import Ledger, jobs, lock, metrics, orders, runs
 from engine.ledger.jobs import Job
 from engine.ledger.runs import Run
 from engine.ledger.states import State
@@ -180,22 +181,23 @@ def test_an_unexpected_error_is_logged_with_its_traceback(
     assert "ZeroDivisionError" in caplog.text and "Traceback" in caplog.text
 
 
-def test_the_heart_beats_on_through_a_locked_ledger(ledger: Ledger, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_heart_beats_on_and_the_end_is_written_after_somebody_has_held_the_ledger_for_long(
+    ledger: Ledger, run: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(process, "BEAT_EVERY", 0.02)
+    monkeypatch.setattr(lock, "PATIENCE", 0.05)
     job = jobs.sign_in(ledger, new_job(ledger, run), pid=os.getpid())
-    beats: list[str] = []
-    beat = jobs.beat
-
-    def flaky(*arguments: Ledger | Job) -> None:
-        beats.append("tried")
-        if len(beats) < 3:
-            raise sqlite3.OperationalError("database is locked")
-        beat(*arguments)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(jobs, "beat", flaky)
+    holder = lock.WriteLock(ledger.path.with_name("ledger.db.lock"))
     with process._heartbeat(ledger, job):
+        with holder:
+            until(lambda: caplog.text.count("heartbeat: ") >= 2)
         until(lambda: (jobs.get(ledger, job.uid).heartbeat or 0) > (job.heartbeat or 0))
-    assert len(beats) >= 3
+    with ThreadPoolExecutor(1) as pool:
+        with holder:
+            end = pool.submit(process._end, ledger, job, process.Ending(State.FINISHED))
+            until(lambda: "cannot be written yet" in caplog.text)
+        end.result()
+    assert jobs.get(ledger, job.uid).state is State.FINISHED
 
 
 def test_an_exclusive_turn_waits_for_all_others_and_now_means_now() -> None:
