@@ -105,3 +105,22 @@ def test_nothing_to_compare_says_which_command_helps(
     assert "Add --suite NAME, of consistency" in capsys.readouterr().err
     assert main(["evaluate", "tuned", "--suite", "retentoin"]) == 2
     assert "did you mean retention?" in capsys.readouterr().err
+
+
+def test_ctrl_c_detaches_and_a_failure_is_told(
+    ledger: Ledger, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = finished_run(ledger, tmp_path)  # its base is no model: the process fails, and says why
+
+    def interrupted(_: float) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("workbench.cli.evaluate.time.sleep", interrupted)
+        assert main(["evaluate", "tuned", "--suite", "retention"]) == 130
+    assert "Detached: the evaluation goes on." in capsys.readouterr().err
+    (job,) = jobs.of_run(ledger, run.id)
+    assert _ended(ledger, job.uid) == "failed"
+    assert main(["evaluate", "tuned", "--suite", "retention"]) == 2
+    told = capsys.readouterr().err
+    assert "There is no folder" in told and "Its log is" in told and "Traceback" not in told
