@@ -42,7 +42,7 @@ SETTINGS: Final = (
     "method.dropout=0.0",
     "training.epochs=10",
     "training.micro_batch=16",
-    "training.learning_rate=4e-4",
+    "training.learning_rate=3.5e-4",
     "training.keep=1",
     "hardware.device=cpu",
 )
