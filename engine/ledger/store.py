@@ -16,7 +16,7 @@ import sqlite3
 import threading
 import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -164,7 +164,7 @@ class Ledger:
             return int(self._watch.execute("PRAGMA data_version").fetchone()[0])
 
     def close(self) -> None:
-        """Close all connections; the last one to close moves the WAL into the file. Closing twice is harmless.
+        """Move what this one wrote into the file, so that a copy of the file has it, and close. Closing twice is harmless.
 
         Raises:
             Problem: somebody holds the ledger and will not let go.
@@ -179,6 +179,8 @@ class Ledger:
         if self._writer is not None:
             with self._lock:
                 writer, self._writer = self._writer, None
+                with suppress(sqlite3.Error):  # on a full disk it stays in the WAL, where it is safe as well
+                    writer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
                 writer.close()
         self._lock.close()
 
@@ -233,6 +235,17 @@ _OPEN: Final[weakref.WeakSet[Ledger]] = weakref.WeakSet()
 _INHERITED: Final[
     list[sqlite3.Connection]
 ] = []  # kept, because closing them in the child would touch the parent's file
+
+
+@contextmanager
+def closing() -> Iterator[None]:
+    """Close whatever ledgers are opened inside, at the end of a command."""
+    before = set(_OPEN)
+    try:
+        yield
+    finally:
+        for ledger in set(_OPEN) - before:
+            ledger.close()
 
 
 def _in_child() -> None:

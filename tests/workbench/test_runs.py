@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -207,3 +208,11 @@ def test_resume_needs_a_run_or_all(ledger: Ledger, capsys: pytest.CaptureFixture
     assert "--all" in capsys.readouterr().err
     assert cli.main(["runs", "resume", "--all"]) == 0
     assert "No run is lost." in capsys.readouterr().err
+
+
+def test_what_a_command_wrote_is_in_the_file_that_people_copy(ledger: Ledger, tmp_path: Path) -> None:
+    make_run(ledger, "first")
+    assert cli.main(["runs", "note", "first", "take me along"]) == 0
+    shutil.copy(ledger.path, tmp_path / "laptop.db")  # without its -wal
+    with Ledger.open(tmp_path / "laptop.db") as copy:
+        assert runs.find(copy, "first").note == "take me along"

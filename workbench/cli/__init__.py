@@ -22,6 +22,7 @@ from typing import Final
 import engine
 from engine import places
 from engine.errors import Problem
+from engine.ledger.store import closing
 
 COMMANDS: Final = ("demo", "data", "fit", "train", "runs", "evaluate", "compare", "doctor")
 INTERRUPTED: Final = 130  # as shells count: 128 + SIGINT
@@ -71,7 +72,8 @@ def _run(arguments: list[str]) -> int:
         from workbench import app
 
         return app.run(options.ledger)
-    code = options.run(options)
+    with closing():
+        code = options.run(options)
     assert isinstance(code, int)
     return code
 
