@@ -16,7 +16,7 @@ import sqlite3
 import threading
 import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -48,6 +48,8 @@ class Ledger:
         self._watch: sqlite3.Connection | None = None
         self._watching = threading.Lock()
         _OPEN.add(self)
+        for stack in _CLOSING[-1:]:
+            stack.callback(self.close)
 
     @classmethod
     def open(cls, path: Path, *, read_only: bool = False) -> Ledger:
@@ -232,6 +234,7 @@ class Ledger:
 
 
 _OPEN: Final[weakref.WeakSet[Ledger]] = weakref.WeakSet()
+_CLOSING: Final[list[ExitStack]] = []
 _INHERITED: Final[
     list[sqlite3.Connection]
 ] = []  # kept, because closing them in the child would touch the parent's file
@@ -240,12 +243,12 @@ _INHERITED: Final[
 @contextmanager
 def closing() -> Iterator[None]:
     """Close whatever ledgers are opened inside, at the end of a command."""
-    before = set(_OPEN)
-    try:
-        yield
-    finally:
-        for ledger in set(_OPEN) - before:
-            ledger.close()
+    with ExitStack() as stack:
+        _CLOSING.append(stack)
+        try:
+            yield
+        finally:
+            _CLOSING.remove(stack)
 
 
 def _in_child() -> None:
