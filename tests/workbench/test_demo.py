@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -10,12 +12,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine import jobs as processes
 from engine import places, profile_file
 from engine.data.question import prompt_hash
 from engine.data.render import Renderer
 from engine.data.tokenizer import load_tokenizer
+from engine.errors import Problem
 from engine.evaluate.scorers import declines, extract_choice
 from engine.evaluate.suites import Suite, read_suite
+from engine.ledger import Ledger, jobs, runs
+from engine.ledger.states import State
+from engine.profile import flat
+from tests.tiny import make_llama
 from workbench.demo import facts, foundation, speech, story, suites, tokenizer, weather
 
 
@@ -200,3 +208,69 @@ def test_the_tuning_profile_is_the_shipped_one_with_the_demonstrations_own_data(
 
 def test_there_is_no_base_model_before_it_was_made() -> None:
     assert foundation.find() is None
+
+
+# The story
+
+
+def test_a_base_model_that_did_not_come_about_ends_the_story_with_its_reason(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = _run_of_a_base(ledger, tmp_path, monkeypatch)
+    stage = story.Stage("Making the base model", left, jobs.of_run(ledger, left.id)[-1])
+    jobs.set_state(ledger, stage.job, State.FAILED, cause="disk", message="The disk is full")
+    assert story.ended(ledger, stage)
+    with pytest.raises(Problem, match="demo-base") as told:
+        story.finished(ledger, stage)
+    assert told.value.why == "The disk is full"
+    assert str(stage.job.log) in told.value.do and "workbench demo" in told.value.do
+
+
+def test_a_base_model_in_the_making_is_waited_for_not_begun_again(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = _run_of_a_base(ledger, tmp_path, monkeypatch)
+    jobs.sign_in(ledger, jobs.of_run(ledger, left.id)[-1], pid=os.getpid())
+    assert foundation.start(ledger, tmp_path / "runs").uid == left.uid
+    assert len(runs.listed(ledger)) == 1
+
+
+def test_a_finished_base_is_kept_whole_and_found_again(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_base: Path
+) -> None:
+    left = _run_of_a_base(ledger, tmp_path, monkeypatch)
+    with pytest.raises(Problem, match="left no model"):
+        foundation.keep(left)
+    shutil.copytree(tiny_base, left.folder / "model" / "last")
+    runs.set_result(ledger, left, kind="model", path="model/last")
+    kept = foundation.keep(runs.find(ledger, left.uid))
+    assert foundation.find() == kept
+    assert {path.name for path in kept.iterdir()} == {path.name for path in tiny_base.iterdir()}
+    assert foundation.keep(runs.find(ledger, left.uid)) == kept, "a second one that comes late changes nothing"
+
+
+def test_a_tuned_run_that_still_trains_is_gone_on_with(ledger: Ledger, tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    profile = story.tuning(base)
+    left = runs.create(
+        ledger, name=story.NAME, runs_folder=tmp_path, profile=profile_file.dump(profile), settings=flat(profile)
+    )
+    job = jobs.create(ledger, "train", run=left.id, argument={}, log=tmp_path / "log.txt")
+    jobs.sign_in(ledger, job, pid=os.getpid())
+    assert (found := story._left_behind(ledger, base)) is not None and found.uid == left.uid
+    assert story._left_behind(ledger, tmp_path / "another") is None
+    jobs.set_state(ledger, job, State.FINISHED)
+    assert story._left_behind(ledger, base) is None
+
+
+def _run_of_a_base(ledger: Ledger, folder: Path, monkeypatch: pytest.MonkeyPatch) -> runs.Run:
+    """A base's run as `foundation.start` makes it, but for the process."""
+    monkeypatch.setattr(processes, "spawn", lambda *_: None)
+    monkeypatch.setattr(foundation, "_write_start", _write_tiny_start)
+    return foundation.start(ledger, folder / "runs")
+
+
+def _write_tiny_start(folder: Path) -> None:
+    make_llama(folder)
+    with (folder / "rows.jsonl").open("wb") as file:
+        file.writelines(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in foundation.rows())

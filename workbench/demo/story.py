@@ -23,12 +23,13 @@ from engine.errors import Problem
 from engine.ledger import Ledger, jobs, runs
 from engine.ledger.jobs import Job
 from engine.ledger.runs import Run
-from engine.ledger.states import ENDED, State
+from engine.ledger.states import ENDED, LIVE, State
 from engine.places import private_folder
 from engine.profile import Profile
 from workbench.demo import foundation, speech, suites
 
 NAME: Final = "demo-speech"
+VOICES: Final = "voices.jsonl"
 ROWS: Final = 640  # 160 held out, 48 to validate on, 432 to learn from
 THREADS: Final = "2"  # a model this small gains nothing from more
 POLL_EVERY: Final = 0.25  # seconds
@@ -58,7 +59,7 @@ class Stage:
 
 
 def stages(ledger: Ledger, runs_folder: Path) -> Iterator[Stage]:
-    """Each job of the demonstration, started when it is asked for. The run of the last stage is the one to compare with its base.
+    """Each job of the demonstration, started when it is asked for, or found at work. The run of the last stage is the one to compare with its base.
 
     Raises:
         Problem: a job cannot be started, or the one before did not finish.
@@ -74,8 +75,7 @@ def stages(ledger: Ledger, runs_folder: Path) -> Iterator[Stage]:
         yield stage
         finished(ledger, stage)
         base = foundation.keep(runs.find(ledger, run.uid))
-    with _few_threads():
-        run = launch.start_training(ledger, tuning(base), name=NAME, runs_folder=runs_folder)
+    run = _left_behind(ledger, base) or _start_tuning(ledger, base, runs_folder)
     stage = Stage("Fine-tuning it with LoRA on readings of voice measures", run, _job(ledger, run))
     yield stage
     finished(ledger, stage)
@@ -89,6 +89,20 @@ def stages(ledger: Ledger, runs_folder: Path) -> Iterator[Stage]:
     finished(ledger, stage)
 
 
+def _left_behind(ledger: Ledger, base: Path) -> Run | None:
+    """A tuned run of an earlier demonstration that was left while it trained and still does: it is gone on with."""
+    for run in runs.listed(ledger):
+        settings = runs.settings(ledger, run) if run.state in LIVE else {}
+        if settings.get("model.base") == str(base) and settings.get("data.0.source") == str(write_data() / VOICES):
+            return run
+    return None
+
+
+def _start_tuning(ledger: Ledger, base: Path, runs_folder: Path) -> Run:
+    with _few_threads():
+        return launch.start_training(ledger, tuning(base), name=NAME, runs_folder=runs_folder)
+
+
 def tuning(base: Path) -> Profile:
     """The shipped profile for speech analysis with the demonstration's base, rows and suites.
 
@@ -100,7 +114,7 @@ def tuning(base: Path) -> Profile:
     shipped = profile_file.find("speech-analysis")
     named = (
         f"model.base={base}",
-        f"data.0.source={folder / 'voices.jsonl'}",
+        f"data.0.source={folder / VOICES}",
         f"evaluation.suites={orjson.dumps(['test', *suite_files]).decode()}",
     )
     return profile_file.read(shipped, (*SETTINGS, *named))
@@ -110,7 +124,7 @@ def write_data() -> Path:
     """Write the generated voices to the cache; returns their folder, named after what is in it."""
     data = b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in speech.rows(ROWS, _SEED))
     folder = private_folder(places.cache() / "demo" / f"speech-{hashlib.sha256(data).hexdigest()[:12]}")
-    write_bytes(folder / "voices.jsonl", data)
+    write_bytes(folder / VOICES, data)
     return folder
 
 
