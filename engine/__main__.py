@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Problem as problem:
         print(problem, file=sys.stderr)
         return 2
-    with _heartbeat(ledger, job):
+    with ledger, _heartbeat(ledger, job):
         ending = _work(ledger, job)
         _end(ledger, job, ending)
     log.info("%s%s", ending.state, f": {ending.message}" if ending.message else "")
@@ -152,7 +152,7 @@ def _wait(ledger: Ledger, job: Job, what: str) -> None:
     jobs.beat(ledger, job, doing=what)
     if job.kind == "train" and job.run is not None:
         for order in orders.waiting(ledger, job.run):
-            if order.verb == "stop" and order.created >= job.created:
+            if order.verb == "stop":
                 orders.acknowledge(ledger, order, step=None, answer="taken while it was queued")
                 raise KeyboardInterrupt("Stopped by order before it began.")
     time.sleep(1.0)

@@ -17,6 +17,7 @@ from engine.ledger.store import Ledger
 
 Kind = Literal["train", "evaluate"]
 FRESH: Final = 30.0  # seconds: a younger heartbeat is a living job's
+DROPPED: Final = "the job that it was meant for had ended"  # the answer to such an order
 STARTING_GRACE: Final = 30.0  # seconds from creating a job to its process having signed in
 
 
@@ -57,7 +58,7 @@ def from_row(row: tuple[Any, ...]) -> Job:
 
 
 def create(ledger: Ledger, kind: Kind, *, run: int | None, argument: dict[str, object], log: Path) -> Job:
-    """A new queued job on this machine. For a training job the run becomes queued with it.
+    """A new queued job on this machine. For a training job the run becomes queued with it, and orders to the job before are dropped.
 
     Raises:
         Problem: the run has a training job that is at work, or may be (`may_be_at_work`).
@@ -68,6 +69,10 @@ def create(ledger: Ledger, kind: Kind, *, run: int | None, argument: dict[str, o
         if kind == "train" and run is not None:
             _refuse_second(connection, run)
             connection.execute("UPDATE run SET state = 'queued', cause = '' WHERE id = ?", (run,))
+            # Here, not by comparing times later: a clock may have been set back since.
+            connection.execute(
+                "UPDATE orders SET answered = ?, answer = ? WHERE run = ? AND answered IS NULL", (time.time(), DROPPED, run)
+            )
         connection.execute(
             "INSERT INTO job (uid, kind, run, argument, state, created, log, host, boot_id, pid_namespace)"
             " VALUES (?, ?, ?, ?, 'queued', ?, ?, ?, ?, ?)",

@@ -166,11 +166,15 @@ class Ledger:
             return int(self._watch.execute("PRAGMA data_version").fetchone()[0])
 
     def close(self) -> None:
-        """Move what this one wrote into the file, so that a copy of the file has it, and close. Closing twice is harmless.
+        """Move the WAL into the file, so that a copy of the file has all, and close. Closing twice is harmless.
+
+        The last process to close leaves one file, whoever wrote it.
 
         Raises:
             Problem: somebody holds the ledger and will not let go.
         """
+        if self._closed:
+            return
         self._closed = True
         while self._readers:
             self._readers.pop().close()
@@ -178,9 +182,12 @@ class Ledger:
             if self._watch is not None:
                 self._watch.close()
                 self._watch = None
-        if self._writer is not None:
-            with self._lock:
-                writer, self._writer = self._writer, None
+        log = self.path.with_name(f"{self.path.name}-wal")
+        if self._writer is not None or (not self.read_only and log.exists()):
+            # Only a connection that may write can move the WAL, so one is made where this process has only read; then
+            # nothing of its own is at stake if that does not work.
+            with suppress(*(() if self._writer else (Problem,))), in_words(self.path), self._lock:
+                writer, self._writer = self._writer or opening.writer(self.path), None
                 with suppress(sqlite3.Error):  # on a full disk it stays in the WAL, where it is safe as well
                     writer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
                 writer.close()
@@ -235,9 +242,7 @@ class Ledger:
 
 _OPEN: Final[weakref.WeakSet[Ledger]] = weakref.WeakSet()
 _CLOSING: Final[list[ExitStack]] = []
-_INHERITED: Final[
-    list[sqlite3.Connection]
-] = []  # kept, because closing them in the child would touch the parent's file
+_INHERITED: Final[list[sqlite3.Connection]] = []  # kept: closing them in the child would touch the parent's file
 
 
 @contextmanager

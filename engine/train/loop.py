@@ -135,6 +135,7 @@ class Loop:
             for order in self._control.due(self.progress.step):
                 if order.verb in ("pause", "continue"):
                     paused = order.verb == "pause"
+                    self._teller.where(now=True)  # while it is paused nothing else would say the step
                     self._state(State.PAUSED if paused else State.RUNNING)
                 self._obey(order)
             if not paused or self._control.interrupted:

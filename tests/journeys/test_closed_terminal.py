@@ -35,20 +35,23 @@ def test_a_run_outlives_its_terminal_and_is_found_evaluated_and_compared(place: 
         terminal.until("No runs yet")
         start_from_configure(terminal, "journey")
         terminal.until(r"● journey .*[1-9]\d*/500")
-        terminal.until(r"train \d")
+        terminal.press("P")
+        terminal.until("‖ journey")
         assert_whole(terminal, "Monitor")
-        engine, application = place.pid("journey"), terminal.pid
+        engine, application, paused_at = place.pid("journey"), terminal.pid, place.run("journey").step
         assert os.getsid(engine) != os.getsid(application), "the engine has a session of its own"
+        assert re.search(rf"‖ journey .* {paused_at}/500", terminal.text)
+        terminal.press("P")
+        terminal.until("● journey")
         terminal.close_window()  # SIGHUP, as when the terminal is killed or the connection lost
         terminal.wait()
-    before = place.run("journey").step
-    place.wait("journey", lambda run: run.step > before + 3)
+    place.wait("journey", lambda run: run.step > paused_at + 3)
+    place.command("runs", "pause", "journey")
+    place.wait("journey", lambda run: run.state == "paused")
 
     with Terminal([PROGRAM], folder=place.folder) as again:
-        again.until(r"journey +● running")
+        again.until(r"journey +‖ paused")
         again.kill()
-    before = place.run("journey").step
-    place.wait("journey", lambda run: run.step > before + 3)
     assert place.pid("journey") == engine
     assert machine.started(engine), "one engine, the same all the time"
 
@@ -57,6 +60,9 @@ def test_a_run_outlives_its_terminal_and_is_found_evaluated_and_compared(place: 
         Terminal([PROGRAM], folder=place.folder) as small,
         Terminal([PROGRAM], folder=place.folder, rows=48, columns=160) as large,
     ):
+        for terminal in (small, large):
+            terminal.until(r"journey +‖ paused")
+        small.press("P")
         for terminal in (small, large):
             terminal.until(r"journey +✓ finished", within=180)
         assert place.run("journey").state == "finished"

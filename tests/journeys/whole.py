@@ -14,6 +14,7 @@ FOLDER: Final = re.compile(r"Traceback|Error:|^\s*File \"", re.MULTILINE)
 def assert_whole(terminal: Terminal, screen: str) -> str:
     """The screen called so is in front and whole; returns its text."""
     text = terminal.until(re.escape(f"[{SCREENS.index(screen) + 1} {screen}]"))
+    terminal.until(r"\? help *\Z")  # a message has its time on the last line
     text = terminal.settled()
     lines = terminal.lines
     rows, columns = len(lines), len(lines[0])

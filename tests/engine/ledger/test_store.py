@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from engine.errors import Problem
-from engine.ledger import Ledger, events, lock, opening
+from engine.ledger import Ledger, events, lock, opening, runs
 from engine.ledger.runs import Run
 
 
@@ -258,3 +258,13 @@ def test_one_state_for_several_queries(ledger: Ledger, run: Run) -> None:
             pool.submit(events.add, ledger, "test", "meanwhile", run=run.id).result()
         assert connection.execute(count).fetchone() == before == (0,)
     assert len(events.of_run(ledger, run.id)) == 1
+
+
+def test_the_last_to_leave_leaves_one_file_even_if_it_has_only_read(ledger: Ledger, run: Run) -> None:
+    reader = Ledger.open(ledger.path)
+    assert len(runs.listed(reader)) == 1
+    ledger.close()
+    names = ["ledger.db", "ledger.db.lock"]
+    assert sorted(file.name for file in ledger.path.parent.iterdir()) != names
+    reader.close()
+    assert sorted(file.name for file in ledger.path.parent.iterdir()) == names
