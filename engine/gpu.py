@@ -38,7 +38,6 @@ class Gpu:
     own_mib: float | None = None
     others_mib: float | None = None
     watts: float | None = None
-    limit_watts: float | None = None
     celsius: int | None = None
     busy_percent: int | None = None
     driver: str | None = None
@@ -129,7 +128,6 @@ def _read(index: int, driver: str | None) -> Gpu:
     used = memory.used / MIB if memory else None
     mine = _held_mib(handle, _is_mine)
     watts = _ask(pynvml.nvmlDeviceGetPowerUsage, handle)
-    limit = _ask(pynvml.nvmlDeviceGetEnforcedPowerLimit, handle)
     rates: Any = _ask(pynvml.nvmlDeviceGetUtilizationRates, handle)
     return Gpu(
         uuid=_ask(pynvml.nvmlDeviceGetUUID, handle) or str(index),
@@ -142,7 +140,6 @@ def _read(index: int, driver: str | None) -> Gpu:
         own_mib=_held_mib(handle, lambda pid: pid == os.getpid()),
         others_mib=max(0.0, used - mine) if used is not None and mine is not None else None,
         watts=watts / 1000 if watts is not None else None,
-        limit_watts=limit / 1000 if limit is not None else None,
         celsius=_ask(pynvml.nvmlDeviceGetTemperature, handle, pynvml.NVML_TEMPERATURE_GPU),
         busy_percent=rates.gpu if rates else None,
         driver=driver,

@@ -50,11 +50,6 @@ class ModelTokenizer:
         return self.special.get("eos_token")
 
     @property
-    def pad_token(self) -> str | None:
-        """The token that fills rows up, where the model has one of its own."""
-        return self.special.get("pad_token")
-
-    @property
     def vocabulary(self) -> int:
         """Number of tokens, added ones included."""
         return self.tokenizer.get_vocab_size(with_added_tokens=True)

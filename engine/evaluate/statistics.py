@@ -119,19 +119,6 @@ def smallest_visible(n: int, discordance: float = 0.1, power: float = POWER, lev
     return d
 
 
-def questions_needed(difference: float, discordance: float, power: float = POWER, level: float = LEVEL) -> int:
-    """Paired questions that show `difference` with this power (the same formula, solved for n)."""
-    need = normal_quantile((1 + level) / 2) * math.sqrt(discordance) + normal_quantile(power) * math.sqrt(
-        discordance - difference**2
-    )
-    return math.ceil((need / difference) ** 2)
-
-
-def paired_bootstrap(base: Sequence[float], tuned: Sequence[float], level: float = LEVEL) -> Difference:
-    """The mean difference of paired figures; each pair is a question of its own."""
-    return clustered_bootstrap(base, tuned, range(len(base)), level)
-
-
 def clustered_bootstrap(
     base: Sequence[float], tuned: Sequence[float], clusters: Sequence[Hashable], level: float = LEVEL
 ) -> Difference:

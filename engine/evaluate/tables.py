@@ -61,11 +61,6 @@ def kappa(counts: Floats) -> Floats:
     return np.asarray(np.divide(agreed - chance, beyond, out=np.zeros_like(agreed), where=beyond > 0))
 
 
-def cohen_kappa(left: Sequence[str], right: Sequence[str]) -> float:
-    """Cohen's kappa of two raters who labelled the same things."""
-    return float(kappa(confusion(left, right, sorted({*left, *right})).counts))
-
-
 def paired_table_difference(
     statistic: Statistic,
     gold: Sequence[str],

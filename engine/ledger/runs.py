@@ -62,7 +62,7 @@ class Document:
     fingerprints: dict[str, str] = field(default_factory=dict)
 
 
-HIGHER_IS_BETTER: Final = frozenset({"train/tokens_per_second", "validation/accuracy", "train/mfu"})
+HIGHER_IS_BETTER: Final = frozenset({"train/tokens_per_second"})
 _COLUMNS: Final = ", ".join(field.name for field in fields(Run))
 
 

@@ -39,11 +39,11 @@ def choose(hardware: Hardware) -> torch.device:
     raise unusable(seen[0].name, seen[0].driver or "")
 
 
-def unusable(name: str, driver: str, wheel: str = "") -> Problem:
+def unusable(name: str, driver: str) -> Problem:
     """The GPU is there, torch cannot use it: say which driver, which wheel, and what to install."""
     built = f"CUDA {torch.version.cuda}" if torch.version.cuda else "the CPU only"
     major = int(driver.split(".")[0]) if driver.split(".")[0].isdigit() else 0
-    wheel = wheel or next((wheel for oldest, wheel in WHEELS if major >= oldest), "")
+    wheel = next((wheel for oldest, wheel in WHEELS if major >= oldest), "")
     install = f"pip install --force-reinstall torch --index-url https://download.pytorch.org/whl/{wheel}"
     return Problem(
         f"torch cannot use the {name}",

@@ -21,11 +21,9 @@ class Snapshot:
     """The chosen runs, what their comparison says, the answers behind the selected row, and an evaluation at work or
     failed.
 
-    `ready` counts the runs in the ledger that have a result. `work` is the newest evaluation of the chosen runs, while
-    it is live or when it came to no good end.
+    `work` is the newest evaluation of the chosen runs, while it is live or when it came to no good end.
     """
 
-    ready: int = 0
     chosen: tuple[Run, ...] = ()
     comparison: Comparison | None = None
     rows: tuple[ComparisonRow, ...] = ()
@@ -48,13 +46,12 @@ class Reading:
         listed = [run for run in runs.listed(self._ledger) if run.result_path and run.state not in LIVE]
         chosen = self._chosen(uids, listed)
         if not chosen:
-            return Snapshot(ready=len(listed))
+            return Snapshot()
         comparison = self._compare(chosen)
         rows = [row for row in comparison.rows if row.main or all_metrics]
         row = next((row for row in rows if row_key(row) == selected), rows[0] if rows else None)
         work = self._work(chosen)
         return Snapshot(
-            ready=len(listed),
             chosen=tuple(chosen),
             comparison=comparison,
             rows=tuple(rows),

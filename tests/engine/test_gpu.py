@@ -41,7 +41,6 @@ def test_every_figure_comes_through_the_binding(driver: Path) -> None:
         "own_mib": 0.0,  # the process that asks is another
         "others_mib": 2976.0,
         "watts": 402.5,
-        "limit_watts": 450.0,
         "celsius": 73,
         "busy_percent": 97,
         "driver": "580.95.05",

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -131,12 +130,6 @@ def write_data() -> Path:
 def ended(ledger: Ledger, stage: Stage) -> bool:
     """Whether the stage's job is over, well or not."""
     return jobs.seen_state(jobs.get(ledger, stage.job.uid)) in ENDED
-
-
-def wait(ledger: Ledger, stage: Stage) -> None:
-    """Return when the stage's job is over."""
-    while not ended(ledger, stage):
-        time.sleep(POLL_EVERY)
 
 
 def finished(ledger: Ledger, stage: Stage) -> None:

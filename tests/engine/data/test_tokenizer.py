@@ -17,7 +17,7 @@ def test_what_surrounds_a_tokenizer(tmp_path: Path) -> None:
     folder = write_tokenizer(tmp_path / "base", CHATML)
     (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [6, 3]}))
     loaded = load_tokenizer(str(folder))
-    assert (loaded.bos_token, loaded.eos_token, loaded.pad_token) == ("<s>", "<|im_end|>", "<pad>")
+    assert (loaded.bos_token, loaded.eos_token, loaded.special["pad_token"]) == ("<s>", "<|im_end|>", "<pad>")
     assert loaded.eos_ids == (3, 6, 1)  # the tokenizer's own, then generation_config's, then config's
     assert (loaded.pad_id, loaded.max_length, loaded.chat_template) == (7, 2048, CHATML)
     assert loaded.decode(loaded.encode("Is it raised?<|im_end|>")) == "Is it raised?<|im_end|>"
@@ -45,7 +45,7 @@ def test_pad_falls_back_to_eos(tmp_path: Path) -> None:
     folder = write_tokenizer(tmp_path / "base", None)
     (folder / "tokenizer_config.json").write_text(json.dumps({"eos_token": "</s>"}))
     loaded = load_tokenizer(str(folder))
-    assert (loaded.pad_token, loaded.pad_id) == (None, 1)
+    assert ("pad_token" in loaded.special, loaded.pad_id) == (False, 1)
 
 
 def test_only_a_tokenizer_that_is_used_to_bos_adds_it(make_tokenizer: MakeTokenizer) -> None:
