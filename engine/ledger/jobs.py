@@ -71,7 +71,8 @@ def create(ledger: Ledger, kind: Kind, *, run: int | None, argument: dict[str, o
             connection.execute("UPDATE run SET state = 'queued', cause = '' WHERE id = ?", (run,))
             # Here, not by comparing times later: a clock may have been set back since.
             connection.execute(
-                "UPDATE orders SET answered = ?, answer = ? WHERE run = ? AND answered IS NULL", (time.time(), DROPPED, run)
+                "UPDATE orders SET answered = ?, answer = ? WHERE run = ? AND answered IS NULL",
+                (time.time(), DROPPED, run),
             )
         connection.execute(
             "INSERT INTO job (uid, kind, run, argument, state, created, log, host, boot_id, pid_namespace)"
