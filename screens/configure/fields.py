@@ -10,9 +10,9 @@ from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 import tomlkit
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
-from tomlkit.exceptions import TOMLKitError
 
 from engine.profile import Profile
+from engine.profile_file import value_of
 from screens.widgets import figures
 
 OFF: Final = "off"  # how a part that is not there is written
@@ -168,29 +168,16 @@ def typed(field: Field, text: str) -> object:
     if not text or (field.default == OFF and text == OFF):
         return None
     if field.is_text and not field.is_list:
-        return _number(text) if field.bounds else text
+        return text
     if field.default == {} or isinstance(field.default, Mapping):
-        return _toml(text if text.startswith("{") else f"{{ {text} }}", text)
+        table = value_of(text if text.startswith("{") else f"{{ {text} }}")
+        return table if isinstance(table, Mapping) else text
     if field.is_list and not text.startswith("["):
         words = [word.strip() for word in text.split(",") if word.strip()]
         if len(words) == 1 and words[0] in ("auto", "all-linear"):
             return words[0]
         return [int(word) if word.isdigit() else word for word in words]
-    return _toml(text, text)
-
-
-def _number(text: str) -> object:
-    try:
-        return float(text) if not text.isdigit() else int(text)
-    except ValueError:
-        return text
-
-
-def _toml(text: str, otherwise: str) -> object:
-    try:
-        return tomlkit.parse(f"value = {text}").unwrap()["value"]
-    except TOMLKitError:
-        return otherwise
+    return value_of(text)
 
 
 def editable(field: Field, value: object) -> str:
