@@ -25,6 +25,7 @@ from engine.ledger.states import State
 from engine.profile import flat
 from tests.tiny import make_llama
 from workbench.demo import facts, foundation, speech, story, suites, tokenizer, weather
+from workbench.demo.relations import RELATIONS
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +108,7 @@ def test_base_rows_are_the_same_every_time_and_have_their_own_ids() -> None:
 
 
 def test_invented_names_are_not_things_that_the_base_knows() -> None:
-    real = {thing.lower() for relation in facts.RELATIONS for thing in relation.answers}
+    real = {thing.lower() for relation in RELATIONS for thing in relation.answers}
     assert real.isdisjoint(name.lower() for name in (*suites.trained_names(), *suites.trap_names()))
 
 
