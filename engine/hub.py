@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import errno
 import json
-import shutil
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from engine.errors import Problem
+from engine.storage import free_bytes
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import RepoSibling
@@ -260,9 +260,7 @@ def _check_room(download: Download) -> None:
     from huggingface_hub import constants
 
     place = Path(constants.HF_HUB_CACHE)
-    while not place.exists():
-        place = place.parent
-    free = shutil.disk_usage(place).free
+    free = free_bytes(place)
     if download.missing + ROOM > free:
         raise Problem(
             f"{download.repo} does not fit the disk",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,6 +18,7 @@ from engine.places import private_folder
 from engine.profile import Profile, flat
 from engine.profile_file import dump
 from engine.resolve import Resolved, resolve
+from engine.storage import free_bytes
 
 NEEDED: Final = ("torch", "transformers", "peft")
 
@@ -102,14 +102,11 @@ def check_room(resolved: Resolved, runs_folder: Path) -> None:
     Raises:
         Problem: they do not (code `disk`).
     """
-    place = runs_folder.expanduser().absolute()
-    while not place.exists():
-        place = place.parent
-    free = shutil.disk_usage(place).free
+    free = free_bytes(runs_folder)
     if resolved.disk_bytes > free:
         raise Problem(
             f"The run needs {_size(resolved.disk_bytes)} for checkpoints and its result, {_size(free)} are free",
-            f"They go to {place}.",
+            f"They go to {runs_folder}.",
             "Free some space, set training.keep lower, or choose another runs folder in the settings.",
             code="disk",
         )

@@ -1,4 +1,4 @@
-"""Which machine this is and whether a process still lives on it (Linux's /proc).
+"""Which machine this is, what memory it has, and whether a process still lives on it (Linux's /proc).
 
 A pid alone proves nothing: it is reused, and it means something else in another container or after a reboot. A process is
 named by host, boot id, pid namespace, pid and start time together.
@@ -29,6 +29,13 @@ def here() -> Machine:
         boot_id=Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
         pid_namespace=str(Path("/proc/self/ns/pid").readlink()),
     )
+
+
+def memory(info: Path = Path("/proc/meminfo")) -> tuple[int, int]:
+    """Main memory in bytes: all of it, and what programs could still have without swapping."""
+    values = dict(line.split(":", 1) for line in info.read_text().splitlines())
+    total, available = (int(values[key].split()[0]) * 1024 for key in ("MemTotal", "MemAvailable"))
+    return total, available
 
 
 def started(pid: int) -> int | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Final
 
 import platformdirs
 
@@ -34,25 +33,6 @@ def private_folder(path: Path) -> Path:
     """`path`, made if needed, readable by its owner only (0700)."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     return path
-
-
-NETWORK: Final = frozenset(
-    {"nfs", "nfs4", "lustre", "cifs", "smb3", "smbfs", "ceph", "gpfs", "beegfs", "afs"}
-    | {"fuse.sshfs", "fuse.glusterfs", "fuse.cephfs"}
-)
-
-
-def network_file_system(path: Path, mounts: Path = Path("/proc/self/mountinfo")) -> str:
-    """The type of the network file system that `path` lies on, such as nfs4; empty on a local disk."""
-    path = path.resolve()
-    longest, kind = "", ""
-    for line in mounts.read_bytes().splitlines():
-        # The mount point is the fifth field, blanks in it as octal; the type is the first after " - " (proc(5)).
-        left, _, right = line.partition(b" - ")
-        point = os.fsdecode(left.split(b" ")[4].decode("unicode_escape").encode("latin-1"))
-        if path.is_relative_to(point) and len(point) >= len(longest):
-            longest, kind = point, right.split(b" ")[0].decode()
-    return kind if kind in NETWORK else ""
 
 
 def shipped() -> Path:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-_NAMES = """nfs nfs4 cifs smb3 smbfs lustre gpfs beegfs ceph glusterfs afs 9p pvfs2 orangefs wekafs fuse.sshfs fuse.glusterfs fuse.ceph
-fuse.s3fs fuse.gcsfuse fuse.rclone fuse.juicefs fuse.beegfs"""
+_NAMES = """nfs nfs4 cifs smb3 smbfs lustre gpfs beegfs ceph glusterfs afs pvfs2 orangefs wekafs fuse.sshfs fuse.glusterfs
+fuse.ceph fuse.cephfs fuse.s3fs fuse.gcsfuse fuse.rclone fuse.juicefs fuse.beegfs"""
 NETWORK: Final = frozenset(_NAMES.split())
 """File systems on which SQLite's WAL does not work: its shared memory needs one machine (https://sqlite.org/wal.html)."""
 SHORT_LIVED: Final = {
@@ -41,13 +42,11 @@ class Storage:
 
 def storage_of(path: Path, mounts: str | None = None) -> Storage:
     """The storage below `path`, which need not exist yet. `mounts` is mountinfo's text, by default this process's."""
-    place = path.absolute()
-    while not place.exists():
-        place = place.parent
-    place = place.resolve()
-    text = Path("/proc/self/mountinfo").read_text(encoding="utf-8") if mounts is None else mounts
+    place = _there(path).resolve()
+    if mounts is None:
+        mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
     mount, kind = Path("/"), "unknown"
-    for line in text.splitlines():
+    for line in mounts.splitlines():
         # ID PARENT DEVICE ROOT MOUNT OPTIONS [TAGS...] - KIND SOURCE OPTIONS (proc_pid_mountinfo(5)); later mounts hide earlier ones.
         left, _, right = line.partition(" - ")
         where = Path(_unescaped(left.split()[4]))
@@ -55,6 +54,23 @@ def storage_of(path: Path, mounts: str | None = None) -> Storage:
             mount, kind = where, right.split()[0]
     disk = os.statvfs(place)
     return Storage(mount, kind, disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize)
+
+
+def free_bytes(path: Path) -> int:
+    """What is free on the disk of `path`, which need not exist yet.
+
+    Raises:
+        OSError: the disk does not answer.
+    """
+    return shutil.disk_usage(_there(path)).free
+
+
+def _there(path: Path) -> Path:
+    """The path, or the nearest folder above it that exists."""
+    place = path.expanduser().absolute()
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    return place
 
 
 def _unescaped(text: str) -> str:

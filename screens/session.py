@@ -2,39 +2,34 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine import machine
 from engine.gpu import Gpu, gpus
 from engine.ledger import Ledger
+from engine.storage import free_bytes
 
 
 @dataclass(frozen=True)
 class Room:
-    """Free bytes on a folder's disk, bytes of this machine's memory in use and in all. None is what could not be asked."""
+    """Free bytes on a folder's disk (None: it does not answer), bytes of this machine's memory in use and in all."""
 
     disk_free: int | None
-    ram_used: int | None
-    ram_total: int | None
+    ram_used: int
+    ram_total: int
 
 
 def room(folder: Path) -> Room:
     """As it is now; for a folder that is gone, on the disk where it was."""
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
     try:
-        free = shutil.disk_usage(folder).free
+        free = free_bytes(folder)
     except OSError:
         free = None
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        memory = {name: int(value.split()[0]) * 1024 for name, value in (line.split(":", 1) for line in lines)}
-        return Room(free, memory["MemTotal"] - memory["MemAvailable"], memory["MemTotal"])
-    except (OSError, KeyError):
-        return Room(free, None, None)
+    total, available = machine.memory()
+    return Room(free, total - available, total)
 
 
 @dataclass(frozen=True)

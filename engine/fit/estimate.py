@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Final
 
+from engine import machine
 from engine.errors import Problem
 from engine.fit import memory, speed
 from engine.fit.cards import Card
@@ -101,9 +101,8 @@ def estimate(profile: Profile, facts: Facts, cards: Sequence[Card]) -> Estimate:
 
 def this_cpu() -> Card:
     """This machine's main memory as something to fit a run to."""
-    values = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
-    total, free = (int(values[key].split()[0]) / 1024 for key in ("MemTotal", "MemAvailable"))
-    return Card("CPU", "cpu", total, free, None)
+    total, free = machine.memory()
+    return Card("CPU", "cpu", total / MIB, free / MIB, None)
 
 
 def divisors(batch: int, most: int = MOST_ROWS) -> list[int]:

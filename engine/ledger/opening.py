@@ -11,7 +11,8 @@ from typing import Final
 from engine.errors import Problem
 from engine.ledger import schema
 from engine.ledger.refusals import in_words
-from engine.places import network_file_system, private_folder
+from engine.places import private_folder
+from engine.storage import storage_of
 
 BUSY_TIMEOUT: Final = 5.0  # seconds that SQLite waits for programs that do not take our lock
 WAL_LIMIT: Final = 16 * 2**20  # bytes that the WAL file shrinks to after a burst
@@ -51,9 +52,10 @@ def writable(path: Path) -> bool:
         )
     if not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
         return False
-    if network := network_file_system(path):
+    storage = storage_of(path)
+    if storage.is_network:
         raise Problem(
-            f"{path} is on a network file system ({network})",
+            f"{path} is on a network file system ({storage.kind})",
             "SQLite's write-ahead log needs memory that all writers share, which such a disk cannot give.",
             "Set WORKBENCH_HOME to a folder on a local disk; runs may stay on the network disk.",
             code="ledger",

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
+from engine import machine
 from engine.ledger import Ledger
 from workbench.checks import Check
 
@@ -123,8 +124,7 @@ def check_shared_memory(folder: Path) -> Check:
 
 def check_memory(group: Path = Path("/sys/fs/cgroup/memory.max"), info: Path = Path("/proc/meminfo")) -> Check:
     """Main memory, or the part of it that this session's control group may have before it is killed."""
-    values = {line.split(":")[0]: int(line.split()[1]) for line in info.read_text().splitlines() if line.endswith("kB")}
-    total, free = values["MemTotal"] / 2**20, values["MemAvailable"] / 2**20
+    total, free = (size / 2**30 for size in machine.memory(info))
     limit = group.read_text().strip() if group.exists() else "max"
     if limit != "max" and int(limit) / 2**30 < total:
         return Check("memory", True, f"{free:.1f} GiB free; this session is ended beyond {int(limit) / 2**30:.1f} GiB")

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from engine import places
 from engine.errors import Problem
 from engine.ledger import Ledger, opening, runs, schema
+from engine.storage import storage_of
 
 Script = Callable[..., str]
 
@@ -260,17 +260,8 @@ with Ledger.open(disk / "ledger.db") as ledger:
 
 
 def test_a_ledger_on_a_network_disk_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    mounts = tmp_path / "mountinfo"
-    mounts.write_text(
-        "22 1 8:1 / / rw - ext4 /dev/sda1 rw\n"
-        f"30 22 0:31 / {tmp_path}/home\\040of\\040mine rw,relatime shared:1 - nfs4 server:/home rw\n"
-        f"31 30 8:2 / {tmp_path}/home\\040of\\040mine/scratch rw - xfs /dev/sdb1 rw\n"
-    )
-    network = places.network_file_system
-    assert network(tmp_path / "home of mine" / "ledger.db", mounts) == "nfs4"
-    assert network(tmp_path / "home of mine" / "scratch" / "ledger.db", mounts) == ""
-    assert network(tmp_path / "home of mine, too", mounts) == ""
-    monkeypatch.setattr(opening, "network_file_system", lambda path: network(path, mounts))
+    mounts = f"22 1 8:1 / / rw - ext4 /dev/sda1 rw\n30 22 0:31 / {tmp_path} rw shared:1 - nfs4 server:/home rw\n"
+    monkeypatch.setattr(opening, "storage_of", lambda path: storage_of(path, mounts))
     with pytest.raises(Problem, match="network file system \\(nfs4\\)") as caught:
-        Ledger.open(tmp_path / "home of mine" / "ledger.db")
+        Ledger.open(tmp_path / "ledger.db")
     assert "WORKBENCH_HOME" in caught.value.do
