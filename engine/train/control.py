@@ -14,7 +14,6 @@ from types import FrameType
 from typing import Final
 
 from engine.ledger import Ledger, orders
-from engine.ledger.jobs import Job
 from engine.ledger.orders import Order
 
 REPLAYED: Final = frozenset({"rate", "evaluate"})
@@ -24,7 +23,7 @@ LARGEST_FACTOR: Final = 100.0
 class Control:
     """The orders of one run, in the order in which they take effect."""
 
-    def __init__(self, ledger: Ledger, run: int, job: Job, *, after: int) -> None:
+    def __init__(self, ledger: Ledger, run: int, *, after: int) -> None:
         """`after` is the id of the last order whose effect the run already carries."""
         self._ledger = ledger
         self._run = run
@@ -34,9 +33,6 @@ class Control:
             for order in orders.taken(ledger, run)
             if order.id > after and order.verb in REPLAYED and _valid(order)
         ]
-        for order in orders.waiting(ledger, run):
-            if order.created < job.created:
-                orders.acknowledge(ledger, order, step=None, answer="the job that it was meant for had ended")
 
     def due(self, step: int) -> list[Order]:
         """Orders that take effect after optimizer step `step`: those taken here before, then new ones, now acknowledged."""

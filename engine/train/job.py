@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Thread
 from typing import Final
 
 import torch
@@ -57,15 +58,14 @@ def run(ledger: Ledger, job: Job) -> None:
             folders.tidy(found.folder / place)
         resolved = profile_file.parse(runs.document(ledger, found).profile, found.folder / "profile.toml")
         with metrics.Writer(ledger, found.id) as writer:
-            parts = _set_up(ledger, job, found, resolved, writer)
-            base = model.fetch(resolved.model)
-            thread = fingerprints.in_background(
-                base, lambda known: runs.record(ledger, found, fingerprints={"base": known})
-            )
+            where = device.choose(resolved.hardware)  # before a download that may take an hour
+            jobs.beat(ledger, job, doing="looking at the base model")
+            base = _base(ledger, found, resolved)
+            parts = _set_up(ledger, job, found, resolved, where, writer)
             loop = _begin(parts)
             loop.train()
             _finish(parts, loop)
-            thread.join()
+            base.join()
 
 
 @contextmanager
@@ -93,13 +93,32 @@ def _locked(handle: int) -> bool:
     return True
 
 
-def _set_up(ledger: Ledger, job: Job, found: Run, resolved: Profile, writer: metrics.Writer) -> Parts:
+def _base(ledger: Ledger, found: Run, resolved: Profile) -> Thread:
+    """Fetch the base and take its fingerprint beside the work; a resumed run has to find the base that it began with.
+
+    Raises:
+        Problem: its files have changed since.
+    """
+    folder = model.fetch(resolved.model)
+    known = runs.document(ledger, found).fingerprints.get("base")
+    if known is not None and fingerprints.of_base(folder) != known:
+        raise Problem(
+            f"The base model {resolved.model.base} has changed since {found.name} began",
+            "Its files have another fingerprint: weights learned on one base mean nothing on another.",
+            "Put the files back, or start the profile anew.",
+            code="changed",
+        )
+    return fingerprints.in_background(folder, lambda base: runs.record(ledger, found, fingerprints={"base": base}))
+
+
+def _set_up(
+    ledger: Ledger, job: Job, found: Run, resolved: Profile, where: torch.device, writer: metrics.Writer
+) -> Parts:
     """Device, data, model and optimizer, each said before it is begun."""
 
     def doing(what: str) -> None:
         jobs.beat(ledger, job, doing=what)
 
-    where = device.choose(resolved.hardware)
     training = resolved.training
     threads = runs.document(ledger, found).environment.get("threads")
     device.set_up(
@@ -156,7 +175,7 @@ def _begin(parts: Parts) -> Loop:
         _start_from_parent(parts)
         if found.damaged or parts.run.step:
             parts.event("resumed", "There was no whole checkpoint: started again from the beginning")
-    control = Control(parts.ledger, parts.run.id, parts.job, after=progress.order)
+    control = Control(parts.ledger, parts.run.id, after=progress.order)
     return Loop(parts, progress, control, saved_at=progress.step)
 
 

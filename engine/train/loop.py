@@ -215,6 +215,7 @@ class Loop:
             self._teller.doing("saving a checkpoint")
             keep.save(self._parts, self.progress)
             self._saved_at = self.progress.step
+            self._teller.where(now=True)  # a lost run stands at least where its checkpoint is
             self._teller.doing("training")
 
     def _state(self, state: State) -> None:

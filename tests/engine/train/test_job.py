@@ -108,6 +108,17 @@ def test_two_signals_stop_at_once_and_orders_to_an_ended_job_are_dropped(bench: 
     assert not orders.waiting(bench.ledger, run.id) and not orders.taken(bench.ledger, run.id)
 
 
+def test_an_order_counts_though_the_clock_was_set_back(bench: Bench) -> None:
+    run = bench.run(bench.profile(**RARE))
+    job = bench.job(run)
+    orders.give(bench.ledger, run.id, "stop")
+    with bench.ledger.transaction() as connection:
+        connection.execute("UPDATE orders SET created = created - 3600")
+    children.finish(children.start(bench.ledger.path, job.uid))
+    assert jobs.get(bench.ledger, job.uid).state is State.STOPPED
+    assert not orders.waiting(bench.ledger, run.id)
+
+
 def test_early_stopping_finishes_and_keeps_the_best(bench: Bench) -> None:
     settings = {"training.learning_rate": 0.9, "training.schedule": "constant", "training.evaluate_every": 1}
     run = bench.trained(**settings, **{"training.early_stopping": {"patience": 2}, "training.epochs": 50})

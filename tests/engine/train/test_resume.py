@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from engine.ledger import checkpoints, events, jobs, runs
 from engine.ledger.states import State
 from engine.train import checkpoint, folders
 from tests.engine.train.conftest import Bench, result_bytes
+from tests.tiny import make_llama
 
 
 def test_killed_anywhere_and_resumed_is_bit_identical(bench: Bench) -> None:
@@ -47,7 +49,7 @@ def test_every_kind_of_state_is_resumed(bench: Bench, settings: dict[str, object
     run = bench.run(bench.profile(**settings), "killed")
     killed = bench.train(run, prepare=bench.at_step(run, {8: "SIGKILL"}))
     assert jobs.seen_state(killed) is State.LOST
-    assert checkpoints.of_run(bench.ledger, run.id)[-1].step == 6
+    assert checkpoints.of_run(bench.ledger, run.id)[-1].step == 6 <= runs.find(bench.ledger, run.uid).step
     assert bench.train(run).state is State.FINISHED
     assert bench.story(run) == bench.story(whole)
     assert result_bytes(run) == result_bytes(whole)
@@ -101,6 +103,21 @@ def test_the_best_result_goes_back_with_the_run(bench: Bench) -> None:
     bench.train(run, prepare=bench.at_step(run, {1: "SIGKILL"}))
     assert best.read_bytes() == expected
     assert checkpoints.of_run(bench.ledger, run.id)[0].best
+
+
+def test_a_base_that_changed_meanwhile_is_refused(bench: Bench) -> None:
+    base = make_llama(bench.folder / "base", seed=1)
+    settings = base / "tokenizer_config.json"
+    stood = settings.read_text()
+    own = replace(bench, base=base)
+    run = own.run(own.profile())
+    own.train(run, prepare=own.at_step(run, {8: "SIGKILL"}))
+    settings.write_text(stood + " ")
+    refused = own.train(run)
+    assert (refused.state, refused.cause) == (State.FAILED, "changed"), refused.message
+    settings.write_text(stood)
+    assert own.train(run).state is State.FINISHED
+    assert own.story(run) == own.story(own.trained("whole"))
 
 
 def test_a_full_disk_fails_with_its_cause_and_keeps_the_last_checkpoint(bench: Bench) -> None:
