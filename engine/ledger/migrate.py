@@ -6,6 +6,7 @@ import os
 import sqlite3
 from pathlib import Path
 
+from engine.atomic import sync
 from engine.ledger import schema
 
 
@@ -47,8 +48,4 @@ def _copy(connection: sqlite3.Connection, copy: Path) -> None:
     finally:
         os.close(file)
     part.replace(copy)
-    folder = os.open(copy.parent, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync(copy.parent)

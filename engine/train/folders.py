@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from engine.atomic import sync
+
 MANIFEST: Final = "manifest.json"
-CHUNK: Final = 1 << 22
 
 
 def publish(folder: Path, write: Callable[[Path], None], *, before_rename: Callable[[], None] | None = None) -> int:
@@ -49,7 +49,7 @@ def _seal(folder: Path) -> int:
     manifest.write_text(json.dumps({"version": 1, "files": files}, indent=1))
     manifest.chmod(0o600)
     for path in [*folder.rglob("*"), folder]:
-        _sync(path)
+        sync(path)
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
@@ -59,7 +59,7 @@ def _swap(temporary: Path, folder: Path) -> None:
     if folder.exists():
         folder.rename(old)
     temporary.rename(folder)
-    _sync(folder.parent)
+    sync(folder.parent)
     shutil.rmtree(old, ignore_errors=True)
 
 
@@ -93,12 +93,9 @@ def damage(folder: Path) -> str:
 
 
 def sha256(path: Path) -> str:
-    """A file's hash, read in pieces."""
-    digest = hashlib.sha256()
+    """A file's hash."""
     with path.open("rb") as file:
-        while piece := file.read(CHUNK):
-            digest.update(piece)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def fingerprint(folder: Path) -> str:
@@ -116,11 +113,3 @@ def published_fingerprint(folder: Path) -> str:
 def _one_hash(hashes: dict[str, str]) -> str:
     lines = "".join(f"{name}\0{digest}\n" for name, digest in hashes.items())
     return hashlib.sha256(lines.encode()).hexdigest()
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

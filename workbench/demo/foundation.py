@@ -19,7 +19,7 @@ from typing import Final
 import orjson
 
 from engine import launch, places, profile
-from engine.atomic import write_bytes
+from engine.atomic import sync, write_bytes
 from engine.errors import Problem
 from engine.ledger import Ledger, runs
 from engine.ledger.runs import Run
@@ -170,17 +170,9 @@ def _whole(folder: Path, write: Callable[[Path], object]) -> None:
         place.mkdir(mode=0o700)
         write(place)
         for path in (*place.iterdir(), place):
-            _sync(path)
+            sync(path)
         try:
             place.rename(folder)
         except OSError:
             if not (folder / "model.safetensors").is_file():
                 raise
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
