@@ -6,7 +6,7 @@ writing TOML, with errors that name file and line, is `engine.profile_file`. A *
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -212,18 +212,32 @@ class Profile(_Part):
 
 def flat(profile: Profile) -> dict[str, object]:
     """The profile as dotted keys and plain values: `{"method.rank": 16, "data.0.source": ...}`, to diff and filter by."""
-    return dict(_flatten("", profile.model_dump(mode="json")))
+    return dict(flattened(profile.model_dump(mode="json")))
 
 
-def _flatten(prefix: str, value: object) -> Iterator[tuple[str, object]]:
+def flattened(value: object, prefix: str = "") -> Iterator[tuple[str, object]]:
+    """Nested values as dotted keys and plain values; tables in a list are numbered from 0."""
     if isinstance(value, dict):
         for key, inner in value.items():
-            yield from _flatten(f"{prefix}.{key}" if prefix else str(key), inner)
+            yield from flattened(inner, f"{prefix}.{key}" if prefix else str(key))
     elif isinstance(value, list) and value and all(isinstance(inner, dict) for inner in value):
         for place, inner in enumerate(value):
-            yield from _flatten(f"{prefix}.{place}", inner)
+            yield from flattened(inner, f"{prefix}.{place}")
     else:
         yield prefix, value
+
+
+def changed(profile: Profile, change: Mapping[str, object]) -> Profile:
+    """The profile with values changed, given by dotted key (`method.rank`), and validated again.
+
+    Raises:
+        pydantic.ValidationError: it cannot be so.
+    """
+    values = profile.model_dump()
+    for key, value in change.items():
+        part, _, name = key.partition(".")
+        values[part][name] = value
+    return Profile.model_validate(values)
 
 
 def unresolved(profile: Profile) -> list[str]:

@@ -23,7 +23,9 @@ from engine.profile_errors import Place, described, line_of
 
 PATH_LIKE: Final = re.compile(r"[.~]{0,2}/|\.\.?$")  # at the beginning; hub ids such as org/name do not begin so
 FILE_LIKE: Final = re.compile(r"\.(jsonl|json|csv|tsv|parquet|txt|jinja)$|[*?]")  # what a hub id never looks like
-MAY_NAME_A_FILE: Final = re.compile(r"model\.base|data\.\d+\.source|split\.test|template\.name|evaluation\.suites\.\d+")
+MAY_NAME_A_FILE: Final = re.compile(
+    r"model\.base|data\.\d+\.source|split\.test|template\.name|evaluation\.suites(\.\d+)?"
+)
 NAMES: Final = re.compile(r"run:|split:")
 
 

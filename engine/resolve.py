@@ -18,7 +18,7 @@ from engine.fit.facts import Facts, look
 from engine.gpu import Gpu
 from engine.ledger import Ledger, runs
 from engine.ledger.runs import Run
-from engine.profile import Profile, unresolved
+from engine.profile import Profile, changed, unresolved
 from engine.profile_file import parse
 from engine.steps import total_steps
 
@@ -123,7 +123,7 @@ def grounded(profile: Profile, ledger: Ledger | None, notes: list[str]) -> tuple
             code="run",
         )
     if run.result_kind == "model":
-        return _with(profile, model={"base": str(result), "revision": "main"}), run.uid
+        return changed(profile, {"model.base": str(result), "model.revision": "main"}), run.uid
     return _onto_adapter(profile, run, ledger, notes), run.uid
 
 
@@ -137,12 +137,12 @@ def _onto_adapter(profile: Profile, run: Run, ledger: Ledger, notes: list[str]) 
             code="run",
         )
     before = parse(runs.document(ledger, run).profile, run.folder / "profile.toml")
-    shape = {key: getattr(before.method, key) for key in ("rank", "alpha", "targets", "dora", "rslora")}
-    mine = {key: getattr(profile.method, key) for key in shape}
-    if mine != shape:
+    shape = {f"method.{key}": getattr(before.method, key) for key in ("rank", "alpha", "targets", "dora", "rslora")}
+    kept = ("base", "revision", "quantization", "double_quantization")
+    onto = changed(profile, shape | {f"model.{key}": getattr(before.model, key) for key in kept})
+    if onto.method != profile.method:
         notes.append(f"the adapter keeps the shape that it has in {run.name}: rank {before.method.rank}")
-    base = {key: getattr(before.model, key) for key in ("base", "revision", "quantization", "double_quantization")}
-    return _with(profile, model=base, method=shape)
+    return onto
 
 
 def _placed(profile: Profile, facts: Facts, notes: list[str]) -> tuple[Profile, GpuFit | None]:
@@ -183,12 +183,18 @@ def _settled(profile: Profile, facts: Facts, prediction: GpuFit | None, device: 
     checkpointing = training.checkpoint_activations
     if checkpointing == "auto":
         checkpointing = prediction.checkpoint_activations if prediction else device == "cuda"
-    return _with(
+    attention = profile.model.attention
+    return changed(
         profile,
-        model={"attention": "sdpa" if profile.model.attention == "auto" else profile.model.attention},
-        template={"max_tokens": facts.max_tokens},
-        training={"micro_batch": rows, "checkpoint_activations": checkpointing, "packing": False},
-        hardware={"device": device, "gpus": tuple(found.uuid for found in chosen)},
+        {
+            "model.attention": "sdpa" if attention == "auto" else attention,
+            "template.max_tokens": facts.max_tokens,
+            "training.micro_batch": rows,
+            "training.checkpoint_activations": checkpointing,
+            "training.packing": False,
+            "hardware.device": device,
+            "hardware.gpus": tuple(found.uuid for found in chosen),
+        },
     )
 
 
@@ -218,11 +224,3 @@ def choose_gpus(wanted: str | Sequence[str | int], there: Sequence[Gpu]) -> tupl
         "CUDA_VISIBLE_DEVICES may hide others.",
         code="gpu",
     )
-
-
-def _with(profile: Profile, **parts: dict[str, object]) -> Profile:
-    """The profile with parts updated, validated again."""
-    values = profile.model_dump()
-    for part, changes in parts.items():
-        values[part] = {**values[part], **changes}
-    return Profile.model_validate(values)

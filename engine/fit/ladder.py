@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from engine.profile import Profile
+from engine.profile import Profile, changed
 
 if TYPE_CHECKING:
     from engine.fit.estimate import GpuFit
@@ -34,15 +34,6 @@ def ladder(profile: Profile, judge: Judge) -> tuple[Rung, ...]:
     """Downwards when the profile does not fit, until it does; else the steps up that still fit and make it faster."""
     now = judge(profile)
     return _down(profile, now, judge) if not now.fits else _up(profile, now, judge)
-
-
-def changed(profile: Profile, change: Mapping[str, object]) -> Profile:
-    """The profile with dotted keys changed."""
-    values = profile.model_dump()
-    for key, value in change.items():
-        part, _, name = key.partition(".")
-        values[part][name] = value
-    return Profile.model_validate(values)
 
 
 def _down(profile: Profile, now: GpuFit, judge: Judge) -> tuple[Rung, ...]:

@@ -11,9 +11,7 @@ import tomlkit
 
 from engine import profile_file
 from engine.errors import Problem
-from engine.profile import Profile, flat
-
-PATHS = ("model.base", "split.test", "template.name", "evaluation.suites")
+from engine.profile import Profile, flat, flattened
 
 
 @dataclass(frozen=True)
@@ -95,7 +93,7 @@ class Draft:
 
     def differences(self) -> dict[str, tuple[object, object]]:
         """Dotted keys whose value is another than the one it began with: before and now."""
-        before, now = _flat(self.origin), _flat(self.text)
+        before, now = (dict(flattened(tomlkit.parse(text).unwrap())) for text in (self.origin, self.text))
         keys = [*before, *(key for key in now if key not in before)]
         return {key: (before.get(key), now.get(key)) for key in keys if before.get(key) != now.get(key)}
 
@@ -155,7 +153,7 @@ def lookup(values: object, key: str) -> object:
 
 def names_file(key: str) -> bool:
     """Whether the value at a dotted key may be the name of a file."""
-    return key in PATHS or (key.startswith("data.") and key.endswith(".source"))
+    return profile_file.MAY_NAME_A_FILE.fullmatch(key) is not None
 
 
 def _pruned(text: str, key: str) -> str:
@@ -164,20 +162,3 @@ def _pruned(text: str, key: str) -> str:
     if parent.count(".") and lookup(tomlkit.parse(text).unwrap(), parent) == {}:
         return profile_file.updated(text, {parent: None})
     return text
-
-
-def _flat(text: str) -> dict[str, object]:
-    found: dict[str, object] = {}
-
-    def walk(prefix: str, value: object) -> None:
-        if isinstance(value, Mapping):
-            for key, inner in value.items():
-                walk(f"{prefix}.{key}" if prefix else str(key), inner)
-        elif isinstance(value, list) and any(isinstance(inner, Mapping) for inner in value):
-            for place, inner in enumerate(value):
-                walk(f"{prefix}.{place}", inner)
-        else:
-            found[prefix] = value
-
-    walk("", tomlkit.parse(text).unwrap())
-    return found

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+from engine.data.sources import SUFFIXES
+from engine.evaluate.suites import known_suites
 from engine.fit.shapes import shipped_models
 from engine.ledger import Ledger, runs
-from engine.places import shipped
 
-DATA: Final = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 MOST: Final = 200  # names of a kind
 
 
@@ -19,7 +19,7 @@ def suggestions(key: str, ledger: Ledger, folder: Path) -> tuple[str, ...]:
         models = [name for model in shipped_models() for name in model.ids]
         return (*models, *(f"run:{run.name}" for run in runs.listed(ledger) if run.result_path))[:MOST]
     if key.startswith("data.") and key.endswith(".source"):
-        return tuple(sorted(path.name for path in folder.iterdir() if path.suffix.lower() in DATA))[:MOST]
+        return tuple(sorted(path.name for path in folder.iterdir() if path.suffix.lower() in SUFFIXES))[:MOST]
     if key == "evaluation.suites":
-        return ("test", *sorted(path.stem for path in (shipped() / "suites").glob("*.jsonl")))
+        return ("test", *known_suites(None))
     return ()

@@ -11,8 +11,7 @@ from engine.errors import Problem
 from engine.fit import estimate, shapes
 from engine.fit.cards import Card, named
 from engine.fit.facts import Facts
-from engine.fit.ladder import changed
-from engine.profile import Profile
+from engine.profile import Profile, changed
 
 AUTO = {"model": {"base": "Qwen/Qwen3-4B"}, "data": [{"source": "rows.jsonl"}]}
 
