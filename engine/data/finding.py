@@ -60,6 +60,11 @@ class Finding:
     sentence: str
 
 
+def worst_first(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """The findings by severity, then by how many rows they are true of."""
+    return tuple(sorted(findings, key=lambda finding: (_ORDER[finding.severity], -finding.count, finding.id)))
+
+
 class Tally:
     """Counts findings while rows go by, keeping only the first few row numbers of each."""
 
@@ -92,8 +97,7 @@ class Tally:
 
     def findings(self) -> tuple[Finding, ...]:
         """All that was found, worst and most frequent first."""
-        found = [self._finding(name) for name in self._counts]
-        return tuple(sorted(found, key=lambda finding: (_ORDER[finding.severity], -finding.count, finding.id)))
+        return worst_first(map(self._finding, self._counts))
 
     def _finding(self, name: str) -> Finding:
         severity, sentence = KNOWN[name]

@@ -11,7 +11,7 @@ from engine import profile as profiles
 from engine import profile_file
 from engine.data.division import divide
 from engine.data.examples import Example
-from engine.data.finding import Finding
+from engine.data.finding import Finding, worst_first
 from engine.data.mapped import MappedSource, open_mapped
 from engine.data.prepare import auto_max_tokens
 from engine.data.render import Rendered, Renderer
@@ -166,6 +166,6 @@ def look(opened: Opened, progress: Callable[[int, int], None], stopped: Callable
     parts = division.parts
     return Looked(
         report,
-        (*division.findings, *report.findings),
+        worst_first((*division.findings, *report.findings)),
         (len(parts.train), len(parts.validation), len(parts.test)),
     )

@@ -189,8 +189,7 @@ class DataScreen(Page[None]):
 
     def _show_looked(self, looked: Looked) -> None:
         self._looked, self._doing = looked, ""
-        order = ("error", "warning", "info")
-        self._findings.show(sorted(looked.findings, key=lambda finding: order.index(finding.severity)))
+        self._findings.show(looked.findings)
         self.table.refresh()
         self._show_top()
 

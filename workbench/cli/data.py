@@ -11,7 +11,7 @@ from engine import profile as profiles
 from engine import profile_file
 from engine.data import hub_source
 from engine.data.division import divide
-from engine.data.finding import Finding
+from engine.data.finding import Finding, worst_first
 from engine.data.mapped import MappedSource, open_mapped
 from engine.data.prepare import auto_max_tokens
 from engine.data.render import Renderer
@@ -118,9 +118,7 @@ def _split(
     division = divide(settings.model_copy(update={"data": (data,)}))
     parts = division.parts
     counts = {"train": len(parts.train), "validation": len(parts.validation), "test": len(parts.test)}
-    order = ("error", "warning", "info")
-    findings = sorted((*found.findings, *division.findings), key=lambda finding: order.index(finding.severity))
-    return counts, tuple(findings)
+    return counts, worst_first((*found.findings, *division.findings))
 
 
 def _progress(what: str) -> Callable[[int, int], None]:
