@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from engine.data.columns import ColumnFacts
 from engine.data.finding import Finding
 from engine.data.mapped import MappedSource
-from engine.data.render import Renderer
-from engine.data.scan import CLASSES, Scan, Unit, scan
+from engine.data.scan import CLASSES, Scan, Unit
 from engine.data.sources import combined_fingerprint
 
 BINS: Final = 16
@@ -58,23 +57,6 @@ class DataReport:
     labels: Mapping[str, int]
     findings: tuple[Finding, ...]
     duplicates: DuplicateCounts
-
-    @property
-    def worst(self) -> str:
-        """The worst severity found, or nothing."""
-        return self.findings[0].severity if self.findings else ""
-
-
-def report(
-    sources: Sequence[MappedSource],
-    renderer: Renderer | None,
-    limit: int | None = None,
-    *,
-    progress: Callable[[int, int], None] | None = None,
-    stopped: Callable[[], bool] = lambda: False,
-) -> DataReport:
-    """Look at all rows of all sources; arguments as `scan`."""
-    return summarise(sources, scan(sources, renderer, limit, progress=progress, stopped=stopped))
 
 
 def summarise(sources: Sequence[MappedSource], found: Scan) -> DataReport:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
+from engine import profile_file
+from engine.data.opened import Looked, Opened, look, open_data, with_base
 from engine.errors import Problem
-from screens.data.opened import Looked, Opened, look, open_data, with_base
 
 TELL: Final = 0.2  # seconds between two signs of progress
-
 
 Step = str | Opened | Looked | Problem
 """What is told: words, data whose rows can be shown, what was found, or what went wrong."""
@@ -45,7 +46,9 @@ def open_and_look(
 
     if wanted.source or opened is None:
         tell(f"opening {wanted.source} ...")
-        opened = open_data(wanted.source, wanted.profile_text)
+        text = wanted.profile_text
+        settings = None if text is None else profile_file.parse(text, Path.cwd() / "profile.toml")
+        opened = open_data(wanted.source, settings)
         tell(opened)
     tell("loading the tokenizer, measuring rows ...   esc stops")
     try:

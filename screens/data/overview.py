@@ -10,8 +10,8 @@ from textual.content import Content
 from textual.events import Resize
 
 from engine.data.finding import Finding
+from engine.data.opened import Looked, Opened
 from screens.data import summary
-from screens.data.opened import Looked, Opened
 from screens.widgets.line import Line
 
 WIDE: Final = 120  # columns from which there is room for more findings

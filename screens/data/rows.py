@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from engine.data.finding import Finding
+from engine.data.opened import Opened
 from engine.errors import Problem
-from screens.data.opened import Opened
 from screens.data.summary import MARKS
 from screens.data.visible import in_a_line
 from screens.widgets.figures import NONE

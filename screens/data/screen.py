@@ -11,11 +11,11 @@ from textual.worker import get_current_worker
 from engine import profile as profiles
 from engine.data import hub_source
 from engine.data.finding import Finding
+from engine.data.opened import Looked, Opened
 from engine.data.scan import Stopped
 from engine.errors import Problem
 from screens.data import suggestions
 from screens.data.looking import Step, Wanted, open_and_look
-from screens.data.opened import Looked, Opened
 from screens.data.overview import Overview, welcome
 from screens.data.record import RecordPane, RecordText
 from screens.data.rows import FINDING_COLUMNS, ROW_COLUMNS, finding_cells, row_cells, search

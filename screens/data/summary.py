@@ -9,8 +9,8 @@ from typing import Final
 from textual.content import Content
 
 from engine.data.finding import Finding
+from engine.data.opened import Looked, Opened
 from engine.data.report import Lengths
-from screens.data.opened import Looked, Opened
 from screens.data.visible import in_a_line
 
 MARKS: Final = {"error": ("✗", "$text-error"), "warning": ("!", "$text-warning"), "info": ("·", "$foreground-muted")}

@@ -8,10 +8,10 @@ from typing import Final, Literal
 from textual.content import Content
 
 from engine.data.examples import Example
+from engine.data.opened import Opened
 from engine.data.pieces import Piece, pieces
 from engine.data.render import Note, Rendered
 from engine.errors import Problem
-from screens.data.opened import Opened
 from screens.data.visible import visible
 
 View = Literal["Raw", "Mapped", "Rendered", "Tokens", "Labels"]

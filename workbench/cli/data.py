@@ -7,16 +7,11 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from engine import profile as profiles
 from engine import profile_file
 from engine.data import hub_source
-from engine.data.division import divide
-from engine.data.finding import Finding, worst_first
-from engine.data.mapped import MappedSource, open_mapped
-from engine.data.prepare import auto_max_tokens
-from engine.data.render import Renderer
-from engine.data.report import DataReport, report
-from engine.data.tokenizer import load_tokenizer
+from engine.data.finding import Finding
+from engine.data.opened import Opened, asked, look, open_data, with_base
+from engine.data.report import DataReport
 from engine.errors import Problem
 from workbench.cli.output import print_json, print_table, printable, words
 
@@ -32,7 +27,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         epilog="Exit codes: 0 clean (warnings apart); 1 an error was found that would spoil training; 2 could not run.",
     )
     parser.add_argument(
-        "path", metavar="PATH", help="a file (.jsonl, .json, .csv, .tsv, .parquet), folder, glob or hub id"
+        "path",
+        metavar="PATH",
+        help="a file (.jsonl, .json, .csv, .tsv, .parquet), folder, glob, hub id, or a profile (.toml)",
     )
     parser.add_argument("--profile", metavar="FILE", help="map, render and split as this profile says")
     parser.add_argument("--model", metavar="BASE", help="count in the tokens of this base model: a folder or a hub id")
@@ -43,82 +40,36 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print the report; 1 when an error was found."""
     settings = profile_file.read(profile_file.find(options.profile)) if options.profile else None
-    data = _data(options.path, settings)
-    template = settings.template if settings else profiles.Template()
-    sources = [_open(data, template)]
-    renderer, limit = _renderer(options.model, settings, data)
-    if renderer is None:
-        words("Without a base model (--model) lengths are in characters, and nothing is known of templates and EOS.")
-    found = report(sources, renderer, limit, progress=_progress("rows"))
-    parts, more = _split(settings, data, found)
+    for data in asked(options.path, settings).data:
+        if hub_source.is_hub_id(data.source) and not hub_source.copy_path(data).is_file():
+            words(f"Downloading {data.source} ...")
+            hub_source.download_apart(data)
+    looked = look(_seen(open_data(options.path, settings), options.model), _progress("rows"), lambda: False)
+    parts = dict(zip(("train", "validation", "test"), looked.parts, strict=True)) if looked.parts else None
     if options.json:
-        told = {name: getattr(found, name) for name in found.__dataclass_fields__}
-        print_json({**told, "findings": more, "split": parts})
+        told = {name: getattr(looked.report, name) for name in looked.report.__dataclass_fields__}
+        print_json({**told, "findings": looked.findings, "split": parts})
     else:
-        _print(options.path, found, more, parts)
-    errors = [finding for finding in more if finding.severity == "error"]
-    words(_verdict(more, errors))
+        _print(options.path, looked.report, looked.findings, parts)
+    errors = [finding for finding in looked.findings if finding.severity == "error"]
+    words(_verdict(looked.findings, errors))
     return 1 if errors else 0
 
 
-def _data(path: str, settings: profiles.Profile | None) -> profiles.Data:
-    """The source that was asked for, mapped as the profile maps it where the profile names it, or has only one."""
-    if settings is None:
-        return profiles.Data(source=path)
-    same = [data for data in settings.data if Path(data.source).name == Path(path).name]
-    chosen = (same or settings.data)[0]
-    return chosen.model_copy(update={"source": path if hub_source.is_hub_id(path) else str(Path(path).expanduser())})
-
-
-def _open(data: profiles.Data, template: profiles.Template) -> MappedSource:
-    if hub_source.is_hub_id(data.source) and not hub_source.copy_path(data).is_file():
-        words(f"Downloading {data.source} ...")
-        hub_source.download_apart(data)
-    return open_mapped(data, template)
-
-
-def _renderer(
-    model: str | None, settings: profiles.Profile | None, data: profiles.Data
-) -> tuple[Renderer | None, int | None]:
-    """How rows are rendered and the most tokens that they may have; nothing without a model."""
-    if settings is None:
-        if model is None:
-            return None, None
-        settings = profiles.Profile(model=profiles.Model(base=model), data=(data,))
-    elif model is not None:
-        settings = settings.model_copy(update={"model": profiles.Model(base=model)})
+def _seen(opened: Opened, model: str | None) -> Opened:
+    """The data as the model that was asked for sees them, else the profile's; as they are where that cannot be had."""
     try:
-        tokenizer = load_tokenizer(settings.model.base, settings.model.revision)
+        seen = with_base(opened, model or "")
     except Problem as problem:
         if model is not None or problem.code not in ("network", "gated"):
             raise
         words(f"{problem}\nThe data are looked at without it.")
-        return None, None
-    template = settings.template
-    if template.name == "chat" and tokenizer.chat_template is None and model is not None:
+        seen = opened
+    if seen.settings.template != opened.settings.template:
         words(f"{model} has no chat template: rendered as plain.")
-        template = template.model_copy(update={"name": "plain"})
-    renderer = Renderer(tokenizer, template, settings.training.loss_on)
-    if template.max_tokens != "auto":
-        return renderer, template.max_tokens
-    try:
-        return renderer, auto_max_tokens(settings.model_copy(update={"data": (data,), "template": template}), tokenizer)
-    except Problem:  # a broken row, which the report is there to find
-        return renderer, tokenizer.max_length
-
-
-def _split(
-    settings: profiles.Profile | None, data: profiles.Data, found: DataReport
-) -> tuple[dict[str, int] | None, tuple[Finding, ...]]:
-    """Rows of each part and what dividing found, with a profile whose data can be divided."""
-    if settings is None or any(
-        finding.severity == "error" and finding.id == "broken_row" for finding in found.findings
-    ):
-        return None, found.findings
-    division = divide(settings.model_copy(update={"data": (data,)}))
-    parts = division.parts
-    counts = {"train": len(parts.train), "validation": len(parts.validation), "test": len(parts.test)}
-    return counts, worst_first((*found.findings, *division.findings))
+    if seen.renderer is None:
+        words("Without a base model (--model) lengths are in characters, and nothing is known of templates and EOS.")
+    return seen
 
 
 def _progress(what: str) -> Callable[[int, int], None]:

@@ -15,8 +15,8 @@ from engine.data.check import DROPPED, RENDER_CHECKS, ROW_CHECKS
 from engine.data.finding import KNOWN
 from engine.data.mapped import MappedSource, open_mapped
 from engine.data.render import Note, Renderer
-from engine.data.report import DataReport, histogram, report
-from engine.data.scan import Stopped, label_synonyms
+from engine.data.report import DataReport, histogram, summarise
+from engine.data.scan import Stopped, label_synonyms, scan
 from tests.engine.data.conftest import MakeTokenizer
 from tests.engine.data.templates import CHATML
 
@@ -30,6 +30,15 @@ def source(folder: Path, lines: Rows | bytes) -> MappedSource:
     return open_mapped(profile.Data(source=str(folder / "rows.jsonl")), profile.Template())
 
 
+def report(
+    sources: list[MappedSource],
+    renderer: Renderer | None,
+    limit: int | None = None,
+    stopped: Callable[[], bool] = lambda: False,
+) -> DataReport:
+    return summarise(sources, scan(sources, renderer, limit, stopped=stopped))
+
+
 def found(made: DataReport) -> dict[str, tuple[int, tuple[int, ...]]]:
     return {finding.id: (finding.count, finding.rows) for finding in made.findings}
 
@@ -38,7 +47,6 @@ def test_clean_data_have_no_findings(tmp_path: Path, make_tokenizer: MakeTokeniz
     renderer = Renderer(make_tokenizer(CHATML), profile.Template())
     made = report([source(tmp_path, list(GOOD))], renderer, 200)
     assert made.findings == ()
-    assert made.worst == ""
     assert (made.rows, made.shape, made.lengths.unit, made.lengths.over) == (20, "instruction", "tokens", 0)
     assert sum(made.lengths.counts) == 20
     assert 0 < made.lengths.supervised < made.lengths.total
@@ -76,7 +84,7 @@ def test_broken_lines_are_findings_and_the_rest_is_reported(tmp_path: Path) -> N
     made = report([source(tmp_path, b"\xef\xbb\xbf" + b"\n".join(lines))], None)
     assert found(made) == {"broken_row": (2, (7, 10)), "bom": (1, ())}
     assert "rows.jsonl:7" in made.findings[0].sentence
-    assert made.worst == "error"
+    assert made.findings[0].severity == "error"
 
 
 def test_late_and_missing_keys(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Data as they are looked at: sources opened and mapped, and the renderer of a base model where one was chosen. No terminal here."""
+"""Data as they are looked at: sources opened and mapped, and the renderer of a base model where one was chosen."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from engine import profile_file
 from engine.data.division import divide
 from engine.data.examples import Example
 from engine.data.finding import Finding, worst_first
+from engine.data.hub_source import is_hub_id
 from engine.data.mapped import MappedSource, open_mapped
 from engine.data.prepare import auto_max_tokens
 from engine.data.render import Rendered, Renderer
@@ -77,32 +78,43 @@ class Opened:
         return renderer.render(example)
 
 
-def open_data(source: str, profile_text: str | None = None) -> Opened:
-    """Open a data file, folder, glob or downloaded hub data set, or all data of a profile (.toml).
+def asked(source: str, settings: Profile | None = None) -> Profile:
+    """The profile by which `source` is seen: `settings` with this source alone, mapped as the profile maps one of that name, else its first.
+
+    Without a source all of the profile's; without a profile one that names no base. A source may itself be a profile (.toml).
+
+    Raises:
+        Problem: that profile cannot be read or is wrong.
+    """
+    if settings is None:
+        if source.endswith(".toml"):
+            return profile_file.read(Path(source).expanduser())
+        return Profile(model=profiles.Model(base=_NO_MODEL), data=(profiles.Data(source=source),))
+    if not source:
+        return settings
+    same = [data for data in settings.data if Path(data.source).name == Path(source).name]
+    place = source if is_hub_id(source) else str(Path(source).expanduser())
+    data = (same or settings.data)[0].model_copy(update={"source": place})
+    return settings.model_copy(update={"data": (data,)})
+
+
+def open_data(source: str, settings: Profile | None = None) -> Opened:
+    """Open a data file, folder, glob or downloaded hub data set, or all data of a profile (see `asked`).
 
     Raises:
         Problem: it cannot be opened, or the profile is wrong.
     """
-    if source.endswith(".toml") and profile_text is None:
-        path = Path(source).expanduser()
-        return _opened(profile_file.read(path), path.stem, has_profile=True)
-    if profile_text is not None:
-        settings = profile_file.parse(profile_text, Path.cwd() / "profile.toml")
-        named = [data for data in settings.data if Path(data.source).name == Path(source).name]
-        data = named or [settings.data[0].model_copy(update={"source": source})] if source else settings.data
-        return _opened(settings.model_copy(update={"data": tuple(data)}), Path(source).name, has_profile=True)
-    settings = Profile(model=profiles.Model(base=_NO_MODEL), data=(profiles.Data(source=source),))
-    return _opened(settings, "", has_profile=False)
-
-
-def _opened(settings: Profile, name: str, *, has_profile: bool) -> Opened:
-    sources = tuple(open_mapped(data, settings.template) for data in settings.data)
-    only = sources[0].source.name if len(sources) == 1 else name
-    return Opened(only, sources, settings, has_profile, Measured.of(sum(map(len, sources))))
+    seen = asked(source, settings)
+    sources = tuple(open_mapped(data, seen.template) for data in seen.data)
+    name = sources[0].source.name if len(sources) == 1 else Path(source).stem
+    has_profile = seen.model.base != _NO_MODEL
+    return Opened(name, sources, seen, has_profile, Measured.of(sum(map(len, sources))))
 
 
 def with_base(opened: Opened, base: str = "") -> Opened:
     """The data as seen by a base model; by the profile's own when none is named. Reads all rows where max_tokens is auto.
+
+    A model that is named in place of the profile's, and has no chat template, gets the plain one.
 
     Raises:
         Problem: unknown or gated model, no network, no such template.
@@ -114,7 +126,7 @@ def with_base(opened: Opened, base: str = "") -> Opened:
         return opened
     tokenizer = load_tokenizer(settings.model.base, settings.model.revision)
     template = settings.template
-    if template.name == "chat" and tokenizer.chat_template is None and not opened.has_profile:
+    if base and template.name == "chat" and tokenizer.chat_template is None:
         template = template.model_copy(update={"name": "plain"})
     settings = settings.model_copy(update={"template": template})
     loss_on = settings.training.loss_on
