@@ -156,7 +156,7 @@ class MonitorScreen(RunPage[Snapshot | None]):
             return
         self._uid = snapshot.run.uid
         now = self.session.clock()
-        self._put("headline", words.headline(snapshot, now))
+        self._put("headline", words.headline(snapshot, now, self.size.width - 2))
         self._put("trouble", words.trouble(snapshot))
         self._put("facts", words.facts(snapshot))
         self._put("machine", words.machine(snapshot, self.gpus))

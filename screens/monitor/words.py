@@ -10,15 +10,17 @@ from engine.gpu import Gpu
 from engine.ledger.states import LIVE, State
 from screens.monitor.reading import Snapshot
 from screens.widgets import figures, states
+from screens.widgets.line import shortened
 
 LABEL = 10  # columns
+SHORTEST_NAME = 12  # columns
 MUTED = "$foreground-muted"
 
 
-def headline(snapshot: Snapshot, now: float) -> Content:
-    """State, name, steps, epoch, speed, and between which times it ends."""
+def headline(snapshot: Snapshot, now: float, width: int) -> Content:
+    """State, name, steps, epoch, speed, and between which times it ends, in `width` columns: a long name gives way."""
     run = snapshot.run
-    parts = [Content.assemble((states.SYMBOLS[run.state], states.STYLES[run.state]), (f" {run.name}", "bold"))]
+    parts = []
     if run.state is not State.RUNNING:
         parts.append(
             Content.styled(
@@ -42,7 +44,9 @@ def headline(snapshot: Snapshot, now: float) -> Content:
         parts.append(Content(f"{snapshot.last['train/tokens_per_second']:,.0f} tok/s"))
     if run.state in LIVE and (ends := _ends(snapshot, now)):
         parts.append(Content.assemble(("ends ", MUTED), ends))
-    return Content("  ").join(parts)
+    rest = Content("").join(Content("  ") + part for part in parts)
+    name = shortened(run.name, max(SHORTEST_NAME, width - 2 - rest.cell_length))
+    return Content.assemble((states.SYMBOLS[run.state], states.STYLES[run.state]), (f" {name}", "bold"), rest)
 
 
 def _ends(snapshot: Snapshot, now: float) -> str:
@@ -76,7 +80,8 @@ def _facts(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
         yield "step", figures.seconds(snapshot.pace.step)
     if run.state in LIVE and run.step:
         saved = snapshot.checkpoints[-1].step if snapshot.checkpoints else 0
-        yield "unsaved", f"{max(0, run.step - saved)} steps"  # a step is told a little later than its checkpoint
+        unsaved = max(0, run.step - saved)  # a step is told a little later than its checkpoint
+        yield "unsaved", f"{unsaved} step{'s' if unsaved != 1 else ''}"
     if run.measured_mib is not None:
         yield "memory", f"{figures.gib(run.measured_mib)} GiB"
     if run.predicted_mib is not None:
@@ -90,9 +95,7 @@ def machine(snapshot: Snapshot, gpus: Sequence[Gpu]) -> Content:
     taken = figures.size(sum(checkpoint.bytes for checkpoint in saved))
     kept = f", {len(saved)} checkpoint{'s' if len(saved) != 1 else ''} {taken}" if saved else ""
     disk = Content.assemble(("disk   ", MUTED), f"{figures.size(there.disk_free)} free{kept}")
-    if there.ram_total:
-        used, total = (there.ram_used or 0) / 2**30, there.ram_total / 2**30
-        disk += Content.assemble(("   ram ", MUTED), f"{used:.0f} of {total:.0f} GiB")
+    disk += Content.assemble(("   ram ", MUTED), f"{there.ram_used / 2**30:.0f} of {there.ram_total / 2**30:.0f} GiB")
     lines.append(disk)
     if snapshot.times:
         split = "  ".join(f"{part} {figures.percent(share)}" for part, share in snapshot.times.items())

@@ -9,10 +9,11 @@ from screens.runs.reading import Row
 from screens.widgets import figures, states
 from screens.widgets.table import Cell, Column
 
+STEP: Final = 8  # columns
 COLUMNS: Final = (
-    Column("name", 17, stretch=True),
+    Column("name", 16, stretch=True),  # together 79 columns, so that a scrollbar finds room
     Column("state", 12),
-    Column("step", 8, right=True),
+    Column("step", STEP, right=True),
     Column("val", 6, right=True),
     Column("★best", 7, right=True),
     Column("rank", 4, right=True),
@@ -27,7 +28,8 @@ def cells(row: Row) -> tuple[Cell, ...]:
     run = row.run
     step = figures.count(run.step) if run.step else figures.NONE
     if run.step and run.steps and run.state in LIVE:
-        step = f"{step}/{figures.count(run.steps)}"
+        of = f"{step}/{figures.count(run.steps)}"
+        step = of if len(of) <= STEP else f"{step} {100 * run.step // run.steps}%"
     past = "" if run.state in LIVE else "$foreground-muted"
     best = f"{'★' if row.leads else ''}{figures.value(row.best)}"
     return (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+from rich.cells import cell_len
 from textual.content import Content
 
 from engine.ledger.events import Event
@@ -12,8 +13,11 @@ from engine.ledger.states import State
 from screens.runs.diff import plain
 from screens.runs.reading import Detail
 from screens.widgets import figures, plot, states
+from screens.widgets.line import shortened
 
 LABEL = 9  # columns
+SHORTEST_NAME = 24  # columns
+LONGEST_VALUE = 24  # columns of a setting that differs
 MARKS = {"info": "  ", "warning": "! ", "error": "✗ "}
 STYLES = {"info": "", "warning": "$text-warning", "error": "$text-error"}
 
@@ -39,7 +43,7 @@ def _wrapped(line: Content, width: int) -> list[Content]:
 
 
 def _lines(detail: Detail, width: int, now: float) -> Iterator[Content]:
-    yield _title(detail)
+    yield _title(detail, width)
     if detail.row.run.state is State.LOST:
         yield _labelled(
             "lost", Content.styled("Its process is gone. R resumes it from its newest checkpoint.", "$text-warning")
@@ -65,7 +69,8 @@ def _labelled(label: str, text: Content) -> Content:
     return Content.assemble((label.ljust(LABEL), "$foreground-muted"), text)
 
 
-def _title(detail: Detail) -> Content:
+def _title(detail: Detail, width: int) -> Content:
+    """Name, base and method; a long name gives way to them."""
     row, settings = detail.row, detail.settings
     quantization = settings.get("model.quantization", "none")
     parts = [row.base + (f" {quantization}" if quantization != "none" else "")]
@@ -79,7 +84,9 @@ def _title(detail: Detail) -> Content:
         )
     else:
         parts.append(row.method)
-    return Content.assemble((row.run.name, "bold $text-accent"), *((f" · {part}", "") for part in parts if part))
+    rest = "".join(f" · {part}" for part in parts if part)
+    name = shortened(row.run.name, max(SHORTEST_NAME, width - cell_len(rest)))
+    return Content.assemble((name, "bold $text-accent"), rest)
 
 
 def _curve(detail: Detail, width: int) -> Content | None:
@@ -122,11 +129,15 @@ def _differences(detail: Detail) -> Iterator[Content]:
         yield _labelled("differs", Content("in nothing ") + against)
         return
     shown = Content("  ").join(
-        Content.assemble((key, "$foreground-muted"), f" {plain(here)} ", (f"({plain(there)})", "$foreground-muted"))
+        Content.assemble((key, "$foreground-muted"), f" {_brief(here)} ", (f"({_brief(there)})", "$foreground-muted"))
         for key, here, there in detail.differs[:4]
     )
     more = f"  and {len(detail.differs) - 4} more" if len(detail.differs) > 4 else ""
     yield _labelled("differs", shown + Content.styled(more, "$foreground-muted") + Content("  ") + against)
+
+
+def _brief(value: object) -> str:
+    return shortened(" ".join(plain(value).split()), LONGEST_VALUE)
 
 
 def _event(event: Event, now: float) -> Content:

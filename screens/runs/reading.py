@@ -165,9 +165,9 @@ class Reading:
         return next(iter(best or [other for other in near if self._comparable[other.id] == mine] or near), None)
 
     def differences(self, run: Run, other: Run) -> tuple[tuple[str, object, object], ...]:
-        """Settings in which two runs differ: key, value here, value there."""
+        """Settings in which two runs differ: key, value here, value there. What was done comes before what it was done to."""
         here, there = self._settings[run.id], self._settings[other.id]
-        keys = sorted(here.keys() | there.keys())
+        keys = sorted(here.keys() | there.keys(), key=lambda key: (key.startswith(SAME), key))
         return tuple((key, here.get(key), there.get(key)) for key in keys if here.get(key) != there.get(key))
 
 

@@ -23,7 +23,7 @@ from screens.runs.reading import Reading, Row, Snapshot
 from screens.session import Session
 from screens.widgets import figures
 from screens.widgets.line import Line
-from screens.widgets.run_page import RunPage
+from screens.widgets.run_page import RunPage, called
 from screens.widgets.table import Table
 
 WELCOME: Final = (
@@ -96,6 +96,10 @@ class RunsScreen(RunPage[Snapshot]):
         return self.query_one("#runs", Table)
 
     # Reading and showing
+
+    def verbs(self) -> list[Command]:
+        """Without runs no key means anything here."""
+        return super().verbs() if self._snapshot.total else []
 
     def read(self) -> Snapshot:
         """What passes the filter, and the selected run."""
@@ -198,7 +202,7 @@ class RunsScreen(RunPage[Snapshot]):
         if run is None:
             self.say(self.NO_RUN, "warning")
             return
-        note = await self.prompt(f"note on {run.name}", run.note)
+        note = await self.prompt(f"note on {called(run)}", run.note)
         if note is not None:
             await self.attempt(lambda: runs.set_note(self.session.ledger, run, note.strip()))
 
@@ -231,12 +235,12 @@ class RunsScreen(RunPage[Snapshot]):
             self.say(self.NO_RUN, "warning")
             return
         if live := [run for run in chosen if run.state in LIVE]:
-            self.say(f"{live[0].name} is {live[0].state}: S stops it first. Nothing was deleted.", "warning")
+            self.say(f"{called(live[0])} is {live[0].state}: S stops it first. Nothing was deleted.", "warning")
             return
         total = await self.attempt(lambda: sum(removal.size(run) for run in chosen))
         if total is None:
             return
-        names = chosen[0].name if len(chosen) == 1 else f"{len(chosen)} runs"
+        names = called(chosen[0]) if len(chosen) == 1 else f"{len(chosen)} runs"
         if not await self.ask(f"Delete {names} with {_what_is_lost(chosen)} ({figures.size(total)}) for good?"):
             return
 

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+from rich.cells import cell_len, set_cell_size
 from textual.content import Content
 from textual.widget import Widget
+
+
+def shortened(text: str, width: int) -> str:
+    """`text` in at most `width` columns; what is cut off leaves an ellipsis."""
+    if cell_len(text) <= width:
+        return text
+    return set_cell_size(text, width - 1) + "…" if width > 1 else set_cell_size(text, width)
 
 
 class Line(Widget):

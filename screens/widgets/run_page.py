@@ -16,6 +16,7 @@ from engine.ledger.runs import Run
 from engine.ledger.states import ENDED, LIVE, State
 from screens.commands import Command
 from screens.messages import EvaluateRuns
+from screens.widgets.line import shortened
 from screens.widgets.page import Page, Snapshot
 
 ORDERABLE: Final = LIVE - {State.STOPPING}
@@ -37,6 +38,11 @@ DONE: Final[dict[Verb, str]] = {
     "stop": "will stop after this step, with a checkpoint",
     "evaluate": "will be validated after this step",
 }
+
+
+def called(run: Run) -> str:
+    """Its name, short enough for the last line."""
+    return shortened(run.name, 32)
 
 
 class RunPage(Page[Snapshot]):
@@ -61,7 +67,7 @@ class RunPage(Page[Snapshot]):
             self.say(self.NO_RUN, "warning")
         elif run.state not in ACTS_ON[action]:
             hint = "  R resumes it." if run.state in ACTS_ON["resume"] else ""
-            self.say(f"{run.name} is {run.state}: there is nothing to {_said(action)}.{hint}", "warning")
+            self.say(f"{called(run)} is {run.state}: there is nothing to {_said(action)}.{hint}", "warning")
         else:
             return run
         return None
@@ -69,7 +75,7 @@ class RunPage(Page[Snapshot]):
     async def _order(self, run: Run, verb: Verb, value: float | None = None) -> None:
         if await self.attempt(lambda: orders.give(self.session.ledger, run.id, verb, value)) is not None:
             what = f"trains at {value:g} times the scheduled rate from the next step" if verb == "rate" else DONE[verb]
-            self.say(f"{run.name} {what}.")
+            self.say(f"{called(run)} {what}.")
 
     @work(group="orders")
     async def action_pause(self) -> None:
@@ -87,7 +93,7 @@ class RunPage(Page[Snapshot]):
     async def action_stop(self) -> None:
         """Stop, after a question."""
         if (run := self._fit("stop")) and await self.ask(
-            f"Stop {run.name} at step {run.step}{f' of {run.steps}' if run.steps else ''}? R resumes it later."
+            f"Stop {called(run)} at step {run.step}{f' of {run.steps}' if run.steps else ''}? R resumes it later."
         ):
             await self._order(run, "stop")
 
@@ -135,7 +141,7 @@ class RunPage(Page[Snapshot]):
         run = self._fit("resume")
         if run is None:
             return
-        self.say(f"Resuming {run.name} ...")
+        self.say(f"Resuming {called(run)} ...")
 
         def start() -> bool:
             from engine import launch  # costs time that opening the application should not pay
@@ -144,7 +150,7 @@ class RunPage(Page[Snapshot]):
             return True
 
         if await self.attempt(start):
-            self.say(f"{run.name} goes on from its newest checkpoint.")
+            self.say(f"{called(run)} goes on from its newest checkpoint.")
 
 
 def _said(action: str) -> str:

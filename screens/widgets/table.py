@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final, Generic, TypeVar
 
-from rich.cells import cell_len, set_cell_size
+from rich.cells import cell_len
 from textual.cache import LRUCache
 from textual.content import Content
 from textual.events import Click, Resize
@@ -21,6 +21,7 @@ from textual.strip import Strip
 from textual.visual import Visual
 
 from screens.commands import Command
+from screens.widgets.line import shortened
 
 Row = TypeVar("Row")
 Cell = str | tuple[str, str]
@@ -205,6 +206,10 @@ class Table(ScrollView, Generic[Row], can_focus=True):
 
     # Drawing
 
+    def watch_show_vertical_scrollbar(self) -> None:
+        """It takes a column of every line."""
+        self._measure()
+
     def on_resize(self, _: Resize) -> None:
         """Lines are as wide as the screen."""
         self._measure()
@@ -216,8 +221,13 @@ class Table(ScrollView, Generic[Row], can_focus=True):
         self._strips.clear()
 
     @property
+    def room(self) -> int:
+        """Columns of a line that are to be seen: not those under the scrollbar."""
+        return self.scrollable_content_region.width
+
+    @property
     def _line_width(self) -> int:
-        return max(self.size.width, MARGIN + sum(column.width + 1 for column in self.columns) - 1)
+        return max(self.room, MARGIN + sum(column.width + 1 for column in self.columns) - 1)
 
     def _measure(self) -> None:
         self.virtual_size = Size(self._line_width, len(self.rows) + 1)
@@ -271,8 +281,7 @@ class Table(ScrollView, Generic[Row], can_focus=True):
 
 
 def _fitted(text: str, width: int, *, right: bool) -> str:
-    """`text` in exactly `width` columns; what is cut off leaves an ellipsis."""
-    length = cell_len(text)
-    if length > width:
-        return set_cell_size(text, width - 1) + "…" if width > 1 else set_cell_size(text, width)
-    return " " * (width - length) + text if right else text + " " * (width - length)
+    """`text` in exactly `width` columns."""
+    text = shortened(text, width)
+    blank = " " * (width - cell_len(text))
+    return blank + text if right else text + blank

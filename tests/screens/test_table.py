@@ -42,6 +42,18 @@ async def test_figures_stand_right_and_long_names_are_cut() -> None:
         assert lines[2] == "   b            1234"
 
 
+async def test_the_last_column_is_beside_the_scrollbar_not_under_it() -> None:
+    app = Alone()
+    async with app.run_test(size=(20, 5)) as pilot:
+        table = app.query_one(Table)
+        table.show(rows(3))
+        await pilot.pause()
+        assert text_of(table)[1] == " ▌ row 0           0"
+        table.show(rows(300))
+        await pilot.pause()
+        assert text_of(table)[1] == " ▌ row 0          0"
+
+
 async def test_a_million_rows_are_moved_through() -> None:
     class Many(Sequence[Row]):
         def __len__(self) -> int:
