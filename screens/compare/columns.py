@@ -13,17 +13,22 @@ from screens.compare import forest
 from screens.compare.told import VERDICTS
 from screens.widgets.table import MARGIN, Cell, Column
 
-NAME_WIDTH: Final = 16
-RUN_WIDTH: Final = 12
+ROOMY: Final = 90  # columns of a table from which names may be longer
 SHORT: Final = {"accuracy": "acc.", "j": "J", "worst_variant": "worst"}
 
 
-def columns(axis: str, *, several: bool) -> tuple[Column, ...]:
+def columns(axis: str, table_width: int, *, several: bool) -> tuple[Column, ...]:
     """Name, run where there are several, verdict, plot under its axis, figures."""
-    run = (Column("run", RUN_WIDTH),) if several else ()
+    roomy = table_width >= ROOMY
+    name = Column("in points, 95 %", 22 if roomy else 16)
+    run = (Column("run", _run_width(table_width)),) if several else ()
     plot = Column(axis, 12 if several else 20, stretch=True)
     figures = Column("base", 5, right=True), Column("tuned", 5, right=True), Column("n", 6, right=True)
-    return (Column("in points, 95 %", NAME_WIDTH), *run, Column("verdict", 13), plot, *figures)
+    return (name, *run, Column("verdict", 13), plot, *figures)
+
+
+def _run_width(table_width: int) -> int:
+    return 20 if table_width >= ROOMY else 12
 
 
 def several(rows: Sequence[ComparisonRow]) -> bool:
@@ -33,7 +38,7 @@ def several(rows: Sequence[ComparisonRow]) -> bool:
 
 def plot_width(table_width: int, *, several: bool) -> int:
     """What the other columns leave over for the plot."""
-    made = columns("", several=several)
+    made = columns("", table_width, several=several)
     fixed = sum(column.width + 1 for column in made if not column.stretch)
     return max(*(column.width for column in made if column.stretch), table_width - MARGIN - fixed)
 
@@ -51,7 +56,7 @@ def cells(row: ComparisonRow, axis: forest.Axis, table_width: int, *, several: b
         f"{row.n}x{per_question}" if per_question > 1 else str(row.n),
     )
     name = (_short(row), "" if row.main else quiet)
-    return (name, _pair(row), *figures) if several else (name, *figures)
+    return (name, _pair(row, _run_width(table_width)), *figures) if several else (name, *figures)
 
 
 def _short(row: ComparisonRow) -> str:
@@ -60,14 +65,14 @@ def _short(row: ComparisonRow) -> str:
     return row.suite if row.suite == row.metric else f"{row.suite} {label}"
 
 
-def _pair(row: ComparisonRow) -> str:
+def _pair(row: ComparisonRow, width: int) -> str:
     """The run, and what it is read against if that is not its base: names by their ends, in which runs of a kind
     differ.
     """
     whole = row.run if row.against == BASE else f"{row.run}/{row.against}"
-    if row.against == BASE or len(whole) <= RUN_WIDTH:
-        return _end(whole, RUN_WIDTH)
-    half = (RUN_WIDTH - 1) // 2
+    if row.against == BASE or len(whole) <= width:
+        return _end(whole, width)
+    half = (width - 1) // 2
     return f"{_end(row.run, half)}/{_end(row.against, half)}"
 
 

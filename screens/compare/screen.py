@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -16,24 +14,24 @@ from textual.events import Resize
 from textual.message import Message
 
 from engine import jobs as processes
-from engine.errors import Problem
 from engine.evaluate import report
 from engine.evaluate.compare import ComparisonRow
-from engine.evaluate.suites import check_overlap, find_suite, from_anywhere, known_suites, read_suite
+from engine.evaluate.suites import from_anywhere, known_suites
 from engine.ledger import runs
-from engine.ledger.jobs import Job
 from engine.ledger.runs import Run
 from engine.ledger.states import LIVE
 from screens.commands import Command
-from screens.compare import columns, forest, told
+from screens.compare import asking, columns, forest, told
 from screens.compare.items import ItemsScreen
 from screens.compare.reading import Reading, Snapshot, row_key
 from screens.messages import CompareRuns, EvaluateRuns
 from screens.session import Session
-from screens.widgets.line import Line
+from screens.widgets.line import Line, shortened
 from screens.widgets.page import Page
 from screens.widgets.table import Cell, Table
 
+NOT_READ: Final = Snapshot()
+COMPARING: Final = Content.styled("Comparing ...", "$foreground-muted")  # some seconds: statistics and many answers
 WELCOME: Final = (
     ("Nothing to compare yet.\n\n", "bold"),
     ("  3", "bold $text-accent"),
@@ -85,13 +83,12 @@ class CompareScreen(Page[Snapshot]):
         self._uids: tuple[str, ...] | None = None
         self._all_metrics = False
         self._selected: str | None = None
-        self._snapshot = Snapshot()
+        self._snapshot = NOT_READ
         self._axis = forest.Axis(-forest.LEAST, forest.LEAST)
-
-        self._headline = Line(id="headline", classes="words")
+        self._headline = Line(COMPARING, id="headline", classes="words")
         self._lines = Line(id="lines", classes="words")
         self._work = Line(id="work")
-        self._table = Table[ComparisonRow](columns.columns("", several=False), self._cells, row_key, id="rows")
+        self._table = Table[ComparisonRow](columns.columns("", 0, several=False), self._cells, row_key, id="rows")
         self._detail = Line(id="detail")
 
     def compose_body(self) -> ComposeResult:
@@ -131,16 +128,16 @@ class CompareScreen(Page[Snapshot]):
         rows = self._snapshot.rows
         self._axis = forest.axis(rows)
         several = columns.several(rows)
-        title = forest.ticks(self._axis, columns.plot_width(self._table.size.width, several=several))
-        made = columns.columns(title, several=several)
+        width = self._table.room
+        title = forest.ticks(self._axis, columns.plot_width(width, several=several))
+        made = columns.columns(title, width, several=several)
         if self._table.columns != made:
             self._table.columns = made
             self._table.refresh()
         self._table.show(rows)
 
     def _cells(self, row: ComparisonRow) -> tuple[Cell, ...]:
-        several = columns.several(self._snapshot.rows)
-        return columns.cells(row, self._axis, self._table.size.width, several=several)
+        return columns.cells(row, self._axis, self._table.room, several=columns.several(self._snapshot.rows))
 
     def _show_detail(self) -> None:
         pane, row = self._detail, self._snapshot.selected
@@ -163,7 +160,8 @@ class CompareScreen(Page[Snapshot]):
 
     def on_resize(self, _: Resize) -> None:
         """Other widths, another axis."""
-        self.call_after_refresh(lambda: self.show(self._snapshot))
+        if self._snapshot is not NOT_READ:
+            self.call_after_refresh(lambda: self.show(self._snapshot))
 
     def receive(self, message: Message) -> None:
         """Runs to compare, or to evaluate first."""
@@ -174,6 +172,7 @@ class CompareScreen(Page[Snapshot]):
 
     def _choose(self, uids: Sequence[str]) -> None:
         self._uids = tuple(uids)
+        self._headline.show(COMPARING)
         self.reread()
 
     # What keys do
@@ -202,15 +201,15 @@ class CompareScreen(Page[Snapshot]):
         """The names of the runs, to add to or take from."""
         ledger = self.session.ledger
         names = [run.name for run in await self.attempt(lambda: runs.listed(ledger)) or [] if run.result_path]
-        before = " ".join(run.name for run in self._snapshot.chosen)
+        before = asking.line_of(run.name for run in self._snapshot.chosen)
         typed = await self.prompt(
-            "runs", f"{before} " if before else "", suggestions=[f"{before} {name}".strip() for name in names]
+            "runs",
+            f"{before} " if before else "",
+            suggestions=[f"{before} {asking.line_of([name])}".strip() for name in names],
         )
         if typed is None:
             return
-        found = await self.attempt(
-            lambda: [runs.find(ledger, name) for name in re.split(r"[\s,]+", typed.strip()) if name]
-        )
+        found = await self.attempt(lambda: [runs.find(ledger, name) for name in asking.names(typed)])
         if found:
             self._choose(list(dict.fromkeys(run.uid for run in found)))
 
@@ -225,11 +224,12 @@ class CompareScreen(Page[Snapshot]):
         known = known_suites(chosen[0].folder)
         asked = runs.settings(self.session.ledger, chosen[0]).get("evaluation.suites")
         named = " ".join(map(str, asked)) if isinstance(asked, list) and asked else " ".join(known)
-        typed = await self.prompt(f"suites for {', '.join(run.name for run in chosen)}", named, suggestions=known)
-        suites = _names(typed or "")
+        whom = chosen[0].name if len(chosen) == 1 else f"{len(chosen)} runs"
+        typed = await self.prompt(f"suites for {shortened(whom, 32)}", named, suggestions=known)
+        suites = [from_anywhere(name) for name in asking.names(typed or "")]
         if not suites:
             return
-        started = await self.attempt(lambda: _start(self.session, chosen, suites))
+        started = await self.attempt(lambda: asking.start(self.session.ledger, chosen, suites))
         if started is not None:
             self._uids = tuple(run.uid for run in chosen)
             self.say(f"Asking {len(suites)} suite{'s' if len(suites) != 1 else ''}. It goes on when you leave.")
@@ -247,7 +247,7 @@ class CompareScreen(Page[Snapshot]):
         comparison = snapshot.comparison
         if comparison is None or not comparison.rows:
             return
-        proposed = Path.cwd() / f"{snapshot.chosen[0].name}-comparison.html"
+        proposed = Path.cwd() / f"{snapshot.chosen[0].name.replace('/', '-')}-comparison.html"
         typed = await self.prompt("report (.html or .md)", str(proposed))
         if not typed or not typed.strip():
             return
@@ -275,23 +275,3 @@ class CompareScreen(Page[Snapshot]):
 
         if await self.attempt(stop):
             self.say("The evaluation stops after this batch.")
-
-
-def _names(typed: str) -> list[str]:
-    """What was typed, apart: blanks or commas between, quotes around names that hold blanks."""
-    try:
-        return [from_anywhere(name) for name in shlex.split(typed.replace(",", " "))]
-    except ValueError:  # a quote that is not closed: one name
-        return [from_anywhere(typed.strip("\"' "))]
-
-
-def _start(session: Session, chosen: Sequence[Run], suites: Sequence[str]) -> Job:
-    """Read and check the suites, then start the evaluation."""
-    from engine import launch  # costs time that opening the application should not pay
-
-    for run in chosen:
-        if run.state in LIVE:
-            raise Problem(f"{run.name} is {run.state}", "Its result still changes.", "Let it finish first.")
-        for name in suites:
-            check_overlap(read_suite(find_suite(name, run.folder)), run)
-    return launch.start_evaluation(session.ledger, chosen, suites)
