@@ -65,6 +65,7 @@ class WorkbenchApp(App[None]):
             if chosen.theme in self.available_themes
             else themes.DARK.name
         )
+        self._pages: dict[ScreenName, Page[Any]] = {}
         self._ascii = themes.AsciiOnly(enabled=themes.only_ascii())
         for name in NAMES:
             self.add_mode(name, self._opener(name))
@@ -72,7 +73,11 @@ class WorkbenchApp(App[None]):
             self.set_keymap(keymap.checked(chosen.keymap, tuple(map(page_type, NAMES))))
 
     def _opener(self, name: ScreenName) -> Callable[[], Page[Any]]:
-        return lambda: page_type(name)(self.session)
+        def opened() -> Page[Any]:
+            page = self._pages[name] = page_type(name)(self.session)
+            return page
+
+        return opened
 
     @work(group="import", thread=True)
     def _import_the_others(self) -> None:
@@ -135,6 +140,21 @@ class WorkbenchApp(App[None]):
         """The keys of the screen in front."""
         if isinstance(self.screen, Page):
             self.push_screen(HelpScreen(self.screen.NAME.title(), self.screen.VERBS, self._keymap))
+
+    async def action_quit(self) -> None:
+        """Leave, after a question where that loses something."""
+        self._leave()
+
+    @work(group="leave", exclusive=True)
+    async def _leave(self) -> None:
+        for page in self._pages.values():
+            if unsaved := page.unsaved:
+                await self._show(page.NAME)
+                while self.screen is not page:  # help or the palette lies over it
+                    self.pop_screen()
+                if not await page.ask(f"Leave and lose {unsaved}?"):
+                    return
+        self.exit()
 
     async def action_go(self, screen: ScreenName) -> None:
         """Show one of the five screens."""

@@ -34,7 +34,7 @@ class Field:
 
 @dataclass(frozen=True)
 class Section:
-    """A table of the profile; `name` is its dotted key."""
+    """A table of the profile; `name` is its dotted key. Without a `title` it is a value outside of all tables."""
 
     name: str
     title: str
@@ -50,7 +50,8 @@ def sections(values: Mapping[str, object]) -> tuple[Section, ...]:
 def _sections(values: Mapping[str, object]) -> Iterator[Section]:
     for name, info in Profile.model_fields.items():
         inner = _model(info.annotation)
-        if inner is None:
+        if inner is None:  # a value that stands in no table
+            yield Section(name, "", "", tuple(_fields("", name, info)))
             continue
         if get_origin(info.annotation) is not tuple:
             yield _section(name, name.capitalize(), inner)
@@ -68,7 +69,7 @@ def _section(name: str, title: str, model: type[BaseModel]) -> Section:
 
 
 def _fields(prefix: str, name: str, info: FieldInfo) -> Iterator[Field]:
-    key = f"{prefix}.{name}"
+    key = f"{prefix}.{name}".lstrip(".")
     inner = _model(info.annotation)
     if inner is not None:  # a part that may be left out, such as early stopping: its own fields, off by default
         for part, detail in inner.model_fields.items():

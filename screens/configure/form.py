@@ -49,7 +49,8 @@ def _rows(draft: Draft, folded: frozenset[str], problems: Mapping[str, str], typ
     values, differences = draft.values, draft.differences()
     for section in sections(values):
         closed = section.name in folded
-        yield Row(section, None, _head(section, values, problems, closed=closed))
+        if section.title:
+            yield Row(section, None, _head(section, values, problems, closed=closed))
         if closed:
             continue
         for field in section.fields:

@@ -43,6 +43,7 @@ class ConfigurePage(Page[tuple[Preset, ...]]):
         self._judge = Judge(session.ledger)
         self._judgement: Judgement | None = None
         self._elsewhere = ""
+        self._started = ""  # the text of the newest run's profile: that run keeps it
         self._timer: Timer | None = None
         self._seen: tuple[object, ...] = ()
 
@@ -63,6 +64,15 @@ class ConfigurePage(Page[tuple[Preset, ...]]):
         """Begin with the presets. Textual calls the page's own `on_mount` too."""
         self.query_one("#beside", Line).display = False
         self.action_view("presets")
+
+    @property
+    def unsaved(self) -> str:
+        """Changes that neither a file nor a run has."""
+        draft = self.draft
+        if draft is None or not draft.changed or draft.text == self._started:
+            return ""
+        count = len(draft.differences())
+        return f"{count} change{'s' if count > 1 else ''} to {draft.name}"
 
     @property
     def _form(self) -> Table[Row]:

@@ -88,9 +88,7 @@ class ConfigureScreen(ConfigurePage):
             kinds = ["", *(spec.name for spec in cards.specs())]
             self._elsewhere = kinds[(kinds.index(self._elsewhere) + 1) % len(kinds)]
             self.say(
-                f"Judged for an {self._elsewhere}, which is not here."
-                if self._elsewhere
-                else "Judged for the CPU here."
+                f"Judged for {self._elsewhere}, which is not here." if self._elsewhere else "Judged for the CPU here."
             )
             self._judge_now()
 
@@ -192,10 +190,8 @@ class ConfigureScreen(ConfigurePage):
     async def _take(self, preset: Preset | None) -> None:
         if preset is None:
             return
-        if self.draft is not None and self.draft.changed:
-            count = len(self.draft.differences())
-            if not await self.ask(f"Discard {count} change{'s' if count > 1 else ''} to {self.draft.name}?"):
-                return
+        if self.unsaved and not await self.ask(f"Discard {self.unsaved}?"):
+            return
         if draft := await self.attempt(lambda: presets.opened(preset, self.session.ledger)):
             self._judgement = None
             self._view = "presets"  # whatever stood there before: the form comes next
@@ -257,6 +253,7 @@ class ConfigureScreen(ConfigurePage):
         finally:
             self._starting = False
         if started is not None:
+            self._started = draft.text
             self.post_message(WatchRun(started.uid))
 
 

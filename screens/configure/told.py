@@ -51,7 +51,7 @@ def verdict(judgement: Judgement | None, problems: Mapping[str, str], now: float
 
 
 def _where(best: GpuFit, judgement: Judgement) -> str:
-    name = f"an {best.name} (not here)" if judgement.elsewhere else best.name
+    name = f"{best.name} (not here)" if judgement.elsewhere else best.name
     spare = figures.gib(abs(best.headroom_mib))
     if best.uuid == "cpu":
         if best.fits:

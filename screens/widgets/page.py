@@ -79,6 +79,11 @@ class Page(Screen[None], Generic[Snapshot]):
         """Put a snapshot on the widgets; called after every read, so it must cost nothing when nothing changed."""
         self.refresh_keys()
 
+    @property
+    def unsaved(self) -> str:
+        """What leaving would lose, as it stands in a question; empty where nothing would be."""
+        return ""
+
     def receive(self, message: Message) -> None:
         """Another screen asks for something (see `screens.messages`); this page is on screen now."""
         self.reread()
@@ -146,8 +151,8 @@ class Page(Screen[None], Generic[Snapshot]):
         yield self._last_line
 
     def on_mount(self) -> None:
-        """Begin to follow the ledger."""
-        self.refresh_keys()
+        """Begin to follow the ledger; a first reading may take long, and the keys are known before."""
+        self.call_later(self.refresh_keys)
         self.run_worker(self._follow(), group="follow", exclusive=True)
 
     def on_unmount(self) -> None:

@@ -190,3 +190,24 @@ async def test_without_colours_and_symbols_the_screen_still_tells(
         for words in ("&gt;&#160;running", "+&#160;finished", "?&#160;lost", "x&#160;OOM&#160;at&#160;12", "*.850"):
             await until(pilot, lambda words=words: words in app.export_screenshot(simplify=True), words)  # type: ignore[misc]
         assert "●" not in app.export_screenshot()
+
+
+async def test_leaving_asks_before_it_loses_changes_to_a_profile(four: Example) -> None:
+    app = WorkbenchApp(four.session)
+    async with app.run_test(size=(80, 24)) as pilot:
+        app.post_message(ConfigureFrom(run_uid=four.runs["pubmedqa-lora-64"].uid))
+        await until(pilot, lambda: "nothing changed" in screen(pilot))
+        await pilot.press("enter")  # on the title
+        await until(pilot, lambda: "title =" in screen(pilot))
+        await pilot.press(*"mine", "enter")
+        await until(pilot, lambda: "1 value differs" in screen(pilot))
+        await pilot.press("1", "question_mark", "ctrl+q")
+        await until(pilot, lambda: "Leave and lose 1 change to pubmedqa-lora-64?" in screen(pilot))
+        assert here(pilot) == "configure"
+        await pilot.press("n")
+        await until(pilot, lambda: "Leave and lose" not in screen(pilot))
+        assert app.is_running
+        await pilot.press("ctrl+q")
+        await until(pilot, lambda: "Leave and lose" in screen(pilot))
+        await pilot.press("y")
+        await until(pilot, lambda: not app.is_running)

@@ -14,6 +14,7 @@ from screens.messages import ScreenName
 from screens.session import Session
 from screens.widgets.page import Page
 from tests.screens.driving import last_line, until
+from tests.screens.example import Example
 from workbench import keymap
 from workbench.app import NAMES, WorkbenchApp, page_type
 from workbench.settings import Settings
@@ -113,10 +114,8 @@ async def test_no_widget_keeps_a_key_from_its_screen(name: ScreenName, ledger: L
                 assert not declared & set(widget._bindings.key_to_bindings), widget
 
 
-async def test_a_users_key_does_the_command_and_stands_on_the_last_line(ledger: Ledger, tmp_path: Path) -> None:
-    app = WorkbenchApp(
-        Session(ledger, tmp_path), Settings(runs_folder=tmp_path, keymap={"runs.filter": "v"}, seen_places=True)
-    )
+async def test_a_users_key_does_the_command_and_stands_on_the_last_line(four: Example, tmp_path: Path) -> None:
+    app = WorkbenchApp(four.session, Settings(runs_folder=tmp_path, keymap={"runs.filter": "v"}, seen_places=True))
     async with app.run_test(size=(100, 24)) as pilot:
         await until(pilot, lambda: "v filter" in last_line(pilot))
         await pilot.press("slash")
