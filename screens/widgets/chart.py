@@ -143,7 +143,7 @@ class Chart(Widget):
         curves = [(series, self._scaled(series.values)) for series in self._series]
         finite = [values[np.isfinite(values)] for _, values in curves]
         rows = height - 3
-        title = self._strip(self._title_parts(), width)
+        title = self._strip(self._title_parts(width), width)
         if not any(map(len, finite)) or rows < 1 or width < 16:
             words = f"no {self.title} yet" if not self._series else f"{self.title}: nothing to draw"
             blank = Strip.blank(width, self._looks[""])
@@ -156,7 +156,7 @@ class Chart(Widget):
         margin = max(map(cell_len, names), default=1)
         room = width - margin - 1
         last = max(float(series.steps[-1]) for series, _ in curves if len(series.steps))
-        x = plot.ticks(0.0, max(last, 1.0), max(2, room // 12))
+        x = plot.ticks(0.0, max(last, 1.0), min(max(2, room // 12), max(1, int(last))))  # no parts of a step
         body = self._body(curves, x, y, names, margin, (room, rows))
         return [title, *body, *(self._strip(line, width) for line in _x_axis(x, margin, room))]
 
@@ -201,7 +201,7 @@ class Chart(Widget):
             lines.append(self._strip([axis, *_runs(bits[row], owner[row], column)], margin + 1 + width))
         return lines
 
-    def _title_parts(self) -> list[tuple[str, str]]:
+    def _title_parts(self, width: int) -> list[tuple[str, str]]:
         parts = [(self.title, "title")]
         if self.cursor is not None:
             parts.append((f" at step {self.cursor}", "title"))
@@ -211,8 +211,10 @@ class Chart(Widget):
             gaps = int(np.count_nonzero(~np.isfinite(series.values)))
             if gaps:
                 parts.append((f" {gaps} gap{'s' if gaps > 1 else ''}", "axis"))
-        switched = [word for word, on in (("smooth", self.smoothed), ("log", self.logarithmic)) if on]
-        return [*parts, (f"  {' '.join(switched)}", "axis")] if switched else parts
+        for word, on in (("  smooth", self.smoothed), ("  log", self.logarithmic)):
+            if on and sum(cell_len(text) for text, _ in parts) + len(word) <= width:
+                parts.append((word, "axis"))
+        return parts
 
     def _read(self, series: Series) -> float | None:
         if not len(series.values):

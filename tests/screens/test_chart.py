@@ -162,3 +162,12 @@ async def test_without_points_it_says_so() -> None:
         app.query_one(Chart).show([])
         await pilot.pause()
         assert "no loss yet" in text_of(app.query_one(Chart))[1]
+
+
+async def test_an_axis_of_a_few_steps_counts_whole_steps() -> None:
+    app = Alone()
+    async with app.run_test(size=(80, 10)) as pilot:
+        chart = app.query_one(Chart)
+        chart.show([Series("train", np.array([1]), np.array([3.2]))])
+        await pilot.pause()
+        assert text_of(chart)[-1].split() == ["0", "1"]
