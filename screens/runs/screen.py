@@ -254,7 +254,7 @@ class RunsScreen(RunPage[Snapshot]):
 
 
 def _what_is_lost(chosen: list[Run]) -> str:
-    results = sum(run.result_path is not None for run in chosen)
-    kept = {0: "no result", 1: f"its {next((run.result_kind for run in chosen if run.result_path), '')}"}
-    what = kept.get(results, f"{results} results") if len(chosen) == 1 or not results else f"{results} of their results"
-    return f"{what}, checkpoints and metrics"
+    results = [run.result_kind for run in chosen if run.result_path]
+    if len(chosen) == 1:
+        return f"its {f'{results[0]}, ' if results else ''}checkpoints and metrics"
+    return f"{f'{len(results)} of their results, ' if results else 'their '}checkpoints and metrics"

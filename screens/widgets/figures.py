@@ -13,6 +13,8 @@ NONE: Final = "–"
 MINUTE: Final = 60.0
 HOUR: Final = 3600.0
 DAY: Final = 86_400.0
+WEEK: Final = 7 * DAY
+YEAR: Final = 365 * DAY
 
 
 def _special(value: float | None) -> str | None:
@@ -26,14 +28,14 @@ def _special(value: float | None) -> str | None:
 
 
 def value(number: float | None) -> str:
-    """A measured value such as a loss, in at most six columns: `.881`, `1.203`, `12.31`, `4.1k`, `2.1e-4`."""
+    """A measured value such as a loss, in at most six columns: `.881`, `1.203`, `12.31`, `4.1k`, `2.1e-4`, `3e18`."""
     if special := _special(number):
         return special
     assert number is not None
     size = abs(number)
     if size == 0:
         return "0"
-    if size < 0.001:
+    if size < 0.001 or size >= 1e6:
         return scientific(number)
     if size < 10:
         return _without_zero(f"{number:.3f}")
@@ -103,7 +105,7 @@ def percent(share: float | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """How long, in one unit: `45s`, `12m`, `3h`, `1d`."""
+    """How long, in one unit and three columns: `45s`, `12m`, `3h`, `1d`, `36w`, `2y`."""
     if seconds is None:
         return NONE
     seconds = max(0.0, seconds)
@@ -113,7 +115,9 @@ def duration(seconds: float | None) -> str:
         return f"{seconds // MINUTE:.0f}m"
     if seconds < DAY:
         return f"{seconds // HOUR:.0f}h"
-    return f"{seconds // DAY:.0f}d"
+    if seconds < 100 * DAY:
+        return f"{seconds // DAY:.0f}d"
+    return f"{seconds // WEEK:.0f}w" if seconds < 100 * WEEK else f"{seconds // YEAR:.0f}y"
 
 
 def seconds(number: float | None) -> str:

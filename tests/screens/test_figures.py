@@ -1,0 +1,31 @@
+"""Figures keep their column: whatever the number, they are as short as they say."""
+
+from __future__ import annotations
+
+import math
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from screens.widgets import figures
+
+
+@given(st.floats(0, 99 * figures.YEAR))
+def test_a_span_of_time_has_three_columns_and_a_unit(seconds: float) -> None:
+    said = figures.duration(seconds)
+    assert len(said) <= 3
+    assert said[-1] in "smhdwy"
+
+
+@given(st.floats(1e-9, 1e99))
+def test_a_value_has_six_columns_at_most_also_where_a_loss_explodes(number: float) -> None:
+    assert len(figures.value(number)) <= 6
+
+
+def test_what_is_not_finite_is_not_hidden() -> None:
+    assert [figures.value(number) for number in (math.nan, math.inf, -math.inf, None)] == ["NaN", "inf", "-inf", "–"]
+
+
+def test_spans_are_said_in_the_unit_that_people_would_use() -> None:
+    spans = (45, 12 * 60, 3 * 3600, 86_400, 99 * 86_400, 100 * 86_400, 3 * figures.YEAR)
+    assert [figures.duration(span) for span in spans] == ["45s", "12m", "3h", "1d", "99d", "14w", "3y"]
