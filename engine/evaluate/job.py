@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import gc
 import json
-import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
 from engine.errors import Problem
@@ -28,6 +26,7 @@ from engine.ledger import Ledger, evaluations, events, jobs, runs
 from engine.ledger.evaluations import Evaluation
 from engine.ledger.jobs import Job
 from engine.ledger.states import State
+from engine.stopping import stopping
 
 if TYPE_CHECKING:  # heavy, and it must not be loaded before the GPU is chosen
     from engine.evaluate.generate import Prompt
@@ -46,7 +45,7 @@ def run(ledger: Ledger, job: Job) -> None:
     argument = json.loads(job.argument)
     tasks = plan(ledger, argument["runs"], argument["suites"])
     jobs.set_state(ledger, job, State.RUNNING)
-    with _stopping() as stop:
+    with stopping("Stopped at once. Evaluating again goes on from the last answer.") as stop:
         progress = _Progress(ledger, job, stop)
         for task in tasks:
             progress.add(_open(ledger, task))
@@ -142,8 +141,8 @@ def _evaluate(ledger: Ledger, job: Job, task: Task, progress: _Progress) -> None
     from engine.train.model import load_result
 
     opened = progress.opened[task.run.id]
-    base_left = [one for one in opened if _unfinished(ledger, one.base)]
-    tuned_left = [one for one in opened if _unfinished(ledger, one.tuned)]
+    base_left = [one for one in opened if not evaluations.is_finished(ledger, one.base)]
+    tuned_left = [one for one in opened if not evaluations.is_finished(ledger, one.tuned)]
     device = devices.choose(task.profile.hardware)
     devices.set_up(device, seed=task.profile.training.seed, deterministic=False, thread_count=devices.threads())
     settings, kind, path = task.profile.model, task.run.result_kind, task.run.result
@@ -163,10 +162,6 @@ def _evaluate(ledger: Ledger, job: Job, task: Task, progress: _Progress) -> None
                 _ask_all(ledger, task, one, one.tuned, model, progress)
     for one in opened:
         events.add(ledger, "evaluation", _told(ledger, one), run=task.run.id, job=job.id)
-
-
-def _unfinished(ledger: Ledger, evaluation: Evaluation) -> bool:
-    return ledger.value("SELECT finished FROM evaluation WHERE id = ?", (evaluation.id,)) is None
 
 
 @contextmanager
@@ -220,24 +215,3 @@ def _told(ledger: Ledger, opened: _Opened) -> str:
 
 def _shown(name: str, value: float) -> str:
     return f"{100 * value:.1f}" if METRICS[name].scale == "share" else f"{value:.2f}"
-
-
-@contextmanager
-def _stopping() -> Iterator[threading.Event]:
-    """Set on the first SIGTERM or SIGINT; a second one stops at once."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-
-    def signalled(_number: int, _frame: FrameType | None) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt("Stopped at once. Evaluating again goes on from the last answer.")
-        stop.set()
-
-    stood = {number: signal.signal(number, signalled) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield stop
-    finally:
-        for number, handler in stood.items():
-            signal.signal(number, handler)

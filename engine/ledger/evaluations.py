@@ -92,6 +92,11 @@ def finish(ledger: Ledger, evaluation: Evaluation, *, n: int, scores: Mapping[st
         )
 
 
+def is_finished(ledger: Ledger, evaluation: Evaluation) -> bool:
+    """Whether all items are there by now."""
+    return ledger.value("SELECT finished FROM evaluation WHERE id = ?", (evaluation.id,)) is not None
+
+
 def of_run(ledger: Ledger, run: int) -> list[Evaluation]:
     """A run's evaluations, oldest first, unfinished ones included."""
     return _select(ledger, "run = ?", (run,))

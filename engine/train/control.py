@@ -1,4 +1,4 @@
-"""Orders and signals: what people want of a run while it trains, looked at between optimizer steps.
+"""Orders: what people want of a run while it trains, looked at between optimizer steps.
 
 Orders that change how the run goes on (rate, evaluate) are part of it: after a resume they are taken again at the steps at which they
 were taken first.
@@ -6,11 +6,6 @@ were taken first.
 
 from __future__ import annotations
 
-import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import FrameType
 from typing import Final
 
 from engine.ledger import Ledger, orders
@@ -27,7 +22,6 @@ class Control:
         """`after` is the id of the last order whose effect the run already carries."""
         self._ledger = ledger
         self._run = run
-        self._signals = 0
         self._replay = [
             order
             for order in orders.taken(ledger, run)
@@ -52,29 +46,6 @@ class Control:
                 answer = f"a factor above 0 and up to {LARGEST_FACTOR:g} is needed"
                 orders.acknowledge(self._ledger, order, step=None, answer=answer)
         return taken
-
-    @property
-    def interrupted(self) -> bool:
-        """Whether SIGTERM or SIGINT asked for the end."""
-        return self._signals > 0
-
-    @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Take SIGTERM and SIGINT: the first asks for a stop after a checkpoint, the second stops at once."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        stood = {number: signal.signal(number, self._signalled) for number in (signal.SIGTERM, signal.SIGINT)}
-        try:
-            yield
-        finally:
-            for number, handler in stood.items():
-                signal.signal(number, handler)
-
-    def _signalled(self, _number: int, _frame: FrameType | None) -> None:
-        self._signals += 1
-        if self._signals > 1:
-            raise KeyboardInterrupt("Stopped at once. Resuming goes on from the last checkpoint.")
 
 
 def _valid(order: Order) -> bool:

@@ -7,6 +7,7 @@ checkpoint holds. What is only told - times, memory, samples - is not.
 from __future__ import annotations
 
 import math
+import threading
 import time
 from typing import Final
 
@@ -17,6 +18,7 @@ from engine.ledger.orders import Order
 from engine.ledger.states import State
 from engine.profile import Every
 from engine.steps import steps_per_epoch, total_steps
+from engine.stopping import stopping
 from engine.train import batches, keep, optimizer, schedule, step, validate
 from engine.train.checkpoint import Progress, trained
 from engine.train.control import Control
@@ -37,6 +39,7 @@ class Loop:
         """`saved_at` is the step of the checkpoint that the run goes on from, 0 for none."""
         self._parts = parts
         self._control = control
+        self._stop_signal = threading.Event()
         self.progress = progress
         self._rows = len(parts.prepared.train.row_ids)
         self._lengths = batches.row_lengths(parts.prepared.train)
@@ -57,7 +60,7 @@ class Loop:
         self._state(State.RUNNING)
         self._teller.doing("training")
         try:
-            with self._control.listening():
+            with stopping("Stopped at once. Resuming goes on from the last checkpoint.") as self._stop_signal:
                 self._between()
                 rehearsed = self._parts.loaded.device.type == "cpu"  # where memory is the machine's, which swaps
                 while self.progress.step < self.steps and not self.progress.stopped_early:
@@ -114,7 +117,7 @@ class Loop:
     def _between(self) -> None:
         """What is due after an optimizer step: orders, a stop, validation, a checkpoint."""
         self._obey_orders()
-        if self._control.interrupted:
+        if self._stop_signal.is_set():
             self._stop("Stopped by signal")
         progress, training = self.progress, self._parts.profile.training
         if not progress.step:
@@ -138,7 +141,7 @@ class Loop:
                     self._teller.where(now=True)  # while it is paused nothing else would say the step
                     self._state(State.PAUSED if paused else State.RUNNING)
                 self._obey(order)
-            if not paused or self._control.interrupted:
+            if not paused or self._stop_signal.is_set():
                 break
             time.sleep(LOOK_EVERY)
         self._teller.waited(time.monotonic() - since)
