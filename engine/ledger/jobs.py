@@ -174,11 +174,8 @@ def seen_state(job: Job, *, now: float | None = None) -> State:
     """
     if job.state not in LIVE:
         return job.state
-    match _alive(job, time.time() if now is None else now):
-        case False:
-            return State.LOST
-        case _:
-            return job.state
+    gone = _alive(job, time.time() if now is None else now) is False
+    return State.LOST if gone else job.state
 
 
 def may_be_at_work(job: Job, *, now: float | None = None) -> bool:

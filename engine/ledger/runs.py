@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Final
@@ -13,7 +13,7 @@ from typing import Any, Final
 from engine.errors import Problem, closest
 from engine.ledger import jobs
 from engine.ledger.states import LIVE, State
-from engine.ledger.store import Ledger
+from engine.ledger.store import Ledger, Value
 
 
 @dataclass(frozen=True)
@@ -169,17 +169,26 @@ def listed(ledger: Ledger) -> list[Run]:
 
 def summaries(ledger: Ledger, names: Collection[str] | None = None) -> dict[int, dict[str, Summary]]:
     """For every run id its metrics' last and best, or only those `names`, read from the summary table."""
+    where = "" if names is None else f" WHERE k.name IN ({', '.join('?' * len(names))})"
     found: dict[int, dict[str, Summary]] = {}
+    for run, name, each in _summaries(ledger, where, tuple(names or ())):
+        found.setdefault(run, {})[name] = each
+    return found
+
+
+def summary(ledger: Ledger, run: Run) -> dict[str, Summary]:
+    """As `summaries`, of one run."""
+    return {name: each for _, name, each in _summaries(ledger, " WHERE s.run = ?", (run.id,))}
+
+
+def _summaries(ledger: Ledger, where: str, values: tuple[Value, ...]) -> Iterator[tuple[int, str, Summary]]:
     query = (
         "SELECT s.run, k.name, s.last, s.last_step, s.min, s.min_step, s.max, s.max_step"
-        " FROM series s JOIN key k ON k.id = s.key"
+        f" FROM series s JOIN key k ON k.id = s.key{where}"
     )
-    if names is not None:
-        query += f" WHERE k.name IN ({', '.join('?' * len(names))})"
-    for run, name, last, last_step, low, low_step, high, high_step in ledger.rows(query, tuple(names or ())):
+    for run, name, last, last_step, low, low_step, high, high_step in ledger.rows(query, values):
         best = (high, high_step) if name in HIGHER_IS_BETTER else (low, low_step)
-        found.setdefault(run, {})[name] = Summary(last, last_step, *best)
-    return found
+        yield run, name, Summary(last, last_step, *best)
 
 
 def document(ledger: Ledger, run: Run) -> Document:

@@ -84,7 +84,7 @@ class Reading:
         if run.id not in self._settings:
             self._settings[run.id] = runs.settings(self._ledger, run)
         names = metrics.keys(self._ledger, run.id)
-        summary = runs.summaries(self._ledger).get(run.id, {})
+        summary = runs.summary(self._ledger, run)
         loss = summary.get("validation/loss")
         validation = self._curves.get(self._ledger, run.id, "validation/loss")
         best_step = loss.best_step if loss else None

@@ -82,7 +82,7 @@ def progress_line(ledger: Ledger, run: runs.Run) -> str:
         share = f" {work[-1].done}/{work[-1].total}" if work and work[-1].total else ""
         return f"{printable(doing) or run.state}{share}"
     parts = [f"step {run.step}/{run.steps or '?'}"]
-    summary = runs.summaries(ledger).get(run.id, {})
+    summary = runs.summary(ledger, run)
     for key, label in (("train/loss", "loss"), ("validation/loss", "validation")):
         if key in summary:
             parts.append(f"{label} {figure(summary[key].last)}")

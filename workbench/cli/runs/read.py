@@ -108,7 +108,7 @@ def _whole(ledger: Ledger, run: runs.Run, document: runs.Document) -> dict[str, 
         "log",
     )
     return {
-        **_brief(run, runs.summaries(ledger).get(run.id, {})),
+        **_brief(run, runs.summary(ledger, run)),
         "folder": run.folder,
         "parent": run.parent,
         "profile": tomlkit.parse(document.profile).unwrap(),
@@ -150,7 +150,7 @@ def _print_run(ledger: Ledger, run: runs.Run, document: runs.Document) -> None:
         ("note", run.note),
     ]
     print_table(("", ""), [fact for fact in facts if fact[1]], titled=False)
-    metrics = runs.summaries(ledger).get(run.id, {})
+    metrics = runs.summary(ledger, run)
     if metrics:
         print()
         rows = [(key, summary.last, *_best(key, summary)) for key, summary in sorted(metrics.items())]
