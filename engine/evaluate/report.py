@@ -15,7 +15,7 @@ from engine.errors import Problem
 from engine.evaluate.behind import Behind, behind
 from engine.evaluate.compare import Comparison, ComparisonRow
 from engine.evaluate.measures import METRICS
-from engine.evaluate.wording import change, count, figure, interval, probability
+from engine.evaluate.wording import cells, change
 from engine.ledger import Ledger
 
 SHOWN: Final = 10  # lost answers of a row
@@ -65,7 +65,7 @@ def markdown(ledger: Ledger, comparison: Comparison) -> str:
     parts = [f"# {_plain(comparison.headline)}", "", *(f"- {_plain(line)}" for line in comparison.lines), ""]
     if comparison.rows:
         parts += [f"| {' | '.join(TITLES)} |", f"|{'---|' * len(TITLES)}"]
-        parts += [f"| {' | '.join(_plain(cell) for cell in _cells(row))} |" for row in _ordered(comparison.rows)]
+        parts += [f"| {' | '.join(_plain(cell) for cell in cells(row))} |" for row in _ordered(comparison.rows)]
     parts += ["", READING, ""]
     for missing in comparison.missing:
         told = f" `{missing.command}`" if missing.command else ""
@@ -108,12 +108,6 @@ def _ordered(rows: Sequence[ComparisonRow]) -> list[ComparisonRow]:
     return sorted(rows, key=lambda row: not row.main)
 
 
-def _cells(row: ComparisonRow) -> tuple[str, ...]:
-    figures = figure(row.metric, row.base), figure(row.metric, row.value), interval(row)
-    sees = figure(row.metric, row.visible)
-    return (row.verdict, row.title, row.run, row.against, *figures, probability(row.p), count(row), sees)
-
-
 def _heading(row: ComparisonRow) -> str:
     return f"{row.title}, {row.run} against {row.against}"
 
@@ -145,10 +139,10 @@ def _plain(text: str) -> str:
 
 
 def _html_row(row: ComparisonRow) -> str:
-    cells = _cells(row)
-    shown = [f'<td class="{escape(cells[0])}">{escape(cells[0])}</td>']
-    shown += [f"<td>{escape(cell)}</td>" for cell in cells[1:4]]
-    shown += [f'<td class="figure">{escape(cell)}</td>' for cell in cells[4:]]
+    verdict, *others = cells(row)
+    shown = [f'<td class="{escape(verdict)}">{escape(verdict)}</td>']
+    shown += [f"<td>{escape(cell)}</td>" for cell in others[:3]]
+    shown += [f'<td class="figure">{escape(cell)}</td>' for cell in others[3:]]
     return (
         f'<tr{"" if row.main else " class=detail"} title="{escape(METRICS[row.metric].meaning)}">{"".join(shown)}</tr>'
     )

@@ -44,6 +44,13 @@ def count(row: ComparisonRow) -> str:
     return str(row.n) if row.answers == row.n else f"{row.n} ({row.answers})"
 
 
+def cells(row: ComparisonRow) -> tuple[str, ...]:
+    """A row of a table: verdict, suite and metric, run, against, the other's figure, the run's, difference, p, n, what it sees from."""
+    figures = figure(row.metric, row.base), figure(row.metric, row.value), interval(row)
+    sees = figure(row.metric, row.visible)
+    return (row.verdict, row.title, row.run, row.against, *figures, probability(row.p), count(row), sees)
+
+
 def probability(p: float | None) -> str:
     """`.012`, `<.001`, or a dash."""
     if p is None:

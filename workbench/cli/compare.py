@@ -7,7 +7,7 @@ from pathlib import Path
 
 from engine.evaluate import report
 from engine.evaluate.compare import Comparison, ComparisonRow, compare
-from engine.evaluate.wording import MARKS, count, figure, interval, probability
+from engine.evaluate.wording import MARKS, cells
 from engine.ledger import runs
 from workbench.cli.existing import existing_ledger
 from workbench.cli.output import print_json, print_table, printable, words
@@ -82,7 +82,5 @@ def _json_row(row: ComparisonRow) -> dict[str, object]:
 
 
 def _cells(row: ComparisonRow) -> tuple[str, ...]:
-    figures = figure(row.metric, row.base), figure(row.metric, row.value), interval(row)
-    sees = figure(row.metric, row.visible)
-    mark = f"{MARKS[row.verdict]} {row.verdict}"
-    return (mark, row.title, row.run, row.against, *figures, probability(row.p), count(row), sees)
+    verdict, *others = cells(row)
+    return (f"{MARKS[verdict]} {verdict}", *others)
