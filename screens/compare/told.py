@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
@@ -27,6 +28,7 @@ OUTCOMES: Final = {
     "same": ("· same", "$foreground-muted"),
 }
 LABEL: Final = 7  # columns
+SHORT: Final = 12  # lines of a pane that has room for one question, but not for what a metric means in full
 BAR: Final = 20  # columns
 
 
@@ -55,12 +57,15 @@ def row_told(row: ComparisonRow, behind: Sequence[Behind], width: int, lines: in
             f"{f'p {probability(row.p)} · ' if row.p is not None else ''}sees from {figure(row.metric, row.visible)} · "
             f"{counts['won']} won, {counts['lost']} lost, {counts['same']} same"
         ),
-        Content.styled(row.note or METRICS[row.metric].meaning, "$foreground-muted"),
     ]
-    for place, one in enumerate(behind):
+    note = Content.styled(row.note or METRICS[row.metric].meaning, "$foreground-muted")
+    made += note.wrap(width) if lines > SHORT else [note]
+    seen: Counter[str] = Counter()
+    for one in behind:
         if len(made) >= lines:
             break
-        numbered = f"{one.outcome} {place + 1} of {counts[one.outcome]}" if one.outcome == "lost" else one.outcome
+        seen[one.outcome] += 1
+        numbered = f"{one.outcome} {seen[one.outcome]} of {counts[one.outcome]}"
         made += [Content.styled(numbered, OUTCOMES[one.outcome][1]), *question(one, width)]
     return Content("\n").join(line.truncate(width, ellipsis=True) for line in made[:lines])
 
