@@ -205,11 +205,10 @@ def settings(ledger: Ledger, run: Run) -> dict[str, object]:
     }
 
 
-def diff(ledger: Ledger, compared: Sequence[Run]) -> dict[str, tuple[object, ...]]:
-    """The settings in which runs differ: dotted key to each run's value, in their order; None where a run has no such key."""
-    found = [settings(ledger, run) for run in compared]
-    keys = sorted(set().union(*found))
-    values = {key: tuple(setting.get(key) for setting in found) for key in keys}
+def different(facts: Sequence[Mapping[str, object]]) -> dict[str, tuple[object, ...]]:
+    """What runs with these facts (such as their settings) differ in: key to each one's value; None where one has no such key."""
+    keys = sorted(set().union(*facts))
+    values = {key: tuple(fact.get(key) for fact in facts) for key in keys}
     return {key: each for key, each in values.items() if any(value != each[0] for value in each)}
 
 

@@ -8,7 +8,7 @@ from textual.app import ComposeResult
 from textual.content import Content
 from textual.screen import ModalScreen
 
-from engine.ledger.runs import Run
+from engine.ledger.runs import Run, different
 from screens.commands import Command
 from screens.widgets import figures
 from screens.widgets.line import Line
@@ -30,12 +30,8 @@ class DiffScreen(ModalScreen[None]):
     def __init__(self, chosen: Sequence[tuple[Run, Mapping[str, object]]]) -> None:
         super().__init__()
         self._names = [run.name for run, _ in chosen]
-        keys = sorted({key for _, settings in chosen for key in settings})
-        self._rows: list[Row] = [
-            (key, values)
-            for key in keys
-            if len(set(values := tuple(plain(settings.get(key)) for _, settings in chosen))) > 1
-        ]
+        differing = different([settings for _, settings in chosen])
+        self._rows: list[Row] = [(key, tuple(map(plain, values))) for key, values in differing.items()]
 
     def compose(self) -> ComposeResult:
         """Title, table, the one key."""

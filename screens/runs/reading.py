@@ -166,9 +166,9 @@ class Reading:
 
     def differences(self, run: Run, other: Run) -> tuple[tuple[str, object, object], ...]:
         """Settings in which two runs differ: key, value here, value there. What was done comes before what it was done to."""
-        here, there = self._settings[run.id], self._settings[other.id]
-        keys = sorted(here.keys() | there.keys(), key=lambda key: (key.startswith((*SAME, "evaluation.")), key))
-        return tuple((key, here.get(key), there.get(key)) for key in keys if here.get(key) != there.get(key))
+        differing = runs.different((self._settings[run.id], self._settings[other.id]))
+        keys = sorted(differing, key=lambda key: key.startswith((*SAME, "evaluation.")))
+        return tuple((key, differing[key][0], differing[key][1]) for key in keys)
 
 
 def method(settings: Settings) -> str:

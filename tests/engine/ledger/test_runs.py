@@ -94,13 +94,14 @@ def test_what_is_recorded_is_added_to_what_is_known(ledger: Ledger, run: Run) ->
 def test_runs_are_compared_by_the_settings_in_which_they_differ(ledger: Ledger) -> None:
     a = made(ledger, "a", **{"method.rank": 16, "training.seed": 7, "data.0.source": "x.json", "same": [1, 2]})
     b = made(ledger, "b", **{"method.rank": 64, "training.seed": 7, "data.1.source": "y.json", "same": [1, 2]})
-    assert runs.diff(ledger, [a, b]) == {
+    one, other = runs.settings(ledger, a), runs.settings(ledger, b)
+    assert runs.different([one, other]) == {
         "data.0.source": ("x.json", None),
         "data.1.source": (None, "y.json"),
         "method.rank": (16, 64),
     }
-    assert runs.diff(ledger, [b, a])["method.rank"] == (64, 16)
-    assert runs.diff(ledger, [a]) == runs.diff(ledger, []) == runs.diff(ledger, [a, a]) == {}
+    assert runs.different([other, one])["method.rank"] == (64, 16)
+    assert runs.different([one]) == runs.different([]) == runs.different([one, one]) == {}
 
 
 def test_deleting_takes_everything_of_the_run_and_nothing_else(ledger: Ledger, run: Run, tmp_path: Path) -> None:

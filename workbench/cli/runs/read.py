@@ -193,20 +193,18 @@ def diff(options: argparse.Namespace) -> int:
     chosen = [runs.find(ledger, name) for name in options.runs]
     if len(chosen) < 2:
         raise Problem("One run differs from nothing", do=f"Name another: workbench runs diff {chosen[0].name} OTHER")
-    columns = [_facts(ledger, run) for run in chosen]
-    keys = sorted({key for column in columns for key in column})
-    differing = [key for key in keys if any(column.get(key) != columns[0].get(key) for column in columns)]
+    differing = runs.different([_facts(ledger, run) for run in chosen])
     if options.json:
         print_json(
             {
                 "runs": [run.uid for run in chosen],
-                "differences": [{"key": key, "values": [column.get(key) for column in columns]} for key in differing],
+                "differences": [{"key": key, "values": values} for key, values in differing.items()],
             }
         )
     elif not differing:
         words("They have the same settings, data and versions.")
     else:
-        rows = [(key, *(_shown(column.get(key)) for column in columns)) for key in differing]
+        rows = [(key, *map(_shown, values)) for key, values in differing.items()]
         print_table(("", *(run.name for run in chosen)), rows)
     return 0
 
