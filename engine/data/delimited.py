@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from functools import cached_property
 from pathlib import Path
 
 from engine.data.examples import Row
@@ -23,17 +24,15 @@ class Delimited:
         header = self.index.record(0).decode("utf-8", errors="replace")
         self.delimiter = "\t" if path.suffix.lower() == ".tsv" else max(",;\t", key=header.count)
         self.columns: tuple[str, ...] = tuple(next(csv.reader([header], delimiter=self.delimiter)))
-        self._fingerprint = ""
         twice = [name for name in self.columns if self.columns.count(name) > 1]
         if twice:
             raise Problem(f"{path} has two columns called {twice[0]!r}", "Rename one in the header.", code="data")
         if len(self.index) < 2:
             raise Problem(f"{path} has a header and no rows", code="data")
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
-        self._fingerprint = self._fingerprint or file_fingerprint(self.index.path)
-        return self._fingerprint
+        return file_fingerprint(self.index.path)
 
     def __len__(self) -> int:
         return len(self.index) - 1

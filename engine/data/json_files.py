@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 import orjson
@@ -20,19 +21,14 @@ class JsonLines:
         self.name = path.name
         self.index = LineIndex(path)
         self.has_bom = self.index.has_bom
-        self._columns: tuple[str, ...] | None = None
-        self._fingerprint = ""
 
-    @property
+    @cached_property
     def columns(self) -> tuple[str, ...]:
-        if self._columns is None:
-            self._columns = first_columns(self)
-        return self._columns
+        return first_columns(self)
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
-        self._fingerprint = self._fingerprint or file_fingerprint(self.index.path)
-        return self._fingerprint
+        return file_fingerprint(self.index.path)
 
     def __len__(self) -> int:
         return len(self.index)
@@ -65,12 +61,10 @@ class JsonObjects:
         self.values = values
         self.has_bom = has_bom
         self.columns = first_columns(self)
-        self._fingerprint = ""
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
-        self._fingerprint = self._fingerprint or file_fingerprint(self.path)
-        return self._fingerprint
+        return file_fingerprint(self.path)
 
     def __len__(self) -> int:
         return len(self.values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -26,7 +27,6 @@ class Parquet:
         self.has_bom = False
         self._page = -1
         self._rows: list[dict[str, object]] = []
-        self._fingerprint = ""
         try:
             self._frame = polars.scan_parquet(path)
             self.columns: tuple[str, ...] = tuple(self._frame.collect_schema().names())
@@ -36,10 +36,9 @@ class Parquet:
         if not self._count:
             raise Problem(f"{path} is empty", "It has no rows.", code="data")
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
-        self._fingerprint = self._fingerprint or file_fingerprint(self.path)
-        return self._fingerprint
+        return file_fingerprint(self.path)
 
     def __len__(self) -> int:
         return self._count
