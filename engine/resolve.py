@@ -13,6 +13,7 @@ from engine.data.hub_source import copy_path, download_apart, is_hub_id
 from engine.errors import Problem, closest
 from engine.evaluate.suites import find_suite
 from engine.fit import cards, memory
+from engine.fit.cards import Card
 from engine.fit.estimate import MOST_ROWS_CPU, GpuFit, divisors, fit, setup, this_cpu
 from engine.fit.facts import Facts, look
 from engine.gpu import Gpu
@@ -196,6 +197,18 @@ def _settled(profile: Profile, facts: Facts, prediction: GpuFit | None, device: 
             "hardware.gpus": tuple(found.uuid for found in chosen),
         },
     )
+
+
+def cards_for(profile: Profile, there: Sequence[Gpu]) -> tuple[Card, ...]:
+    """What a run of the profile may be fitted to: the GPUs that it allows; none for the CPU.
+
+    Raises:
+        Problem: it names a GPU that is not there.
+    """
+    wanted = profile.hardware.gpus
+    if profile.hardware.device == "cpu" or not there:
+        return ()
+    return cards.live(there if wanted == "auto" or not wanted else choose_gpus(wanted, there))
 
 
 def choose_gpus(wanted: str | Sequence[str | int], there: Sequence[Gpu]) -> tuple[Gpu, ...]:

@@ -82,6 +82,11 @@ class Estimate:
     gpus: tuple[GpuFit, ...]
     cpu: GpuFit | None
 
+    @property
+    def fits(self) -> tuple[GpuFit, ...]:
+        """The answers a GPU, or the CPU's."""
+        return self.gpus or ((self.cpu,) if self.cpu else ())
+
 
 def estimate(profile: Profile, facts: Facts, cards: Sequence[Card]) -> Estimate:
     """The estimate for each card; without cards, for the CPU of this machine.

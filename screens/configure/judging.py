@@ -10,13 +10,12 @@ from typing import Final
 
 from engine.errors import Problem
 from engine.fit import cards
-from engine.fit.cards import Card
 from engine.fit.estimate import Estimate, GpuFit, estimate
 from engine.fit.facts import Facts, look
 from engine.gpu import Gpu
 from engine.ledger import Ledger
 from engine.profile import Profile
-from engine.resolve import check_names, choose_gpus, grounded
+from engine.resolve import cards_for, check_names, grounded
 
 REMEMBERED: Final = 8  # combinations of base and data
 
@@ -34,9 +33,7 @@ class Judgement:
     @property
     def fits(self) -> tuple[GpuFit, ...]:
         """The answers a GPU, or the CPU's."""
-        if self.estimate is None:
-            return ()
-        return self.estimate.gpus or ((self.estimate.cpu,) if self.estimate.cpu else ())
+        return self.estimate.fits if self.estimate else ()
 
     @property
     def best(self) -> GpuFit | None:
@@ -58,7 +55,7 @@ class Judge:
         notes: list[str] = []
         try:
             profile, _ = grounded(profile, self._ledger, notes)
-            where = self._cards(profile, gpus, elsewhere)
+            where = (cards.named(elsewhere),) if elsewhere else cards_for(profile, gpus)
             facts = self._look(profile)
             if given_up():
                 return None
@@ -68,14 +65,6 @@ class Judge:
             return Judgement(estimate(profile, facts, where), facts, None, tuple(notes), elsewhere)
         except Problem as problem:
             return Judgement(problem=problem, elsewhere=elsewhere)
-
-    def _cards(self, profile: Profile, gpus: Sequence[Gpu], elsewhere: str) -> Sequence[Card]:
-        if elsewhere:
-            return (cards.named(elsewhere),)
-        if profile.hardware.device == "cpu" or not gpus:
-            return ()
-        wanted = profile.hardware.gpus
-        return cards.live(gpus if wanted == "auto" or not wanted else choose_gpus(wanted, gpus))
 
     def _look(self, profile: Profile) -> Facts:
         key = _key(profile)

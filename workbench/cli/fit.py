@@ -6,12 +6,12 @@ import argparse
 from dataclasses import asdict
 
 from engine import gpu, profile_file
-from engine.fit.cards import Card, live, named
+from engine.fit.cards import Card, named
 from engine.fit.estimate import Estimate, GpuFit, estimate
 from engine.fit.facts import look
 from engine.ledger import Ledger
 from engine.profile import Profile
-from engine.resolve import choose_gpus, grounded
+from engine.resolve import cards_for, grounded
 from screens.widgets import figures
 from workbench.cli.output import print_json, print_table, words
 
@@ -63,23 +63,15 @@ def run(options: argparse.Namespace) -> int:
         for note in notes:
             words(note)
         words(_verdict(found))
-    return 0 if any(gpu.fits for gpu in _all(found)) else 1
+    return 0 if any(gpu.fits for gpu in found.fits) else 1
 
 
 def _here(profile: Profile, notes: list[str]) -> tuple[Card, ...]:
     """The GPUs of this machine that the profile may use; none for the CPU."""
-    if profile.hardware.device == "cpu":
-        return ()
     there = gpu.gpus()
-    if not there:
+    if not there and profile.hardware.device != "cpu":
         notes.append(f'{gpu.why_none()} Estimated for the CPU; for a GPU: --gpu "RTX 4090"')
-        return ()
-    wanted = profile.hardware.gpus
-    return live(there if wanted == "auto" or not wanted else choose_gpus(wanted, there))
-
-
-def _all(found: Estimate) -> tuple[GpuFit, ...]:
-    return found.gpus or ((found.cpu,) if found.cpu else ())
+    return cards_for(profile, there)
 
 
 def as_json(found: Estimate, notes: list[str]) -> dict[str, object]:
@@ -107,7 +99,7 @@ def _gpu_json(fit: GpuFit) -> dict[str, object]:
 
 
 def _print(found: Estimate) -> None:
-    fits = _all(found)
+    fits = found.fits
     titles = ("gpu", "fits", "needs GiB", "of free", "to spare", "micro-batch", "recompute", "time", "kWh")
     rows = [
         (
@@ -155,10 +147,10 @@ def span(seconds: tuple[float, float] | None) -> str | None:
 
 
 def _verdict(found: Estimate) -> str:
-    fitting = [fit for fit in _all(found) if fit.fits]
+    fitting = [fit for fit in found.fits if fit.fits]
     about = f"{found.steps:,} steps; figures are estimated, not simulated."
     if not fitting:
-        names = ", ".join(fit.name for fit in _all(found))
+        names = ", ".join(fit.name for fit in found.fits)
         return f"Does not fit {names}. {about}"
     most = max(fitting, key=lambda fit: fit.headroom_mib)
     return f"Fits {most.name} with {figures.gib(most.headroom_mib)} GiB to spare. {about}"
