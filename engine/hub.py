@@ -6,7 +6,6 @@ handled here: nothing is imported that could run a model.
 
 from __future__ import annotations
 
-import errno
 import json
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -14,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from engine.errors import Problem
+from engine.hub_file import TIMEOUT, cached_file, fetch
+from engine.hub_problem import hub_errors, hub_problem
 from engine.storage import free_bytes
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 WANTED: Final = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model", "tokenizer*")
 """What a model's job downloads: weights, configuration, tokenizer. Other formats and nested copies are left."""
 ROOM: Final = 1 << 30  # bytes that stay free beside a download, so that the machine goes on working
-TIMEOUT: Final = 10.0  # seconds to wait for the hub's answer
 
 
 @dataclass(frozen=True)
@@ -35,120 +35,6 @@ class Download:
     missing: int
 
 
-def hub_problem(error: Exception, repo: str) -> Problem:
-    """An exception of huggingface_hub (or of the disk below it) in words; codes model, gated, network, disk.
-
-    The error's own text is not repeated where it could carry a header or a signed address.
-    """
-    from huggingface_hub import errors
-
-    if isinstance(error, Problem):
-        return error
-    if isinstance(error, errors.GatedRepoError):
-        return _gated(repo)
-    if isinstance(error, errors.RevisionNotFoundError):
-        return Problem(
-            f"{repo} has no such revision",
-            "The hub knows the model, but not this branch, tag or commit.",
-            'Set model.revision to one that its page lists; "main" is the usual.',
-            code="model",
-        )
-    if isinstance(error, errors.RepositoryNotFoundError | errors.HFValidationError | errors.DisabledRepoError):
-        return _unknown(repo)
-    if isinstance(error, errors.RemoteEntryNotFoundError):
-        return Problem(
-            f"{repo} lacks a file that a model needs",
-            "The hub knows it, but it has no config.json or no tokenizer.",
-            "Name a repository of a transformers model, not of an adapter or of GGUF files.",
-            code="model",
-        )
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return Problem(
-            f"The disk is full: {repo} was not downloaded whole",
-            "What was downloaded is kept and goes on from there.",
-            "Free some space, or set HF_HOME to a larger disk.",
-            code="disk",
-        )
-    if isinstance(error, errors.HfHubHTTPError):
-        return _answered(error.response.status_code, repo)
-    return _unreachable(error, repo)
-
-
-def _gated(repo: str) -> Problem:
-    return Problem(
-        f"{repo} is gated: its owner wants you to accept terms first",
-        "The hub refused this account, or no account is logged in.",
-        f"Accept the terms at https://huggingface.co/{repo}, then log in with: hf auth login",
-        code="gated",
-    )
-
-
-def _unknown(repo: str) -> Problem:
-    return Problem(
-        f"There is no model {repo}",
-        "It is neither a local folder nor a repository on the hub that this account can see.",
-        "Check the spelling (OWNER/NAME); for a private one log in with: hf auth login",
-        code="model",
-    )
-
-
-def _answered(status: int, repo: str) -> Problem:
-    """The hub answered, but not with what was asked."""
-    if status == 401:
-        return Problem(
-            f"The hub does not accept the token that {repo} was asked for with",
-            "It has expired or was revoked (401).",
-            "Log in again with: hf auth login",
-            code="gated",
-        )
-    if status == 403:
-        return _gated(repo)
-    if status == 429:
-        return Problem(
-            f"The hub wants us to wait before it gives out {repo}",
-            "Too many requests came from this address or account (429).",
-            "Try again in a few minutes; logging in raises the limit: hf auth login",
-            code="network",
-        )
-    return Problem(
-        f"The hub could not give out {repo}",
-        f"It answered with status {status}.",
-        "Try again later; https://status.huggingface.co says how it is.",
-        code="network",
-    )
-
-
-def _unreachable(error: Exception, repo: str) -> Problem:
-    """Nobody answered: offline on purpose, or no way to the hub."""
-    from huggingface_hub import constants, errors
-
-    if constants.HF_HUB_OFFLINE or isinstance(error, errors.OfflineModeIsEnabled):
-        return Problem(
-            f"{repo} is not on this machine, and the hub is switched off",
-            "HF_HUB_OFFLINE is set and the local cache does not hold the model whole.",
-            "Unset HF_HUB_OFFLINE, or name a local folder as model.base.",
-            code="network",
-        )
-    return Problem(
-        f"The hub cannot be reached, and {repo} is not whole on this machine",
-        f"{type(error).__name__}: no answer from {constants.ENDPOINT}.",
-        "Check the network (HTTPS_PROXY, firewall), or name a local folder as model.base.",
-        code="network",
-    )
-
-
-def cached_file(repo: str, name: str, revision: str = "main") -> Path | None:
-    """A file of a repository where the local cache holds it; asks nobody."""
-    from huggingface_hub import try_to_load_from_cache
-    from huggingface_hub.errors import HFValidationError
-
-    try:
-        found = try_to_load_from_cache(repo, name, revision=revision)
-    except HFValidationError as error:
-        raise _unknown(repo) from error
-    return Path(found) if isinstance(found, str) else None
-
-
 def config(repo: str, revision: str = "main") -> dict[str, object]:
     """A model's config.json, from a local folder, the cache, or the hub.
 
@@ -156,44 +42,25 @@ def config(repo: str, revision: str = "main") -> dict[str, object]:
         Problem: model, gated, network.
     """
     folder = Path(repo).expanduser()
-    held = folder / "config.json" if folder.is_dir() else cached_file(repo, "config.json", revision)
-    path = held or _fetch(repo, "config.json", revision)
     try:
-        read = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise Problem(
-            f"{folder} holds no model",
-            "It has no config.json.",
-            "Name a folder that a transformers model was saved in.",
-            code="model",
-        ) from error
+        if folder.is_dir():
+            held = folder / "config.json"
+            raw = held.read_bytes() if held.is_file() else None
+        else:
+            raw = fetch(repo, "config.json", revision, required=True)
+        read = None if raw is None else json.loads(raw)
     except (OSError, ValueError) as error:
         raise Problem(
-            f"{path} cannot be read", f"{error}.", "Download or save the model again.", code="model"
+            f"The config.json of {repo} cannot be read", f"{error}.", "Download or save the model again.", code="model"
         ) from error
     if not isinstance(read, dict):
-        raise Problem(f"{path} is no model configuration", "It is not a JSON object.", code="model")
+        raise Problem(
+            f"{repo} holds no model",
+            "It has no config.json." if read is None else "Its config.json is not a JSON object.",
+            "Name a folder or a repository of a transformers model, not of an adapter or of GGUF files.",
+            code="model",
+        )
     return read
-
-
-def _fetch(repo: str, name: str, revision: str) -> Path:
-    from huggingface_hub import HfApi
-
-    try:
-        HfApi().model_info(
-            repo, revision=revision, timeout=TIMEOUT
-        )  # fails at once where a download would retry for long
-        return Path(HfApi().hf_hub_download(repo, name, revision=revision))
-    except _errors() as error:
-        raise hub_problem(error, repo) from error
-
-
-def _errors() -> tuple[type[Exception], ...]:
-    """What a call to the hub may raise; which HTTP client is below huggingface_hub has changed between its versions."""
-    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
-
-    client = [kind for kind in HfHubHTTPError.__mro__ if kind.__name__ == "HTTPError" and issubclass(kind, Exception)]
-    return (OSError, ValueError, EntryNotFoundError, *client)
 
 
 def check(repo: str, revision: str = "main") -> Download:
@@ -216,7 +83,7 @@ def check(repo: str, revision: str = "main") -> Download:
     try:
         info = api.model_info(repo, revision=revision, files_metadata=True, timeout=TIMEOUT)
         api.auth_check(repo)  # a gated model shows its list of files to everybody
-    except _errors() as error:
+    except hub_errors() as error:
         raise hub_problem(error, repo) from error
     files = wanted(info.siblings or [])
     if not any(file.rfilename.endswith(".safetensors") for file in files):

@@ -13,8 +13,8 @@ from typing import Final
 import orjson
 from tokenizers import Tokenizer
 
-from engine.data.hub_file import fetch
 from engine.errors import Problem
+from engine.hub_file import fetch
 
 NAMED_TOKENS: Final = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 LONGEST_BELIEVABLE: Final = 100_000_000  # tokenizers that know no limit write 10^30

@@ -15,6 +15,7 @@ from typing import Final
 
 from engine import hub
 from engine.errors import Problem
+from engine.hub_file import cached_file
 from engine.places import shipped
 
 
@@ -96,7 +97,7 @@ def of_model(base: str, revision: str = "main") -> ModelShape:
     Raises:
         Problem: unknown or gated model, no network, an architecture whose memory is not understood ("shape").
     """
-    if not Path(base).expanduser().is_dir() and hub.cached_file(base, "config.json", revision) is None:
+    if not Path(base).expanduser().is_dir() and cached_file(base, "config.json", revision) is None:
         known = {name: model.shape for model in shipped_models() for name in model.ids}
         if base in known:
             return known[base]

@@ -16,6 +16,7 @@ from transformers.utils import logging as transformers_logging
 
 from engine import hub, profile
 from engine.errors import Problem, closest
+from engine.hub_problem import hub_problem
 
 ATTENTION: Final = {"auto": "sdpa", "sdpa": "sdpa", "eager": "eager", "flash": "flash_attention_2"}
 DTYPES: Final = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
@@ -116,7 +117,7 @@ def fetch(settings: profile.Model) -> Path:
             )
         )
     except (OSError, ValueError) as error:
-        raise hub.hub_problem(error, settings.base) from error
+        raise hub_problem(error, settings.base) from error
 
 
 def _four_bits(settings: profile.Model) -> BitsAndBytesConfig:

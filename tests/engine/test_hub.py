@@ -14,6 +14,7 @@ from huggingface_hub import HfApi
 
 from engine import hub
 from engine.errors import Problem
+from engine.hub_problem import hub_problem
 from tests.tiny import make_tokenizer
 
 TOKEN = "hf_secretsecretsecretsecretsecret"
@@ -115,7 +116,7 @@ def test_nobody_answering_is_told_from_being_offline_on_purpose(monkeypatch: pyt
 
 
 def test_a_full_disk_is_not_called_a_network_problem() -> None:
-    problem = hub.hub_problem(OSError(28, "No space left on device"), "owner/model")
+    problem = hub_problem(OSError(28, "No space left on device"), "owner/model")
     assert problem.code == "disk"
 
 

@@ -6,8 +6,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from logging import ERROR
 from pathlib import Path
+from typing import Final
 
-from engine.hub import cached_file, hub_problem
+from engine.hub_problem import hub_errors, hub_problem
+
+TIMEOUT: Final = 10.0  # seconds to wait for the hub's answer
+
+
+def cached_file(repo: str, name: str, revision: str = "main") -> Path | None:
+    """A file of a repository where the local cache holds it; asks nobody."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        found = try_to_load_from_cache(repo, name, revision=revision)
+    except HFValidationError as error:
+        raise hub_problem(error, repo) from error
+    return Path(found) if isinstance(found, str) else None
 
 
 def fetch(model: str, name: str, revision: str, *, required: bool) -> bytes | None:
@@ -21,14 +36,12 @@ def fetch(model: str, name: str, revision: str, *, required: bool) -> bytes | No
         return held.read_bytes()
     from huggingface_hub import HfApi, hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
-    from huggingface_hub.errors import HTTPError as TransportError  # type: ignore[attr-defined]
 
     try:
         with _quietly():
             if required:
-                HfApi().model_info(
-                    model, revision=revision, timeout=10
-                )  # fails at once where a download tries again for long
+                # It fails at once where a download would try again for long.
+                HfApi().model_info(model, revision=revision, timeout=TIMEOUT)
             return Path(hf_hub_download(model, name, revision=revision)).read_bytes()
     except LocalEntryNotFoundError as error:  # before EntryNotFoundError, which it is, too
         if not required and _known_absent(model, name, revision):
@@ -36,7 +49,7 @@ def fetch(model: str, name: str, revision: str, *, required: bool) -> bytes | No
         raise hub_problem(error, model) from error
     except EntryNotFoundError:
         return None
-    except (TransportError, OSError, ValueError) as error:
+    except hub_errors() as error:
         raise hub_problem(error, model) from error
 
 
