@@ -62,7 +62,9 @@ def _mean_metric(name: str, main: bool, base: Measure, tuned: Measure) -> Compar
     n = len(set(questions))
     won = sum(b < t for b, t in zip(left, right, strict=True))
     lost = sum(b > t for b, t in zip(left, right, strict=True))
-    if n == len(units) and {*left, *right} <= {0.0, 1.0}:
+    # Where no answer differs, drawing anew finds no spread at all, which would read as if any difference were seen.
+    alike = left == right and METRICS[name].scale in BOUNDED
+    if alike or (n == len(units) and {*left, *right} <= {0.0, 1.0}):
         difference = statistics.paired_binary(won, lost, n)
     else:
         difference = _bounded(name, statistics.clustered_bootstrap(left, right, questions))

@@ -94,16 +94,31 @@ def _drawn_gaps(statistic: Statistic, joint: NDArray[np.int64]) -> tuple[Floats,
     """`DRAWS` differences of resampled questions, and as many of questions whose two answers were swapped by a coin."""
     generator = np.random.default_rng(2)
     n = int(joint.sum())
+    chances = _chances(joint)
     gaps: list[Floats] = []
     shuffled: list[Floats] = []
     chunk = max(1, CHUNK // joint.size)
     for start in range(0, DRAWS, chunk):
         draws = min(chunk, DRAWS - start)
-        drawn = generator.multinomial(n, joint.reshape(-1) / n, size=draws).reshape(draws, *joint.shape)
+        drawn = generator.multinomial(n, chances.reshape(-1), size=draws).reshape(draws, *joint.shape)
         gaps.append(_gap(statistic, drawn.astype(float)))
         swapped = generator.binomial(joint, 0.5, size=(draws, *joint.shape))
         shuffled.append(_gap(statistic, (joint - swapped + swapped.swapaxes(-1, -2)).astype(float)))
     return np.concatenate(gaps), np.concatenate(shuffled)
+
+
+def _chances(joint: NDArray[np.int64]) -> Floats:
+    """The share of every (gold, base, tuned) cell.
+
+    Where no answer differs, one more question in each direction is taken as answered by one model only, as `paired_binary` does: drawing
+    anew would find no spread at all, which would read as if any difference were seen.
+    """
+    counts = joint.astype(float)
+    if np.trace(joint, axis1=1, axis2=2).sum() == joint.sum():
+        gold = np.flatnonzero(joint.sum((1, 2)))
+        counts[gold, gold, -1] += 1 / len(gold)
+        counts[gold, -1, gold] += 1 / len(gold)
+    return np.asarray(counts / counts.sum())
 
 
 def _gap(statistic: Statistic, joint: Floats) -> Floats:

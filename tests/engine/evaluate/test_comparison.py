@@ -209,6 +209,25 @@ def test_paraphrases_widen_the_interval(ledger: Ledger, tmp_path: Path) -> None:
     assert one.difference == pytest.approx(other.difference)
 
 
+def test_answers_that_are_all_alike_do_not_show_that_any_difference_would_be_seen(
+    ledger: Ledger, tmp_path: Path
+) -> None:
+    items = tuple(SuiteItem(f"q{n}", f"Is {n}?", (f"{n}?",), ("yes",), ("yes", "no")) for n in range(40))
+    run = finished_run(ledger, tmp_path)
+    for who in (None, run):
+        answered(
+            ledger,
+            who,
+            Suite("alike", items, "a"),
+            [Said("x", choices={"yes": 0.0, "no": 1.0 * (n % 3 - 1)}) for n in range(80)],
+        )
+    comparison = compare(ledger, [run])
+    for row in comparison.rows:
+        if row.metric in ("accuracy", "consistency", "worst_variant", "macro_f1"):
+            assert row.difference == 0 and row.low < 0 < row.high and row.visible > 0.01, row
+    assert "sees from 0.0" not in "".join(comparison.lines)
+
+
 def test_reports_are_whole_and_escaped(ledger: Ledger, tmp_path: Path) -> None:
     run = compared_run(ledger, tmp_path)
     nasty = Suite(

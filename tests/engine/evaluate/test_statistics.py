@@ -186,3 +186,4 @@ def test_table_difference_sees_a_real_gap_and_not_an_absent_one() -> None:
     assert found.value == pytest.approx(f1_score(gold, tuned, average="macro") - f1_score(gold, base, average="macro"))
     again = paired_table_difference(macro_f1, gold, base, base, LABELS)
     assert again.value == 0 and again.p == 1
+    assert again.low < 0 < again.high and 0.001 < again.visible < 0.05  # 300 questions do not see everything
