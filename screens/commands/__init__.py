@@ -37,6 +37,7 @@ WRITTEN: Final = {
     "space": "space",
     "tab": "tab",
     "slash": "/",
+    "plus": "+",
     "backslash": "\\",
 }
 

@@ -11,6 +11,7 @@ from textual.message import Message
 from engine import launch
 from engine.atomic import write_text
 from engine.fit import cards
+from engine.profile_file import dump
 from engine.profile_file import problems as problems_of
 from screens.commands import Command
 from screens.configure import form, presets
@@ -20,7 +21,7 @@ from screens.configure.form import Typing
 from screens.configure.page import ConfigurePage
 from screens.configure.presets import Preset
 from screens.configure.suggestions import suggestions
-from screens.messages import ConfigureFrom, WatchRun
+from screens.messages import ConfigureFrom, LookAtData, WatchRun
 from screens.widgets.table import Table
 
 
@@ -41,6 +42,9 @@ class ConfigureScreen(ConfigurePage):
         Command("configure.toml", "v", "TOML", "Show the profile as a file.", "view('toml')"),
         Command("configure.diff", "d", "diff", "Show what differs from what it began as.", "view('diff')"),
         Command("configure.save", "w", "save", "Save the profile as a file.", "save"),
+        Command(
+            "configure.data", "o", "open data", "Show the data on Data, as this profile sees them.", "look_at_data"
+        ),
         Command("configure.undo", "ctrl+u", "undo", "Take the last change back.", "undo"),
         Command("configure.redo", "ctrl+r", "redo", "Make the change again that was taken back.", "redo", show=False),
         Command("view.copy", "y", "copy", "Copy the profile as TOML.", "copy", show=False),
@@ -172,6 +176,14 @@ class ConfigureScreen(ConfigurePage):
         if self.draft is not None:
             self.app.copy_to_clipboard(self.draft.text)
             self.say("Copied the profile as TOML.")
+
+    @work(group="edit", exclusive=True)
+    async def action_look_at_data(self) -> None:
+        """All data of the profile, on Data."""
+        if self.draft is None:
+            self.say("Choose a profile first.", "warning")
+        elif profile := await self.attempt(self.draft.profile):
+            self.post_message(LookAtData(profile.data[0].source, dump(profile)))
 
     # Beginning, saving, starting
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from rich.cells import cell_len
 from textual.content import Content
 
 from engine.ledger.events import Event
@@ -24,11 +23,14 @@ STYLES = {"info": "", "warning": "$text-warning", "error": "$text-error"}
 
 def told(detail: Detail, width: int, lines: int, now: float, *, wrap: bool) -> Content:
     """At most `lines` lines of at most `width` columns; longer ones are cut, or wrapped beside their label."""
-    made = [
-        part
-        for line in _lines(detail, width, now)
-        for part in (_wrapped(line, width) if wrap else [line.truncate(width, ellipsis=True)])
-    ]
+    name, what = Content.styled(detail.row.run.name, "bold $text-accent"), _what(detail)
+    if wrap and name.cell_length + what.cell_length + 3 > width:
+        made = [*name.wrap(width), *what.wrap(width)]
+    else:
+        short = name.truncate(max(SHORTEST_NAME, width - what.cell_length - 3), ellipsis=True)
+        made = [(short + Content(" · ") + what).truncate(width, ellipsis=True)]
+    for line in _lines(detail, width, now):
+        made += _wrapped(line, width) if wrap else [line.truncate(width, ellipsis=True)]
     return Content("\n").join(made[:lines])
 
 
@@ -36,14 +38,11 @@ def _wrapped(line: Content, width: int) -> list[Content]:
     if line.cell_length <= width:
         return [line]
     label, text = line[:LABEL], line[LABEL:]
-    if label.plain.rstrip() == label.plain:  # the title has no label
-        return line.wrap(width)
     parts = text.wrap(max(10, width - LABEL))
     return [label + parts[0], *(part.pad_left(LABEL) for part in parts[1:])]
 
 
 def _lines(detail: Detail, width: int, now: float) -> Iterator[Content]:
-    yield _title(detail, width)
     if detail.row.run.state is State.LOST:
         yield _labelled(
             "lost", Content.styled("Its process is gone. R resumes it from its newest checkpoint.", "$text-warning")
@@ -69,8 +68,8 @@ def _labelled(label: str, text: Content) -> Content:
     return Content.assemble((label.ljust(LABEL), "$foreground-muted"), text)
 
 
-def _title(detail: Detail, width: int) -> Content:
-    """Name, base and method; a long name gives way to them."""
+def _what(detail: Detail) -> Content:
+    """Base and method."""
     row, settings = detail.row, detail.settings
     quantization = settings.get("model.quantization", "none")
     parts = [row.base + (f" {quantization}" if quantization != "none" else "")]
@@ -84,9 +83,7 @@ def _title(detail: Detail, width: int) -> Content:
         )
     else:
         parts.append(row.method)
-    rest = "".join(f" · {part}" for part in parts if part)
-    name = shortened(row.run.name, max(SHORTEST_NAME, width - cell_len(rest)))
-    return Content.assemble((name, "bold $text-accent"), rest)
+    return Content(" · ".join(filter(None, parts)))
 
 
 def _curve(detail: Detail, width: int) -> Content | None:
@@ -113,12 +110,11 @@ def _memory(detail: Detail) -> Content | None:
     run = detail.row.run
     if run.predicted_mib is None and run.measured_mib is None:
         return None
-    known = [
-        f"{word} {figures.gib(mib)}"
-        for word, mib in (("predicted", run.predicted_mib), ("measured", run.measured_mib))
-        if mib is not None
-    ]
-    return _labelled("memory", Content(f"{'  '.join(known)} GiB"))
+    measured = f"{figures.gib(run.measured_mib)} GiB" if run.measured_mib is not None else ""
+    predicted = f"predicted {figures.gib(run.predicted_mib)}" if run.predicted_mib is not None else ""
+    return _labelled(
+        "memory", Content(f"{measured}, {predicted}" if measured and predicted else measured or f"{predicted} GiB")
+    )
 
 
 def _differences(detail: Detail) -> Iterator[Content]:

@@ -15,7 +15,7 @@ from engine.ledger import runs
 from engine.ledger.runs import Run
 from engine.ledger.states import LIVE
 from screens.commands import Command, on_runs
-from screens.messages import CompareRuns, WatchRun
+from screens.messages import CompareRuns, ConfigureFrom, WatchRun
 from screens.runs import detail, filtering
 from screens.runs.columns import COLUMNS, cells
 from screens.runs.diff import DiffScreen
@@ -57,6 +57,7 @@ class RunsScreen(RunPage[Snapshot]):
         on_runs.RESUME,
         on_runs.EVALUATE,
         Command("runs.compare", "=", "compare", "Compare the marked runs' answers on Compare.", "compare"),
+        Command("runs.like", "+", "like this", "Configure a run that begins with this run's profile.", "like"),
         Command("runs.note", "n", "note", "Write something about the run.", "note"),
         on_runs.CHECKPOINT,
         on_runs.FACTOR,
@@ -215,6 +216,11 @@ class RunsScreen(RunPage[Snapshot]):
             self.say("A diff needs two runs: mark them with space.", "warning")
         else:
             self.app.push_screen(DiffScreen([(run, runs.settings(self.session.ledger, run)) for run in chosen]))
+
+    def action_like(self) -> None:
+        """On Configure."""
+        if run := self.chosen:
+            self.post_message(ConfigureFrom(run_uid=run.uid))
 
     def action_compare(self) -> None:
         """On Compare."""

@@ -15,12 +15,15 @@ from textual.message import Message
 from textual.pilot import Pilot
 from textual.widgets import Input
 
-from engine.ledger import Ledger
+from engine.ledger import Ledger, runs
+from engine.profile import flat
+from engine.profile_file import dump
 from screens.messages import CompareRuns, ConfigureFrom, EvaluateRuns, GoTo, LookAtData, WatchRun
 from screens.session import Session
 from screens.widgets.page import Page
 from tests.screens.driving import line, screen, until
 from tests.screens.example import Example
+from tests.tiny import tiny_profile, write_rows
 from workbench import settings as user_settings
 from workbench import themes
 from workbench.app import NAMES, WorkbenchApp, page_type
@@ -211,3 +214,17 @@ async def test_leaving_asks_before_it_loses_changes_to_a_profile(four: Example) 
         await until(pilot, lambda: "Leave and lose" in screen(pilot))
         await pilot.press("y")
         await until(pilot, lambda: not app.is_running)
+
+
+async def test_from_a_run_to_one_like_it_and_to_its_data(four: Example, tiny_base: Path, tmp_path: Path) -> None:
+    profile = tiny_profile(tiny_base, write_rows(tmp_path / "rows.jsonl", 12))
+    ledger = four.session.ledger
+    run = runs.create(
+        ledger, name="again", runs_folder=tmp_path, profile=dump(profile), settings=flat(profile), steps=None
+    )
+    async with WorkbenchApp(four.session).run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: f" {run.name} " in screen(pilot))
+        await pilot.press("g", "plus")
+        await until(pilot, lambda: "like again, nothing changed" in screen(pilot))
+        await pilot.press("o")
+        await until(pilot, lambda: here(pilot) == "data" and "rows.jsonl  12 rows  as seen by" in screen(pilot))

@@ -20,7 +20,10 @@ from workbench.app import NAMES, WorkbenchApp, page_type
 from workbench.settings import Settings
 
 PAGES = tuple(map(page_type, NAMES))
-ONE_VERB = {"R": {"run", "resume"}}  # set it going: a profile starts, a run that stands there goes on
+ONE_VERB = {
+    "R": {"run", "resume"},  # set it going: a profile starts, a run that stands there goes on
+    "o": {"open", "open data"},
+}
 EVERYWHERE_MEANS = {"/": {"filter", "find"}, "z": {"zoom"}, "y": {"copy"}, "x": {"export", "report"}, "space": {"mark"}}
 
 

@@ -62,7 +62,7 @@ async def test_the_detail_says_what_sets_the_run_apart(four: Example) -> None:
         await choose(pilot, "pubmedqa-lora-16")
         told = line(pilot, "detail")
         assert "method.rank 16 (64)" in told and "against pubmedqa-lora-64" in told
-        assert "predicted 9.1  measured 9.2 GiB" in told
+        assert "9.2 GiB, predicted 9.1" in told
         assert "13:01 ! gradient norm 8.1 at step 47" in told
 
 
