@@ -25,7 +25,7 @@ def settings_path() -> Path:
 
 
 def cache() -> Path:
-    """What can be made again: the demo's base model, measured GPUs."""
+    """What can be made again: copies of hub data, fingerprints of base models, the demonstration's base model."""
     return home() / "cache"
 
 

@@ -19,9 +19,8 @@ from engine.gpu import gpus, why_none
 from engine.profile import Hardware
 
 CPU: Final = "cpu"
-QUIET_LOOKS: Final = (
-    5  # looks in a row at which the memory must be free: another job may only be between two allocations
-)
+# Looks in a row at which the memory must be free: another job may only be between two allocations.
+QUIET_LOOKS: Final = 5
 
 
 def place(hardware: Hardware) -> str:

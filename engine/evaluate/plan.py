@@ -20,9 +20,8 @@ from engine.ledger.runs import Run
 from engine.ledger.states import LIVE
 from engine.profile import Profile
 
-READING: Final = (
-    1  # raised when answers are asked for or read in another way: older evaluations are then not compared with new ones
-)
+# Raised when answers are asked for or read in another way: older evaluations are then not compared with new ones.
+READING: Final = 1
 CHOICE_TOKENS: Final = 24  # of a written answer where the choices' likelihoods count
 TEXT_TOKENS: Final = 64
 

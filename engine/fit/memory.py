@@ -15,9 +15,7 @@ from engine.profile import Profile
 
 FULL: Final = 4  # bytes of a float32
 BITS_4: Final = 4 + 32 / 64  # bits a weight: 4-bit blocks of 64 with a float32 scale each (QLoRA, arXiv:2305.14314)
-BITS_4_DOUBLE: Final = (
-    4 + 8 / 64 + 32 / (64 * 256)
-)  # the scales quantised too, 8 bits each and a float32 for 256 of them
+BITS_4_DOUBLE: Final = 4 + 8 / 64 + 32 / (64 * 256)  # the scales quantised too: 8 bits, and a float32 for 256 of them
 LOSS_BYTES: Final = 12  # a logit going backward: log-softmax, its gradient and the loss's gradient, float32 each
 GROUPS: Final = (("q_proj", "k_proj", "v_proj"), ("o_proj",), ("gate_proj", "up_proj"), ("down_proj",))
 """Linear layers that read the same tensor."""

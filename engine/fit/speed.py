@@ -22,9 +22,8 @@ CPU_BYTES: Final = 10e9  # a second: one channel of DDR4, more of which only mak
 CPU_EFFICIENCY: Final = (0.15, 0.80)  # of the matrix rate measured here; small models stay far below it
 LAUNCHES: Final = 120  # kernels a block starts, forward and backward, with adapters on all its layers
 LAUNCH_SECONDS: Final = 8e-6  # of one on a GPU, seen from Python
-CPU_CALL_SECONDS: Final = (
-    3e-5  # of one on a CPU: what a step of a model of half a million parameters costs beside its arithmetic
-)
+# Of one on a CPU: what a step of a model of half a million parameters costs beside its arithmetic.
+CPU_CALL_SECONDS: Final = 3e-5
 
 
 @dataclass(frozen=True)

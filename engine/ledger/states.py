@@ -1,4 +1,4 @@
-"""The states of a run and a job, and how a process that vanished is told from one that works elsewhere."""
+"""The states of a run and a job."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run measures about itself and where it runs: memory, environment, time left."""
+"""What a run measures about itself and where it runs: memory, times, environment."""
 
 from __future__ import annotations
 
