@@ -7,7 +7,7 @@ otherwise.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Final
 
 from engine import machine
@@ -23,9 +23,8 @@ from engine.steps import total_steps
 MIB: Final = 1 << 20
 MOST_ROWS: Final = 64  # a larger micro-batch gains nothing on one GPU
 MOST_ROWS_CPU: Final = 8  # nor on a CPU
-CONTEXT_MIB: Final = (
-    400.0  # CUDA's own; 141 MiB on a T4, more with more cores; where a card's is known, profiles/gpus says it
-)
+# CUDA's own; 141 MiB on a T4, more with more cores; where a card's is known, profiles/gpus says it.
+CONTEXT_MIB: Final = 400.0
 RESERVED: Final = {(False, False): 1.07, (False, True): 1.13, (True, False): 1.18, (True, True): 1.26}
 """What PyTorch's allocator reserves over what tensors need, by (eager attention, 4-bit base): fitted, the medians of 57 measured steps on a
 T4, whose ranges are 1.04 to 1.09, 1.06 to 1.25, 1.05 to 1.49 and 1.10 to 1.44."""
@@ -132,7 +131,7 @@ def fit(profile: Profile, facts: Facts, card: Card, *, climb: bool = True) -> Gp
     )
     seconds = run_seconds(profile, facts, card, step)
     watts = card.spec.watts if card.spec else None
-    return GpuFit(
+    found = GpuFit(
         name=card.name,
         uuid=card.uuid,
         total_mib=card.total_mib,
@@ -148,8 +147,11 @@ def fit(profile: Profile, facts: Facts, card: Card, *, climb: bool = True) -> Gp
         parts=_parts(peak, process, context_mib(card)),
         seconds=seconds,
         kwh=(seconds[0] * 0.6 * watts / 3.6e6, seconds[1] * watts / 3.6e6) if seconds and watts else None,
-        ladder=ladder(profile, lambda changed: fit(changed, facts, card, climb=False)) if climb else (),
+        ladder=(),
     )
+    if not climb:
+        return found
+    return replace(found, ladder=ladder(profile, found, lambda changed: fit(changed, facts, card, climb=False)))
 
 
 def choose(profile: Profile, facts: Facts, card: Card) -> tuple[int, bool]:

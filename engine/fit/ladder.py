@@ -30,9 +30,8 @@ class Rung:
     fits: bool
 
 
-def ladder(profile: Profile, judge: Judge) -> tuple[Rung, ...]:
-    """Downwards when the profile does not fit, until it does; else the steps up that still fit and make it faster."""
-    now = judge(profile)
+def ladder(profile: Profile, now: GpuFit, judge: Judge) -> tuple[Rung, ...]:
+    """From how the profile fits `now`: downwards until it does, or the steps up that still fit and make it faster."""
     return _down(profile, now, judge) if not now.fits else _up(profile, now, judge)
 
 
