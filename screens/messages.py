@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal, get_args
 
 from textual.message import Message
 
 ScreenName = Literal["runs", "data", "configure", "monitor", "compare"]
+SCREENS: Final[tuple[ScreenName, ...]] = get_args(ScreenName)
 
 
 class GoTo(Message):

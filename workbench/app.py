@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from textual import work
 from textual.app import App
@@ -19,7 +19,7 @@ from textual.worker import WorkerFailed
 from engine.errors import Problem
 from engine.ledger import Ledger, runs
 from screens.commands import EVERYWHERE, QUIT
-from screens.messages import CompareRuns, ConfigureFrom, EvaluateRuns, GoTo, LookAtData, ScreenName, WatchRun
+from screens.messages import SCREENS, CompareRuns, ConfigureFrom, EvaluateRuns, GoTo, LookAtData, ScreenName, WatchRun
 from screens.session import Session
 from screens.widgets.page import Page
 from workbench import keymap, themes
@@ -28,8 +28,6 @@ from workbench.first_start import PlacesScreen
 from workbench.help import HelpScreen
 from workbench.palette import Commands
 from workbench.settings import Settings
-
-NAMES: Final[tuple[ScreenName, ...]] = ("runs", "data", "configure", "monitor", "compare")
 
 
 def page_type(name: ScreenName) -> type[Page[Any]]:
@@ -67,10 +65,10 @@ class WorkbenchApp(App[None]):
         )
         self._pages: dict[ScreenName, Page[Any]] = {}
         self._ascii = themes.AsciiOnly(enabled=themes.only_ascii())
-        for name in NAMES:
+        for name in SCREENS:
             self.add_mode(name, self._opener(name))
         if chosen.keymap:
-            self.set_keymap(keymap.checked(chosen.keymap, tuple(map(page_type, NAMES))))
+            self.set_keymap(keymap.checked(chosen.keymap, tuple(map(page_type, SCREENS))))
 
     def _opener(self, name: ScreenName) -> Callable[[], Page[Any]]:
         def opened() -> Page[Any]:
@@ -82,7 +80,7 @@ class WorkbenchApp(App[None]):
     @work(group="import", thread=True)
     def _import_the_others(self) -> None:
         """While the first screen is being looked at."""
-        for name in NAMES:
+        for name in SCREENS:
             page_type(name)
 
     def _handle_exception(self, error: Exception) -> None:

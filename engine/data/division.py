@@ -6,9 +6,8 @@ import hashlib
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
 
-from engine.data.examples import Example, value_text
+from engine.data.examples import CLASSES, Example, value_text
 from engine.data.finding import Finding, Tally
 from engine.data.mapped import MappedSource, open_mapped
 from engine.data.question import prompt_hash
@@ -16,8 +15,6 @@ from engine.data.sources import all_columns, combined_fingerprint
 from engine.data.split import Parts, read_test_ids, split_rows
 from engine.errors import Problem, closest
 from engine.profile import Profile
-
-MOST_CHOICES: Final = 20  # a label column with more values holds free text, not classes
 
 
 @dataclass(frozen=True)
@@ -87,7 +84,7 @@ def divide(settings: Profile) -> Division:
         questions=tuple(questions),
         parts=parts,
         repeats=_repeats(sources, ids, origin, settings.split.seed),
-        choices=tuple(sorted(label for label in labels if label)) if 2 <= len(labels) <= MOST_CHOICES else (),
+        choices=tuple(sorted(label for label in labels if label)) if 2 <= len(labels) <= CLASSES else (),
         fingerprint=combined_fingerprint([source.source for source in sources]),
         findings=tally.findings(),
     )

@@ -16,6 +16,7 @@ from engine.errors import Problem, closest
 
 Role = Literal["system", "user", "assistant"]
 PARTS: Final = ("instruction", "input", "response", "system", "label", "id", "messages")
+CLASSES: Final = 20  # a label column with more different values holds free text
 ALPACA_INPUT: Final = "### Input:\n"
 
 # Names that public instruction data sets use, most telling first.

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.data.columns import ColumnFacts
+from engine.data.examples import CLASSES
 from engine.data.finding import Finding
 from engine.data.mapped import MappedSource
-from engine.data.scan import CLASSES, Scan, Unit
+from engine.data.scan import Scan, Unit
 from engine.data.sources import combined_fingerprint
 
 BINS: Final = 16

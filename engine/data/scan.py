@@ -13,14 +13,13 @@ from numpy.typing import NDArray
 from engine.data.check import row_findings, token_findings
 from engine.data.columns import ColumnFacts, ColumnWatch
 from engine.data.duplicates import DuplicateFinder, DuplicateRows
-from engine.data.examples import Example
+from engine.data.examples import CLASSES, Example
 from engine.data.finding import Finding, Tally
 from engine.data.mapped import MappedSource
 from engine.data.question import normalised
 from engine.data.render import Renderer
 from engine.errors import Problem
 
-CLASSES: Final = 20  # a label with more different values is no class
 IMBALANCE: Final = 3  # the most frequent label is worth a word when it is this many times the rarest
 TELL_EVERY: Final = 50  # rows between two reports of progress
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from textual.content import Content
 from textual.events import Click
 from textual.reactive import reactive
@@ -11,9 +9,7 @@ from textual.widget import Widget
 
 from engine.gpu import Gpu
 from screens.commands import GO
-from screens.messages import GoTo, ScreenName
-
-NAMES: Final[tuple[ScreenName, ...]] = ("runs", "data", "configure", "monitor", "compare")
+from screens.messages import SCREENS, GoTo, ScreenName
 
 
 class HeaderLine(Widget):
@@ -29,7 +25,7 @@ class HeaderLine(Widget):
 
     def render(self) -> Content:
         """Tabs left, GPU cells right."""
-        tabs = Content.assemble((" Workbench  ", "bold $text"), *(self._tab(name) for name in NAMES))
+        tabs = Content.assemble((" Workbench  ", "bold $text"), *(self._tab(name) for name in SCREENS))
         cells = Content("  ").join(_cell(gpu) for gpu in self.gpus)
         room = self.size.width - tabs.cell_length - 1
         if cells.cell_length > room:
@@ -37,14 +33,14 @@ class HeaderLine(Widget):
         return tabs.pad_right(max(0, room - cells.cell_length)) + cells
 
     def _tab(self, name: ScreenName) -> tuple[str, str]:
-        command = GO[NAMES.index(name)]
+        command = GO[SCREENS.index(name)]
         words = f"{command.key} {command.label}"
         return (f"[{words}]", "bold $text-accent") if name == self._here else (f" {words} ", "")
 
     def on_click(self, event: Click) -> None:
         """Go to the screen whose tab was clicked."""
         start = len(" Workbench  ")
-        for name in NAMES:
+        for name in SCREENS:
             end = start + len(self._tab(name)[0])
             if start <= event.x < end:
                 self.post_message(GoTo(name))

@@ -18,7 +18,7 @@ from textual.widgets import Input
 from engine.ledger import Ledger, runs
 from engine.profile import flat
 from engine.profile_file import dump
-from screens.messages import CompareRuns, ConfigureFrom, EvaluateRuns, GoTo, LookAtData, WatchRun
+from screens.messages import SCREENS, CompareRuns, ConfigureFrom, EvaluateRuns, GoTo, LookAtData, WatchRun
 from screens.session import Session
 from screens.widgets.page import Page
 from tests.screens.driving import line, screen, until
@@ -26,7 +26,7 @@ from tests.screens.example import Example
 from tests.tiny import tiny_profile, write_rows
 from workbench import settings as user_settings
 from workbench import themes
-from workbench.app import NAMES, WorkbenchApp, page_type
+from workbench.app import WorkbenchApp, page_type
 from workbench.settings import Settings
 
 
@@ -37,7 +37,7 @@ def here(pilot: Pilot[None]) -> str:
 
 async def test_figures_go_to_the_five_screens_and_the_first_line_says_where_one_is(four: Example) -> None:
     async with WorkbenchApp(four.session).run_test(size=(80, 24)) as pilot:
-        for number, name in enumerate(NAMES, 1):
+        for number, name in enumerate(SCREENS, 1):
             await pilot.press(str(number))
             tab = f"[{number} {name.title()}]"
             await until(pilot, lambda tab=tab: tab in screen(pilot).splitlines()[0])  # type: ignore[misc]
@@ -77,7 +77,7 @@ async def test_a_message_of_one_screen_reaches_another(
             await until(pilot, lambda: received == [asked])
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", SCREENS)
 async def test_help_has_every_command_of_the_screen(four: Example, name: str) -> None:
     async with WorkbenchApp(four.session).run_test(size=(160, 80)) as pilot:
         await pilot.app.switch_mode(name)

@@ -10,16 +10,16 @@ from textual.widgets import Input, TextArea
 from engine.errors import Problem
 from engine.ledger import Ledger
 from screens.commands import EVERYWHERE, Command
-from screens.messages import ScreenName
+from screens.messages import SCREENS, ScreenName
 from screens.session import Session
 from screens.widgets.page import Page
 from tests.screens.driving import last_line, until
 from tests.screens.example import Example
 from workbench import keymap
-from workbench.app import NAMES, WorkbenchApp, page_type
+from workbench.app import WorkbenchApp, page_type
 from workbench.settings import Settings
 
-PAGES = tuple(map(page_type, NAMES))
+PAGES = tuple(map(page_type, SCREENS))
 ONE_VERB = {
     "R": {"run", "resume"},  # set it going: a profile starts, a run that stands there goes on
     "o": {"open", "open data"},
@@ -31,7 +31,7 @@ def keys(command: Command) -> tuple[str, ...]:
     return keymap.keys_of(command, {})
 
 
-@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+@pytest.mark.parametrize("page", PAGES, ids=SCREENS)
 def test_no_key_means_two_things_on_a_screen(page: type) -> None:
     taken: dict[str, str] = {}
     for command in keymap.commands_of(page):
@@ -39,7 +39,7 @@ def test_no_key_means_two_things_on_a_screen(page: type) -> None:
             assert taken.setdefault(key, command.id) == command.id, f"{key}: {taken[key]} and {command.id}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+@pytest.mark.parametrize("page", PAGES, ids=SCREENS)
 def test_every_key_arrives_and_is_explained_and_does_something(page: type) -> None:
     for command in keymap.commands_of(page):
         assert not any(map(keymap.problem_of, keys(command))), command.id
@@ -49,7 +49,7 @@ def test_every_key_arrives_and_is_explained_and_does_something(page: type) -> No
         assert hasattr(page, f"action_{verb.action.partition('(')[0].rpartition('.')[2]}"), verb.id
 
 
-@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+@pytest.mark.parametrize("page", PAGES, ids=SCREENS)
 def test_what_is_bound_is_a_command(page: type) -> None:
     bound = page._merged_bindings.key_to_bindings
     declared = {key for verb in page.VERBS for key in keys(verb)}
@@ -104,7 +104,7 @@ def test_keys_may_be_swapped() -> None:
     assert keymap.checked({"run.pause": "S", "run.stop": "P"}, PAGES)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", SCREENS)
 async def test_no_widget_keeps_a_key_from_its_screen(name: ScreenName, ledger: Ledger, tmp_path: Path) -> None:
     app = WorkbenchApp(Session(ledger, tmp_path))
     async with app.run_test():

@@ -14,6 +14,7 @@ from engine.profile import Profile
 from engine.resolve import cards_for, grounded
 from screens.widgets import figures
 from workbench.cli.output import print_json, print_table, words
+from workbench.cli.profile_options import add_profile
 
 PARTS = ("weights", "adapter", "gradients", "optimizer", "activations", "logits", "temporaries", "context")
 
@@ -26,20 +27,13 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         description="Estimate memory and time of a run on each GPU, and say what to change if it does not fit.",
         epilog="Exit codes: 0 it fits one of the GPUs; 1 it fits none; 2 could not run.",
     )
-    parser.add_argument("profile", metavar="PROFILE", help="a TOML file, or the name of a profile that ships")
+    add_profile(parser)
     parser.add_argument(
         "--gpu",
         action="append",
         default=[],
         metavar="NAME",
         help='a kind of GPU in place of those here, such as "RTX 4090"; may be given several times',
-    )
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="change one value, such as training.epochs=2; may be given several times",
     )
     parser.add_argument("--json", action="store_true", help="as JSON")
     parser.set_defaults(run=run)

@@ -9,6 +9,7 @@ from engine import profile_file
 from engine.ledger import Ledger
 from workbench import settings
 from workbench.cli.output import print_json, print_table, words
+from workbench.cli.profile_options import add_profile
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -19,14 +20,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         description="Start a run of a profile. It goes on by itself: closing the terminal does not end it.",
         epilog="With --follow: exit 0 when it finished, 1 when it was stopped, 2 when it failed.",
     )
-    parser.add_argument("profile", metavar="PROFILE", help="a TOML file, or the name of a profile that ships")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="change one value, such as training.epochs=2; may be given several times",
-    )
+    add_profile(parser)
     parser.add_argument("--name", help="what to call the run (default: as the profile's file)")
     parser.add_argument("--queue", action="store_true", help="wait until the GPU is free, then start")
     parser.add_argument("--follow", action="store_true", help="show progress until the run ends; Ctrl-C detaches")
