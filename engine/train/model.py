@@ -10,6 +10,7 @@ from typing import Any, Final
 import torch
 from huggingface_hub import snapshot_download
 from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
@@ -84,7 +85,7 @@ def load_base(settings: profile.Model, device: torch.device, *, trainable: bool)
         )
     except ImportError as error:
         raise _missing_part(settings, error) from error
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise Problem(
             f"{settings.base} cannot be loaded",
             f"{str(error).splitlines()[0] if str(error) else type(error).__name__}",
@@ -220,7 +221,6 @@ def go_on_from(loaded: Loaded, adapter: Path, name: str) -> None:
         Problem: it is not there, or has another shape.
     """
     from peft.utils import set_peft_model_state_dict
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
@@ -253,7 +253,7 @@ def load_result(
         return base
     try:
         tuned: PeftModel = PeftModel.from_pretrained(base, str(path), is_trainable=False)
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise Problem(
             f"The adapter at {path} cannot be loaded onto {settings.base}",
             f"{str(error).splitlines()[0]}",

@@ -57,7 +57,7 @@ class RunPage(Page[Snapshot]):
         return [
             verb
             for verb in super().verbs()
-            if verb.action not in ACTS_ON or (run is not None and run.state in ACTS_ON[verb.action])
+            if verb.action not in ACTS_ON or (run is not None and _means_something(verb.action, run))
         ]
 
     def _fit(self, action: str) -> Run | None:
@@ -68,6 +68,8 @@ class RunPage(Page[Snapshot]):
         elif run.state not in ACTS_ON[action]:
             hint = "  R resumes it." if run.state in ACTS_ON["resume"] else ""
             self.say(f"{called(run)} is {run.state}: there is nothing to {_said(action)}.{hint}", "warning")
+        elif not _means_something(action, run):
+            self.say(f"{called(run)} has no result to {_said(action)}.", "warning")
         else:
             return run
         return None
@@ -151,6 +153,11 @@ class RunPage(Page[Snapshot]):
 
         if await self.attempt(start):
             self.say(f"{called(run)} goes on from its newest checkpoint.")
+
+
+def _means_something(action: str, run: Run) -> bool:
+    """Besides its state: suites need the result of a run that has ended."""
+    return run.state in ACTS_ON[action] and (action != "evaluate" or run.state in LIVE or run.result_path is not None)
 
 
 def _said(action: str) -> str:

@@ -84,6 +84,15 @@ async def test_a_finished_run_is_shown_whole(four: Example) -> None:
         assert "P pause" not in last_line(pilot) and "E evaluate" in last_line(pilot)
 
 
+async def test_suites_are_not_offered_to_a_run_without_a_result(four: Example) -> None:
+    async with opened(four, "healthcare-full").run_test() as pilot:
+        await shown(pilot, "healthcare-full")
+        await until(pilot, lambda: "R resume" in last_line(pilot))
+        assert "E evaluate" not in last_line(pilot)
+        await pilot.press("E")
+        await until(pilot, lambda: "healthcare-full has no result to evaluate." in last_line(pilot))
+
+
 async def test_brackets_go_through_the_metrics_and_back(four: Example) -> None:
     async with opened(four, "pubmedqa-lora-16").run_test() as pilot:
         await shown(pilot, "pubmedqa-lora-16")

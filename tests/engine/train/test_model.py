@@ -72,6 +72,10 @@ def test_bad_models_are_said_in_words(tiny_base: Path, tmp_path: Path) -> None:
     shutil.copytree(tiny_base, pickled)
     (pickled / "model.safetensors").rename(pickled / "pytorch_model.bin")
     assert "safetensors" in str(refused(pickled))
+    cut_off = tmp_path / "cut-off"  # a download that broke off, say
+    shutil.copytree(tiny_base, cut_off)
+    (cut_off / "model.safetensors").write_bytes((tiny_base / "model.safetensors").read_bytes()[:2000])
+    assert "cannot be loaded" in refused(cut_off).what
     strange = tmp_path / "strange"
     shutil.copytree(tiny_base, strange)
     config = json.loads((strange / "config.json").read_text())
