@@ -6,6 +6,7 @@ import json
 import sqlite3
 import time
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -13,7 +14,7 @@ from typing import Any, Final, Literal
 from engine import machine
 from engine.errors import Problem
 from engine.ledger.states import LIVE, State
-from engine.ledger.store import Ledger
+from engine.ledger.store import Ledger, Value
 
 Kind = Literal["train", "evaluate"]
 FRESH: Final = 30.0  # seconds: a younger heartbeat is a living job's
@@ -49,6 +50,7 @@ class Job:
 
 
 COLUMNS: Final = ", ".join(field.name for field in fields(Job))
+NEWEST_TRAINING: Final = "WHERE run = ? AND kind = 'train' ORDER BY id DESC LIMIT 1"
 
 
 def from_row(row: tuple[Any, ...]) -> Job:
@@ -84,8 +86,7 @@ def create(ledger: Ledger, kind: Kind, *, run: int | None, argument: dict[str, o
 
 def _refuse_second(connection: sqlite3.Connection, run: int) -> None:
     """Two processes on one run would ruin its checkpoints."""
-    query = f"SELECT {COLUMNS} FROM job WHERE run = ? AND kind = 'train' ORDER BY id DESC LIMIT 1"
-    row = connection.execute(query, (run,)).fetchone()
+    row = connection.execute(f"SELECT {COLUMNS} FROM job {NEWEST_TRAINING}", (run,)).fetchone()
     if row is None or not may_be_at_work(job := from_row(row)):
         return
     who = f"Process {job.pid} on {job.host} works on it" if job.pid else f"A process is being started on {job.host}"
@@ -99,32 +100,34 @@ def get(ledger: Ledger, uid: str) -> Job:
     Raises:
         Problem: there is none.
     """
-    rows = ledger.rows(f"SELECT {COLUMNS} FROM job WHERE uid = ?", (uid,))
-    if not rows:
+    found = _select(ledger, "WHERE uid = ?", (uid,))
+    if not found:
         raise Problem(f"There is no job {uid} in {ledger.path}", code="ledger")
-    return from_row(rows[0])
+    return found[0]
+
+
+def _select(ledger: Ledger, rest: str, values: Sequence[Value]) -> list[Job]:
+    return [from_row(row) for row in ledger.rows(f"SELECT {COLUMNS} FROM job {rest}", values)]
 
 
 def of_run(ledger: Ledger, run: int) -> list[Job]:
     """A run's jobs, oldest first."""
-    return [from_row(row) for row in ledger.rows(f"SELECT {COLUMNS} FROM job WHERE run = ? ORDER BY id", (run,))]
+    return _select(ledger, "WHERE run = ? ORDER BY id", (run,))
+
+
+def newest_training(ledger: Ledger, run: int) -> Job | None:
+    """The job that trains the run, or did so last; the run's state is its own."""
+    return next(iter(_select(ledger, NEWEST_TRAINING, (run,))), None)
 
 
 def live(ledger: Ledger) -> list[Job]:
     """All jobs that say they are alive, of any run, oldest first; some of them may be lost (`seen_state`)."""
-    marks = ", ".join("?" * len(LIVE))
-    return [
-        from_row(row)
-        for row in ledger.rows(f"SELECT {COLUMNS} FROM job WHERE state IN ({marks}) ORDER BY id", sorted(LIVE))
-    ]
+    return _select(ledger, f"WHERE state IN ({', '.join('?' * len(LIVE))}) ORDER BY id", sorted(LIVE))
 
 
 def recent(ledger: Ledger, kind: Kind, limit: int = 20) -> list[Job]:
     """The newest jobs of a kind, newest first."""
-    return [
-        from_row(row)
-        for row in ledger.rows(f"SELECT {COLUMNS} FROM job WHERE kind = ? ORDER BY id DESC LIMIT ?", (kind, limit))
-    ]
+    return _select(ledger, "WHERE kind = ? ORDER BY id DESC LIMIT ?", (kind, limit))
 
 
 def sign_in(ledger: Ledger, job: Job, *, pid: int) -> Job:

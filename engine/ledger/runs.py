@@ -75,7 +75,7 @@ def _as_seen(ledger: Ledger, run: Run) -> Run:
     """The run with `lost` in place of a live state whose process is gone."""
     if run.state not in LIVE:
         return run
-    return _seen(run, next((job for job in reversed(jobs.of_run(ledger, run.id)) if job.kind == "train"), None))
+    return _seen(run, jobs.newest_training(ledger, run.id))
 
 
 def _seen(run: Run, newest: jobs.Job | None) -> Run:

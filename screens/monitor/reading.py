@@ -88,11 +88,10 @@ class Reading:
         loss = summary.get("validation/loss")
         validation = self._curves.get(self._ledger, run.id, "validation/loss")
         best_step = loss.best_step if loss else None
-        training = [job for job in jobs.of_run(self._ledger, run.id) if job.kind == "train"]
         saved = tuple(checkpoints.of_run(self._ledger, run.id))
         return Snapshot(
             run,
-            training[-1] if training else None,
+            jobs.newest_training(self._ledger, run.id),
             self._settings[run.id],
             self._charts(run, names),
             {name: value.last for name, value in summary.items() if value.last is not None},

@@ -141,8 +141,7 @@ class Reading:
             train = self._curves.get(self._ledger, run.id, "train/loss").values
             if len(train) > len(curve):
                 name, curve = "train/loss", train
-        work = [job for job in jobs.of_run(self._ledger, run.id) if job.kind == "train"]
-        newest = work[-1] if work else None
+        newest = jobs.newest_training(self._ledger, run.id)
         return Detail(
             row,
             self._settings[run.id],

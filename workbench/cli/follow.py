@@ -77,9 +77,9 @@ def event_line(event: events.Event) -> str:
 def progress_line(ledger: Ledger, run: runs.Run) -> str:
     """Where the run is: what its job is doing, or steps with losses, speed and the expected end."""
     if not run.step:
-        work = jobs.of_run(ledger, run.id)
-        doing = work[-1].doing if work else ""
-        share = f" {work[-1].done}/{work[-1].total}" if work and work[-1].total else ""
+        job = jobs.newest_training(ledger, run.id)
+        doing = job.doing if job else ""
+        share = f" {job.done}/{job.total}" if job and job.total else ""
         return f"{printable(doing) or run.state}{share}"
     parts = [f"step {run.step}/{run.steps or '?'}"]
     summary = runs.summary(ledger, run)
@@ -102,7 +102,7 @@ def _verdict(ledger: Ledger, run: runs.Run) -> str:
         return f"{run.name} was stopped at step {run.step}. Go on with: workbench runs resume {run.name}"
     if run.state == State.LOST:
         return f"{run.name} is lost: its process is gone.\nGo on from its checkpoint: workbench runs resume {run.name}"
-    work = [job for job in jobs.of_run(ledger, run.id) if job.kind == "train"]
-    message = work[-1].message if work else ""
-    log = f"\nIts log is {work[-1].log}" if work else ""
+    job = jobs.newest_training(ledger, run.id)
+    message = job.message if job else ""
+    log = f"\nIts log is {job.log}" if job else ""
     return f"{run.name} failed{' (' + run.cause + ')' if run.cause else ''}\n{message}{log}".replace("\n\n", "\n")

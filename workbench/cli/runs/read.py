@@ -129,8 +129,8 @@ def _whole(ledger: Ledger, run: runs.Run, document: runs.Document) -> dict[str, 
 
 def _print_run(ledger: Ledger, run: runs.Run, document: runs.Document) -> None:
     settings = runs.settings(ledger, run)
-    work = jobs.of_run(ledger, run.id)
-    message = work[-1].message if work else ""
+    job = jobs.newest_training(ledger, run.id)
+    message = job.message if job else ""
     method = f"{settings.get('method.name')} {settings.get('model.quantization')}".replace(" none", "")
     memory = f"predicted {_mib(run.predicted_mib)}, measured {_mib(run.measured_mib)}"
     facts: list[tuple[str, Cell]] = [
