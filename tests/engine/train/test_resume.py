@@ -105,6 +105,17 @@ def test_the_best_result_goes_back_with_the_run(bench: Bench) -> None:
     assert checkpoints.of_run(bench.ledger, run.id)[0].best
 
 
+def test_data_that_changed_meanwhile_do_not_change_the_run(bench: Bench) -> None:
+    whole = bench.trained("whole")
+    run = bench.run(bench.profile(), "killed")
+    bench.train(run, prepare=bench.at_step(run, {8: "SIGKILL"}))
+    bench.data.write_text("".join(reversed(bench.data.read_text().splitlines(keepends=True)[3:])))
+    assert bench.train(run).state is State.FINISHED
+    assert bench.story(run) == bench.story(whole) and result_bytes(run) == result_bytes(whole)
+    known = [runs.document(bench.ledger, each).fingerprints["data"] for each in (run, whole)]
+    assert known[0] == known[1]
+
+
 def test_a_base_that_changed_meanwhile_is_refused(bench: Bench) -> None:
     base = make_llama(bench.folder / "base", seed=1)
     settings = base / "tokenizer_config.json"
