@@ -27,6 +27,11 @@ class Event:
     text: str
     detail: dict[str, object]
 
+    @property
+    def said(self) -> str:
+        """The text; the model's words are told from ours."""
+        return f"sample: {self.text}" if self.kind == "sample" else self.text
+
 
 def add(
     ledger: Ledger,

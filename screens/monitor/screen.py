@@ -19,7 +19,7 @@ from screens.monitor.reading import Reading, Snapshot
 from screens.session import Session
 from screens.widgets import figures
 from screens.widgets.chart import Chart
-from screens.widgets.line import Line
+from screens.widgets.line import Line, shortened
 from screens.widgets.run_page import RunPage
 from screens.widgets.table import Cell, Column, Table
 
@@ -239,7 +239,8 @@ class MonitorScreen(RunPage[Snapshot | None]):
         """The whole text."""
         event = self.query_one(Table).selected
         if isinstance(event, Event):
-            self.say(event.text, event.level)
+            prompt = shortened(" ".join(str(event.detail.get("prompt", "")).split()), 160)  # the answer is to be seen
+            self.say(f"sample: {prompt} -> {event.text}" if prompt else event.said, event.level)
 
     def on_table_opened(self, _: Table.Opened) -> None:
         """A double click on an event."""
@@ -256,7 +257,7 @@ class MonitorScreen(RunPage[Snapshot | None]):
 def _cells(event: Event) -> tuple[Cell, ...]:
     style = STYLES[event.level]
     step = f" (step {event.step})" if event.step is not None and str(event.step) not in event.text else ""
-    text = " ".join(event.text.split())
+    text = " ".join(event.said.split())
     return (
         (figures.clock_with_seconds(event.time), "$foreground-muted"),
         (MARKS[event.level], style),

@@ -30,8 +30,10 @@ def headline(snapshot: Snapshot, now: float, width: int) -> Content:
     if run.step:
         parts.append(Content(f"{run.step}/{run.steps}" if run.steps else str(run.step)))
     elif snapshot.job and run.state in LIVE:
-        doing, total = snapshot.job.doing, snapshot.job.total
-        parts.append(Content(f"{doing or 'waiting for its process'}{f' {snapshot.job.done}/{total}' if total else ''}"))
+        job = snapshot.job
+        counted = f" {job.done}/{job.total}" if job.total and job.done < job.total else ""
+        if job.doing != run.state:
+            parts.append(Content(f"{job.doing or 'waiting for its process'}{counted}"))
     if "train/epoch" in snapshot.last:
         epochs = snapshot.settings.get("training.epochs")
         of = (

@@ -142,7 +142,7 @@ def _event(event: Event, now: float) -> Content:
     return Content.assemble(
         (f"{when} ", "$foreground-muted"),
         (MARKS[event.level], STYLES[event.level]),
-        (event.text + step, STYLES[event.level]),
+        (" ".join(event.said.split()) + step, STYLES[event.level]),
     )
 
 
