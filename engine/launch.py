@@ -23,30 +23,18 @@ from engine.storage import free_bytes
 NEEDED: Final = ("torch", "transformers", "peft")
 
 
-def start_training(
-    ledger: Ledger,
-    profile: Profile,
-    *,
-    name: str,
-    runs_folder: Path,
-    queue: bool = False,
-    parent: str | None = None,
-) -> Run:
+def start_training(ledger: Ledger, profile: Profile, *, name: str, runs_folder: Path, queue: bool = False) -> Run:
     """Resolve the profile, write run, folder and job, and start the process; with `queue` it waits for its GPU first.
 
-    A name that is taken gets a number. `parent` is the uid of a run whose adapter this one starts from, where its base does not say so.
+    A name that is taken gets a number.
 
     Raises:
         Problem: what `resolve` refuses; no room on the disk; the folder cannot be made. The ledger is then as it was.
     """
-    return start_resolved(
-        ledger, resolve(profile, ledger), name=name, runs_folder=runs_folder, queue=queue, parent=parent
-    )
+    return start_resolved(ledger, resolve(profile, ledger), name=name, runs_folder=runs_folder, queue=queue)
 
 
-def start_resolved(
-    ledger: Ledger, resolved: Resolved, *, name: str, runs_folder: Path, queue: bool = False, parent: str | None = None
-) -> Run:
+def start_resolved(ledger: Ledger, resolved: Resolved, *, name: str, runs_folder: Path, queue: bool = False) -> Run:
     """As `start_training`, for a profile that was resolved already."""
     check_installed()
     check_room(resolved, runs_folder)
@@ -58,7 +46,7 @@ def start_resolved(
         profile=text,
         settings=flat(resolved.profile),
         steps=resolved.steps,
-        parent=resolved.parent or parent,
+        parent=resolved.parent,
         predicted_mib=resolved.prediction.predicted_process_mib if resolved.prediction else None,
     )
     try:

@@ -21,6 +21,8 @@ Floats = NDArray[np.float64]
 
 LEVEL: Final = 0.95
 POWER: Final = 0.80
+Z: Final = NormalDist().inv_cdf((1 + LEVEL) / 2)  # of a two-sided test at LEVEL
+Z_POWER: Final = NormalDist().inv_cdf(POWER)
 DRAWS: Final = 10_000
 MARGIN: Final = 0.95  # share of the base's right answers that is to be kept
 WARN: Final = 0.90
@@ -49,22 +51,16 @@ class Difference:
     visible: float
 
 
-def normal_quantile(probability: float) -> float:
-    """z with P(Z < z) = `probability` for a standard normal Z."""
-    return NormalDist().inv_cdf(probability)
-
-
-def wilson(successes: float, n: int, level: float = LEVEL) -> Interval:
+def wilson(successes: float, n: int) -> Interval:
     """The score interval of one rate (Wilson 1927, doi 10.1080/01621459.1927.10502953); [0, 1] when n is 0.
 
     The textbook p +- 1.96 sqrt(p q / n) covers far less than it says near 0 and 1.
     """
     if n == 0:
         return Interval(math.nan, 0.0, 1.0)
-    z = normal_quantile((1 + level) / 2)
     rate = successes / n
-    centre = (rate + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n))
+    centre = (rate + Z * Z / (2 * n)) / (1 + Z * Z / n)
+    half = Z / (1 + Z * Z / n) * math.sqrt(rate * (1 - rate) / n + Z * Z / (4 * n * n))
     # At 0 and n the bound is exact; in floating point it would miss by a hair.
     low = 0.0 if successes == 0 else max(0.0, centre - half)
     high = 1.0 if successes == n else min(1.0, centre + half)
@@ -82,24 +78,24 @@ def mcnemar_exact(won: int, lost: int) -> float:
     return float(binomtest(won, won + lost, 0.5).pvalue)
 
 
-def paired_binary(won: int, lost: int, n: int, level: float = LEVEL) -> Difference:
+def paired_binary(won: int, lost: int, n: int) -> Difference:
     """The difference of two rates measured on the same n questions; `won` are right in the tuned model only, `lost` in
     the base only.
 
     Interval: adjusted Wald of Bonett and Price 2012 (doi 10.3102/1076998611411915): one question is added to each
-    discordant count, which covers close to `level` from about ten questions on. p: exact McNemar.
+    discordant count, which covers close to `LEVEL` from about ten questions on. p: exact McNemar.
     """
     if n == 0:
         return Difference(math.nan, -1.0, 1.0, 1.0, 1.0)
     up, down = (won + 1) / (n + 2), (lost + 1) / (n + 2)
-    half = normal_quantile((1 + level) / 2) * math.sqrt((up + down - (up - down) ** 2) / (n + 2))
+    half = Z * math.sqrt((up + down - (up - down) ** 2) / (n + 2))
     value = (won - lost) / n
     low, high = max(-1.0, min(value, up - down - half)), min(1.0, max(value, up - down + half))
     return Difference(value, low, high, mcnemar_exact(won, lost), smallest_visible(n, (won + lost + 1) / (n + 2)))
 
 
-def smallest_visible(n: int, discordance: float = 0.1, power: float = POWER, level: float = LEVEL) -> float:
-    """The smallest true difference of paired rates that n questions show with this power, when `discordance` of them
+def smallest_visible(n: int, discordance: float = 0.1) -> float:
+    """The smallest true difference of paired rates that n questions show with 80 % power, when `discordance` of them
     differ.
 
     Solves Connor 1987 (doi 10.2307/2531961) for the difference d: sqrt(n) d = z_a sqrt(q) + z_b sqrt(q - d^2). A
@@ -107,7 +103,7 @@ def smallest_visible(n: int, discordance: float = 0.1, power: float = POWER, lev
     """
     if n == 0:
         return 1.0
-    za, zb = normal_quantile((1 + level) / 2), normal_quantile(power)
+    za, zb = Z, Z_POWER
     root = math.sqrt(n) * za * math.sqrt(discordance)
     inner = root * root - (n + zb * zb) * discordance * (za * za - zb * zb)
     d = (root + math.sqrt(max(0.0, inner))) / (n + zb * zb)
@@ -119,9 +115,7 @@ def smallest_visible(n: int, discordance: float = 0.1, power: float = POWER, lev
     return d
 
 
-def clustered_bootstrap(
-    base: Sequence[float], tuned: Sequence[float], clusters: Sequence[Hashable], level: float = LEVEL
-) -> Difference:
+def clustered_bootstrap(base: Sequence[float], tuned: Sequence[float], clusters: Sequence[Hashable]) -> Difference:
     """The mean difference of paired figures whose questions come in clusters (paraphrases of one question are not
     independent).
 
@@ -140,19 +134,19 @@ def clustered_bootstrap(
     sizes: Floats = np.bincount(index).astype(float)
     value = float(sums.sum() / sizes.sum())
     draws = _resampled_means(sums, sizes)
-    low, high = np.quantile(draws, expanded_tails(len(sums), level))
+    low, high = np.quantile(draws, expanded_tails(len(sums)))
     spread = float(draws.std())
-    visible = (normal_quantile((1 + level) / 2) + normal_quantile(POWER)) * spread
+    visible = (Z + Z_POWER) * spread
     return Difference(value, min(value, float(low)), max(value, float(high)), _sign_flip(sums), visible)
 
 
-def expanded_tails(n: int, level: float = LEVEL) -> tuple[float, float]:
-    """The percentiles of a bootstrap that make an interval of `level` with n clusters: a little wider than 2.5 and 97.5
+def expanded_tails(n: int) -> tuple[float, float]:
+    """The percentiles of a bootstrap that make an interval of `LEVEL` with n clusters: a little wider than 2.5 and 97.5
     (Hesterberg 2015).
     """
     from scipy.stats import t
 
-    tail = NormalDist().cdf(-math.sqrt(n / (n - 1)) * float(t.ppf((1 + level) / 2, n - 1)))
+    tail = NormalDist().cdf(-math.sqrt(n / (n - 1)) * float(t.ppf((1 + LEVEL) / 2, n - 1)))
     return tail, 1 - tail
 
 
@@ -203,19 +197,19 @@ def verdict(difference: Difference, adjusted_p: float, *, higher_is_better: bool
     return "better" if (difference.low > 0) == higher_is_better else "worse"
 
 
-def visible_loss(n: int, margin: float = MARGIN, power: float = POWER) -> float:
-    """The share that has to be lost of n right answers before their loss beyond 1 - `margin` shows with this power
+def visible_loss(n: int) -> float:
+    """The share that has to be lost of n right answers before their loss beyond 1 - `MARGIN` shows with 80 % power
     (normal approximation).
 
     Solves x - (1 - margin) = z_a sqrt(margin (1 - margin) / n) + z_b sqrt(x (1 - x) / n) for x by iteration.
     """
     if n == 0:
         return 1.0
-    allowed = 1 - margin
+    allowed = 1 - MARGIN
     lost = allowed
     for _ in range(50):
-        spread = normal_quantile((1 + LEVEL) / 2) * math.sqrt(allowed * margin / n)
-        lost = min(1.0, allowed + spread + normal_quantile(power) * math.sqrt(lost * (1 - lost) / n))
+        spread = Z * math.sqrt(allowed * MARGIN / n)
+        lost = min(1.0, allowed + spread + Z_POWER * math.sqrt(lost * (1 - lost) / n))
     return lost
 
 

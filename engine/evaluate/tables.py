@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.evaluate.statistics import CHUNK, DRAWS, LEVEL, POWER, Difference, Floats, expanded_tails, normal_quantile
+from engine.evaluate.statistics import CHUNK, DRAWS, Z_POWER, Difference, Floats, Z, expanded_tails
 
 UNPARSED: Final = "unparsed"
 Statistic = Callable[[Floats], Floats]
@@ -86,7 +86,7 @@ def paired_table_difference(
     gaps, shuffled = _drawn_gaps(statistic, joint)
     extreme = int((np.abs(shuffled) >= abs(observed) - 1e-12).sum())
     low, high = np.quantile(gaps, expanded_tails(n))
-    visible = (normal_quantile((1 + LEVEL) / 2) + normal_quantile(POWER)) * float(gaps.std())
+    visible = (Z + Z_POWER) * float(gaps.std())
     return Difference(observed, min(observed, low), max(observed, high), (extreme + 1) / (DRAWS + 1), visible)
 
 

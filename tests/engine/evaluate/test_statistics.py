@@ -103,7 +103,7 @@ def test_one_question_proves_nothing() -> None:
 
 def _questions_needed(difference: float, discordance: float) -> int:
     """Connor's formula as he gives it: for n, where `smallest_visible` is solved for the difference."""
-    za, zb = s.normal_quantile(0.975), s.normal_quantile(s.POWER)
+    za, zb = s.Z, s.Z_POWER
     return math.ceil(((za * math.sqrt(discordance) + zb * math.sqrt(discordance - difference**2)) / difference) ** 2)
 
 
