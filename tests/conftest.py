@@ -14,8 +14,8 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="workbench-tests-hub-")
 os.environ.pop("HF_TOKEN", None)
-for size in ("COLUMNS", "LINES"):  # readline exports those of its own terminal to the test workers
-    os.environ.pop(size, None)
+os.environ.pop("COLUMNS", None)  # readline exports the size of its own terminal to the test workers
+os.environ.pop("LINES", None)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
