@@ -261,7 +261,7 @@ class Table(ScrollView, Generic[Row], can_focus=True):
 
     def _line(self, cells: tuple[Cell, ...], marker: str, component: str) -> Strip:
         width = self._line_width
-        name = (cells, marker, component, width, self.has_focus)
+        name = (cells, marker, component, width, self.columns, self.has_focus)
         strip = self._strips.get(name)
         if strip is None:
             parts: list[tuple[str, str]] = [(marker, "$text-accent")]

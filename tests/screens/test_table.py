@@ -54,6 +54,18 @@ async def test_the_last_column_is_beside_the_scrollbar_not_under_it() -> None:
         assert text_of(table)[1] == " ▌ row 0          0"
 
 
+async def test_other_columns_are_seen_in_every_line() -> None:
+    app = Alone()
+    async with app.run_test(size=(20, 5)) as pilot:
+        table = app.query_one(Table)
+        table.show(rows(3))
+        await pilot.pause()
+        assert text_of(table)[1] == " ▌ row 0           0"
+        table.columns = (Column("name", 6), Column("n", 4, right=True))
+        table.refresh()
+        assert text_of(table)[1] == " ▌ row 0     0      "
+
+
 async def test_a_million_rows_are_moved_through() -> None:
     class Many(Sequence[Row]):
         def __len__(self) -> int:
