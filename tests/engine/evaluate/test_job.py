@@ -121,12 +121,24 @@ def test_base_and_tuned_are_asked_scored_and_comparable(ledger: Ledger, tuned: T
     assert len(by_id) == 44 and max(int(str(item.detail["tokens"])) for item in by_id.values()) > 20
     assert by_id["long", 0].detail["too_long"] and by_id["long", 0].correct == 0
     assert set(by_id["q0", 1].detail["likelihood"]) == {"normal", "raised"}  # type: ignore[call-overload]
-    assert answers(ledger)[: len(by_id)] != answers(ledger)[len(by_id) :]
+    of_tuned, of_base = ([row[1:] for row in answers(ledger)[part]] for part in (slice(44), slice(44, None)))
+    assert len(of_tuned) == len(of_base) == 44 and of_tuned != of_base
     told = [event for event in events.of_run(ledger, tuned.run.id) if event.kind == "evaluation"]
     assert any("do not fit" in event.text for event in told) and any("accuracy" in event.text for event in told)
     comparison = compare(ledger, [tuned.run])
     assert {"accuracy", "consistency", "j"} <= {row.metric for row in comparison.rows if row.main}
     assert comparison.headline.startswith("tuned against its base: better")
+
+
+def test_the_base_is_asked_without_the_adapter(ledger: Ledger, tuned: Tuned, tiny_base: Path) -> None:
+    evaluate(ledger, tuned.run, tuned.suite)
+    (base,) = evaluations.counterparts(ledger, evaluations.of_run(ledger, tuned.run.id)[0])
+    known = {(item.item, item.variant): item.detail.get("likelihood") for item in evaluations.items(ledger, base)}
+    asker = Asker(load_base(tuned.profile.model, CPU, trainable=False).eval(), renderer_of(tiny_base), 1)
+    for batch in batches(prompts(read_suite(tuned.suite), renderer_of(tiny_base))):
+        for prompt, said in zip(batch, asker.ask(batch), strict=True):
+            if said.choices:
+                assert known[prompt.item.id, prompt.variant] == pytest.approx(said.choices, rel=1e-5)
 
 
 def test_a_second_run_reuses_the_bases_answers(ledger: Ledger, tuned: Tuned, tmp_path: Path, tiny_base: Path) -> None:
