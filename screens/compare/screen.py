@@ -116,6 +116,7 @@ class CompareScreen(Page[Snapshot]):
         if snapshot.work is not None and snapshot.work_state is not None:
             self._work.show(told.work(snapshot.work, snapshot.work_state))
         self._headline.show(told.headline(comparison) if comparison else "")
+        self.query_one("#welcome", Line).show(Content.assemble(*WELCOME[1 if comparison else 0 :]))
         missing = [f"not compared: {one.what}" for one in comparison.missing] if comparison else []
         lines = [*comparison.lines, *missing] if comparison else []
         self._lines.show(Content.styled("\n".join(lines[: self.size.height // 12]), "$foreground-muted"))

@@ -124,8 +124,8 @@ class MonitorScreen(RunPage[Snapshot | None]):
                 yield Chart("grad norm", id="side")
             yield Line(id="machine")
             yield Table[Event](
-                (Column("time", 8), Column("", 1), Column("event", 20, stretch=True)),
-                _cells,
+                (Column("time", 9), Column("", 1), Column("event", 20, stretch=True)),
+                lambda event: _cells(event, self.session.clock()),
                 lambda event: str(event.id),
             )
             yield Line(id="waiting", classes="-nothing")
@@ -254,12 +254,12 @@ class MonitorScreen(RunPage[Snapshot | None]):
             self.post_message(GoTo("runs"))
 
 
-def _cells(event: Event) -> tuple[Cell, ...]:
+def _cells(event: Event, now: float) -> tuple[Cell, ...]:
     style = STYLES[event.level]
     step = f" (step {event.step})" if event.step is not None and str(event.step) not in event.text else ""
     text = " ".join(event.said.split())
     return (
-        (figures.clock_with_seconds(event.time), "$foreground-muted"),
+        (figures.clock_with_seconds(event.time, now), "$foreground-muted"),
         (MARKS[event.level], style),
         (text + step, style),
     )

@@ -146,6 +146,8 @@ def end(when: float | None, now: float) -> str:
     return clock(when, when) if when is not None and when - now < 20 * HOUR else clock(when, now - 30 * DAY)
 
 
-def clock_with_seconds(when: float) -> str:
-    """A time of day to the second."""
+def clock_with_seconds(when: float, now: float | None = None) -> str:
+    """A time of day to the second; given `now`, as `clock` where it is not today's."""
+    if now is not None and time.localtime(when)[:3] != time.localtime(now)[:3]:
+        return clock(when, now)
     return time.strftime("%H:%M:%S", time.localtime(when))

@@ -29,3 +29,9 @@ def test_what_is_not_finite_is_not_hidden() -> None:
 def test_spans_are_said_in_the_unit_that_people_would_use() -> None:
     spans = (45, 12 * 60, 3 * 3600, 86_400, 99 * 86_400, 100 * 86_400, 3 * figures.YEAR)
     assert [figures.duration(span) for span in spans] == ["45s", "12m", "3h", "1d", "99d", "14w", "3y"]
+
+
+def test_a_time_that_is_not_today_says_its_day() -> None:
+    now = 1_773_320_700.0  # Thu 12 March 2026, 13:05 UTC
+    told = [figures.clock_with_seconds(now - ago, now) for ago in (60, figures.DAY, 30 * figures.DAY)]
+    assert told == ["13:04:00", "Wed 13:05", "10 Feb"]
