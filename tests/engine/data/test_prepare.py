@@ -108,10 +108,17 @@ def test_weights_repeat_rows_of_the_heavier_source(tiny_base: Path, tmp_path: Pa
 
 
 def test_auto_max_tokens_is_a_length_of_the_data_within_the_model(tiny_base: Path, tmp_path: Path) -> None:
-    settings = tiny(tiny_base, tmp_path)
+    rows = [
+        {"instruction": "Read.", "input": " pitch" * n, "output": f"It is {n}.", "label": "y"} for n in range(1, 204)
+    ]
+    data = tmp_path / "rows.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    settings = tiny_profile(tiny_base, data, **{"split.validation": 0, "template.max_tokens": 512})
     tokenizer = load_tokenizer(str(tiny_base))
-    longest = int(np.diff(prepare(settings, tmp_path / "run").train.starts).max())
-    assert longest - 5 <= auto_max_tokens(settings, tokenizer) <= longest + 5
+    lengths = np.sort(np.diff(prepare(settings, tmp_path / "run").train.starts))
+    # Of 203 lengths the 201st: two are longer.
+    assert lengths[199] < lengths[200] < lengths[201]
+    assert auto_max_tokens(settings, tokenizer) == lengths[200]
     long = tmp_path / "long.jsonl"
     long.write_text(json.dumps({"instruction": "pitch " * 2000, "input": "", "output": "x", "label": "y"}))
     settings = settings.model_copy(update={"data": (profile.Data(source=str(long)),)})

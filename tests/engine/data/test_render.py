@@ -168,6 +168,9 @@ def test_cut_input_keeps_instruction_and_response(
     assert supervised_text(rendered, tokenizer) == "Yes. The ratio is low.<|im_end|>"
     assert made.prompt.startswith(renderer.cut_prompt(made, rendered))
     assert (rendered.cut > 0) == (len(Renderer(tokenizer, profile.Template()).render(made).ids) > limit)
+    ids = tokenizer.encode(made.input_text)
+    left = tokenizer.tokenizer.decode(ids[: len(ids) - rendered.cut])  # as many tokens fewer as it says, from the end
+    assert renderer.cut_prompt(made, rendered) == (made.prompt.removesuffix(made.input_text) + left).rstrip()
 
 
 def test_too_long_without_an_input_is_dropped_with_its_reason(make_tokenizer: MakeTokenizer) -> None:

@@ -144,6 +144,13 @@ def test_consistency_counts_pairs_and_the_worst_paraphrase(ledger: Ledger) -> No
     assert found["worst_variant"] == 0.5 and found["accuracy"] == pytest.approx(5 / 6)
 
 
+def test_saying_nothing_twice_is_not_consistent() -> None:
+    item = SuiteItem("q", "What is it?", ("It is what?", "Which?"), ("jitter",))
+    read = [read_answer(item, variant, Said(text)) for variant, text in enumerate(["jitter", "", ""])]
+    assert [one.extracted is None for one in read] == [False, True, True]
+    assert scores(read)["consistency"] == 0
+
+
 @pytest.mark.parametrize(
     ("trap", "twin", "j"),
     [("no", "yes", 1.0), ("no", "no", 0.0), ("yes", "yes", 0.0), ("yes", "no", -1.0)],
