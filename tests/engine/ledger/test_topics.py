@@ -61,6 +61,7 @@ def test_an_evaluation_that_died_goes_on_where_it_was(ledger: Ledger, run: Run) 
     evaluations.add_items(ledger, evaluation, [first, Item("q1", 1, "It is?", "hm", None, None, None, {})])
     again = begun(ledger, run.id, "tuned")
     assert again == evaluation
+    assert begun(ledger, run.id, "tuned", "sampled").id != evaluation.id  # asked in another way it is another
     assert again.finished is None
     evaluations.add_items(ledger, again, [first, Item("q2", 0, "And?", "no", "no", "yes", 0.0, {})])
     assert [(item.item, item.variant) for item in evaluations.items(ledger, again)] == [("q1", 0), ("q1", 1), ("q2", 0)]
