@@ -55,13 +55,16 @@ def begun(ledger: Ledger, run: int | None, model: str, conditions: str = "greedy
     )
 
 
+def test_an_evaluation_asked_in_another_way_is_another(ledger: Ledger, run: Run) -> None:
+    assert begun(ledger, run.id, "tuned", "sampled").id != begun(ledger, run.id, "tuned").id
+
+
 def test_an_evaluation_that_died_goes_on_where_it_was(ledger: Ledger, run: Run) -> None:
     evaluation = begun(ledger, run.id, "tuned")
     first = Item("q1", 0, "Is it?", "yes. It is.", "yes", "yes", 1.0, {"tokens": 4})
     evaluations.add_items(ledger, evaluation, [first, Item("q1", 1, "It is?", "hm", None, None, None, {})])
     again = begun(ledger, run.id, "tuned")
     assert again == evaluation
-    assert begun(ledger, run.id, "tuned", "sampled").id != evaluation.id  # asked in another way it is another
     assert again.finished is None
     evaluations.add_items(ledger, again, [first, Item("q2", 0, "And?", "no", "no", "yes", 0.0, {})])
     assert [(item.item, item.variant) for item in evaluations.items(ledger, again)] == [("q1", 0), ("q1", 1), ("q2", 0)]
