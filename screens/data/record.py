@@ -52,7 +52,7 @@ class RecordPane(Container):
     """Shows a record in one of five views."""
 
     DEFAULT_CSS = """
-    RecordPane #tabs { height: 1; padding: 0 1; background: $panel; }
+    RecordPane #tabs { height: auto; max-height: 2; padding: 0 1; background: $panel; }
     RecordPane RecordText { height: 1fr; padding: 0 1; scrollbar-size: 1 1; }
     """
 
@@ -99,5 +99,5 @@ class RecordPane(Container):
         )
         right = counted(self.record) if self.record else Content()
         room = self.content_size.width - 2 - names.cell_length - right.cell_length
-        tabs.show(names + Content(" " * room) + right if room > 1 else names + Content("  ") + right)
+        tabs.show(names + Content(" " * room if room > 1 or not right.plain else "\n") + right)
         text.show(drawn(self.record, self.view) if self.record else "")

@@ -123,6 +123,8 @@ async def test_a_row_as_the_model_sees_it(ledger: Ledger, tmp_path: Path, tiny_b
             views.append(line(page, "tabs").split("[")[1].split("]")[0])
             await pilot.press("tab")
         assert views == ["Tokens", "Labels", "Raw", "Mapped", "Rendered"]
+        await pilot.resize_terminal(120, 30)  # half of it is too little for one line, and no figure is cut
+        await until(lambda: "supervised 5 of 28" in "".join(strip.text for strip in page._compositor.render_strips()))
         await pilot.press("tab")
         assert page.query_one("#record", Line).content.plain.count("\n") > 10
         first = line(page, "record")
