@@ -256,3 +256,13 @@ def test_own_template_file(make_tokenizer: MakeTokenizer, tmp_path: Path) -> Non
     own.write_text(templates.CHATML)
     rendered = Renderer(make_tokenizer(None), profile.Template(name=str(own))).render(example())
     assert rendered.text.startswith("<|im_start|>user")
+
+
+def test_a_profiles_system_message_is_said_in_training_and_in_what_is_asked(make_tokenizer: MakeTokenizer) -> None:
+    tokenizer = make_tokenizer(templates.CHATML)
+    renderer = Renderer(tokenizer, profile.Template(system="Be brief."))
+    made = example("Is it raised?", "1.5 percent", "Yes.")
+    rendered = renderer.render(made)
+    asked = renderer.prompt([Message("user", made.prompt)])
+    assert "Be brief." in tokenizer.decode(asked)
+    assert rendered.ids[: rendered.supervised.index(True)] == asked

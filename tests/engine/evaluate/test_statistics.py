@@ -176,6 +176,13 @@ def test_unparsed_is_a_miss_and_a_class_of_its_own() -> None:
     assert float(kappa(counts)) < 1
 
 
+def test_lower_is_better_where_the_metric_says_so() -> None:
+    lower = s.Difference(-0.3, -0.4, -0.2, 0.001, 0.1)
+    assert s.verdict(lower, 0.001, higher_is_better=True) == "worse"
+    assert s.verdict(lower, 0.001, higher_is_better=False) == "better"
+    assert s.verdict(lower, 0.2, higher_is_better=False) == "cannot tell"
+
+
 def test_table_difference_sees_a_real_gap_and_not_an_absent_one() -> None:
     generator = np.random.default_rng(9)
     gold = [LABELS[place] for place in generator.integers(0, 3, 300)]
