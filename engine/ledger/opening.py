@@ -72,6 +72,7 @@ def version_of(path: Path) -> int:
     with in_words(path):
         connection, _ = reader(path)
         try:
+            connection.execute("BEGIN")  # one state of the file: another process may be making it
             application, version, tables = (
                 int(connection.execute(query).fetchone()[0])
                 for query in ("PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_schema")

@@ -71,8 +71,9 @@ def test_two_that_open_at_once_migrate_once(older: Path, monkeypatch: pytest.Mon
         ledger.close()
 
 
-def test_two_that_make_one_at_once_make_one(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "ledger.db"
+@pytest.mark.parametrize("folder", [f"new-{number}" for number in range(10)])  # a race is seldom lost the first time
+def test_two_that_make_one_at_once_make_one(folder: str, tmp_path: Path) -> None:
+    path = tmp_path / folder / "ledger.db"
     with ThreadPoolExecutor(8) as pool:
         opened = list(pool.map(lambda _: Ledger.open(path), range(8)))
     runs.create(opened[0], name="speech", runs_folder=tmp_path, profile="", settings={})
