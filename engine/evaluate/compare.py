@@ -149,8 +149,8 @@ def _headline(rows: Sequence[ComparisonRow], compared: Sequence[Run]) -> str:
 
 
 def _lines(rows: Sequence[ComparisonRow], answers: Mapping[int, list[Item]]) -> tuple[str, ...]:
-    """What should be known beside the verdict: what was lost, from where on every suite sees a difference, what
-    guessing would get.
+    """What should be known beside the verdict: what was lost, how small a difference the finest suite would have seen, and
+    what guessing would get.
     """
     lines: list[str] = []
     names = dict.fromkeys(row.run for row in rows)
@@ -159,10 +159,11 @@ def _lines(rows: Sequence[ComparisonRow], answers: Mapping[int, list[Item]]) -> 
         if counted:
             who = "It" if len(names) == 1 else run
             lost, won = sum(row.lost for row in counted), sum(row.won for row in counted)
-            finest = 100 * min(row.visible for row in counted)
-            lines.append(
-                f"{who} lost {lost} answers that the base had right, won {won} · sees from {finest:.1f} points"
-            )
+            sees = [
+                row.visible for row in rows if (row.run, row.against) == (run, BASE) and row.main and row.metric != "j"
+            ]
+            finest = f" · sees from {100 * min(sees):.1f} points" if sees else ""
+            lines.append(f"{who} lost {lost} answers that the base had right, won {won}{finest}")
     tables = dict.fromkeys((row.suite, row.evaluations[0].id) for row in rows if row.metric == "macro_f1")
     for suite, evaluation in tables:
         if suite.startswith(RETENTION):
