@@ -47,7 +47,7 @@ def start_resolved(ledger: Ledger, resolved: Resolved, *, name: str, runs_folder
         settings=flat(resolved.profile),
         steps=resolved.steps,
         parent=resolved.parent,
-        predicted_mib=resolved.prediction.predicted_process_mib if resolved.prediction else None,
+        predicted_mib=_predicted_mib(resolved),
     )
     try:
         private_folder(runs_folder.expanduser())
@@ -66,6 +66,12 @@ def start_resolved(ledger: Ledger, resolved: Resolved, *, name: str, runs_folder
         raise
     _start(ledger, run, queue=queue)
     return runs.find(ledger, run.uid)
+
+
+def _predicted_mib(resolved: Resolved) -> float | None:
+    """The predicted GPU memory of the run's process. A CPU run's estimate is a lower bound, not to be held against what is measured."""
+    predicted = resolved.prediction
+    return predicted.predicted_process_mib if predicted and resolved.profile.hardware.device == "cuda" else None
 
 
 def check_installed() -> None:

@@ -54,6 +54,7 @@ def test_a_run_is_started_and_ends_by_itself(ledger: Ledger, profile: Profile, t
     assert stat.S_IMODE((run.folder / "profile.toml").stat().st_mode) == 0o600
     written = read(run.folder / "profile.toml")
     assert written.training.micro_batch == 4
+    assert run.predicted_mib is None, "the CPU's estimate is a lower bound, not a prediction"
     assert runs.document(ledger, run).profile == (run.folder / "profile.toml").read_text()
     assert runs.settings(ledger, run)["training.max_steps"] == 2
     with pytest.raises(Problem) as caught:

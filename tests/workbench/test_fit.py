@@ -56,7 +56,7 @@ def test_on_the_cpu_as_asked(profile: str, capsys: pytest.CaptureFixture[str]) -
     assert main(["fit", profile, "--set", "hardware.device=cpu"]) == 0
     told = capsys.readouterr()
     assert told.out.splitlines()[1].startswith("CPU")
-    assert "Fits CPU" in told.err
+    assert "Runs on the CPU with at least" in told.err
 
 
 def test_without_a_gpu_it_says_what_it_assumed(

@@ -147,4 +147,6 @@ def _verdict(found: Estimate) -> str:
         names = ", ".join(fit.name for fit in found.fits)
         return f"Does not fit {names}. {about}"
     most = max(fitting, key=lambda fit: fit.headroom_mib)
+    if most.uuid == "cpu":
+        return f"Runs on the CPU with at least {figures.gib(most.predicted_process_mib)} GiB. {about}"
     return f"Fits {most.name} with {figures.gib(most.headroom_mib)} GiB to spare. {about}"
