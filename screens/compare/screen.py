@@ -70,7 +70,7 @@ class CompareScreen(Page[Snapshot]):
     CompareScreen #body { layout: vertical; height: 1fr; }
     CompareScreen #detail { height: 10; padding: 0 1; border-top: solid $panel; }
     CompareScreen.-wide #body { layout: horizontal; }
-    CompareScreen.-wide Table { width: 3fr; height: 100%; }
+    CompareScreen.-wide Table { width: 3fr; min-width: 80; height: 100%; }
     CompareScreen.-wide #detail { width: 2fr; height: 100%; border-top: none; border-left: solid $panel; }
     CompareScreen #welcome { display: none; padding: 2 4; height: 1fr; }
     CompareScreen.-empty #body { display: none; }

@@ -24,7 +24,7 @@ from tests.evaluated import Said, answered, compared_run, decided, decisions, fi
 from tests.screens.driving import last_line, line, screen, until
 from workbench.app import WorkbenchApp
 
-SIZES = [(80, 24), (160, 48)]
+SIZES = [(80, 24), (120, 40), (160, 48)]
 
 
 def app_of(ledger: Ledger, folder: Path) -> WorkbenchApp:
@@ -41,7 +41,7 @@ def shown_rows(pilot: Pilot[None]) -> list[ComparisonRow]:
     return list(pilot.app.screen.query_one("#rows", Table).rows)
 
 
-@pytest.mark.parametrize("size", SIZES, ids=["80x24", "160x48"])
+@pytest.mark.parametrize("size", SIZES, ids=["80x24", "120x40", "160x48"])
 async def test_the_verdict_the_plot_and_what_was_lost(ledger: Ledger, tmp_path: Path, size: tuple[int, int]) -> None:
     compared_run(ledger, tmp_path)
     async with app_of(ledger, tmp_path).run_test(size=size) as pilot:
@@ -60,7 +60,7 @@ async def test_the_verdict_the_plot_and_what_was_lost(ledger: Ledger, tmp_path: 
         await until(pilot, lambda: "kept 100.0 % [96.1, 100.0], margin 95" in line(pilot, "detail"))
 
 
-@pytest.mark.parametrize("size", SIZES, ids=["80x24", "160x48"])
+@pytest.mark.parametrize("size", SIZES, ids=["80x24", "120x40", "160x48"])
 async def test_enter_shows_both_answers_lost_ones_first(ledger: Ledger, tmp_path: Path, size: tuple[int, int]) -> None:
     run = finished_run(ledger, tmp_path)
     items = tuple(SuiteItem(f"q{n}", f"Question {n} [bold]?", answer=("yes",), choices=("yes", "no")) for n in range(4))
