@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from engine import gpu, hub
 from engine.data.hub_source import copy_path, download_apart, is_hub_id
+from engine.data.sources import check_there
 from engine.errors import Problem, closest
 from engine.evaluate.suites import find_suite
 from engine.fit import cards, memory
@@ -58,6 +59,8 @@ def resolve(profile: Profile, ledger: Ledger | None = None) -> Resolved:
     """
     notes: list[str] = []
     profile, parent = grounded(profile, ledger, notes)
+    for data in profile.data:
+        check_there(data)
     download = hub.check(profile.model.base, profile.model.revision)
     if download.missing:
         notes.append(f"{download.missing / 1e9:.1f} GB are downloaded first")

@@ -19,7 +19,7 @@ from engine.data.json_files import JsonLines, open_json
 from engine.data.source import SAMPLE, Source, rows
 from engine.errors import Problem
 
-__all__ = ["SUFFIXES", "Source", "all_columns", "combined_fingerprint", "open_source", "rows"]
+__all__ = ["SUFFIXES", "Source", "all_columns", "check_there", "combined_fingerprint", "open_source", "rows"]
 
 SUFFIXES: Final = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 
@@ -43,6 +43,17 @@ def open_source(data: profile.Data) -> Source:
     return _open_file(path)
 
 
+def check_there(data: profile.Data) -> None:
+    """See that a file or folder exists, without reading it: what costs nothing to find is found before anything is downloaded.
+
+    Raises:
+        Problem: it does not (code `data`).
+    """
+    path = Path(data.source).expanduser()
+    if not is_hub_id(data.source) and not any(mark in data.source for mark in "*?[") and not path.exists():
+        raise _missing(path)
+
+
 def all_columns(source: Source, wanted: Sequence[str]) -> tuple[str, ...]:
     """The source's columns; when a wanted one is not among those of the first rows, all rows are looked at for late ones."""
     if all(name in source.columns for name in wanted) or len(source) <= SAMPLE:
@@ -63,8 +74,12 @@ def _open_file(path: Path) -> Source:
 
         return Parquet(path)
     if not path.exists():
-        raise Problem(f"There is no file {path}", do="Check the path in data.source.", code="data")
+        raise _missing(path)
     raise Problem(f"{path} is of no known format", f"Known are {', '.join(SUFFIXES)}.", code="data")
+
+
+def _missing(path: Path) -> Problem:
+    return Problem(f"There is no file {path}", do="Check the path in data.source.", code="data")
 
 
 def _joined(files: Sequence[Path], name: str, why: str) -> Source:

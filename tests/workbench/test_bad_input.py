@@ -216,6 +216,13 @@ def test_the_hub_switched_off(folder: Path, capsys: pytest.CaptureFixture[str]) 
     assert "HF_HUB_OFFLINE" in told
 
 
+def test_missing_data_are_told_before_the_hub_is_asked(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told = refused(
+        capsys, "train", "profile.toml", "--set", "model.base=Some/Model", "--set", "data.0.source=recording.csv"
+    )
+    assert told.startswith(f"There is no file {folder / 'recording.csv'}")
+
+
 def test_a_folder_that_holds_no_model(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "empty").mkdir()
     assert "config.json" in refused(capsys, "train", "profile.toml", "--set", "model.base=./empty")
