@@ -195,8 +195,11 @@ def _settled(profile: Profile, facts: Facts, prediction: GpuFit | None, device: 
             "template.max_tokens": facts.max_tokens,
             "training.micro_batch": rows,
             "training.checkpoint_activations": checkpointing,
-            "training.packing": False,
+            "training.packing": training.packing is True,
+            "training.row_tokens": facts.max_tokens if training.row_tokens == "auto" else training.row_tokens,
             "hardware.device": device,
+            "hardware.ranks": max(1, len(chosen)) if profile.hardware.ranks == "auto" else profile.hardware.ranks,
+            "hardware.sharding": "replicate" if profile.hardware.sharding == "auto" else profile.hardware.sharding,
             "hardware.gpus": tuple(found.uuid for found in chosen),
         },
     )

@@ -149,12 +149,13 @@ def tiny_profile(base: Path, data: Path, **settings: object) -> Profile:
             "effective_batch": 4,
             "micro_batch": 2,
             "packing": False,
+            "row_tokens": 256,
             "learning_rate": 1e-3,
             "checkpoint_activations": False,
             "evaluate_every": 4,
             "save_every": 3,
         },
-        "hardware": {"device": "cpu", "gpus": ()},
+        "hardware": {"device": "cpu", "gpus": (), "ranks": 1, "sharding": "replicate"},
     }
     for key, value in settings.items():
         part, _, name = key.partition(".")

@@ -39,15 +39,25 @@ SHORTEST: Final = 16  # what a profile allows at least
 
 @dataclass(frozen=True)
 class Tokens:
-    """Rows one after the other: row i is `ids[starts[i]:starts[i + 1]]`."""
+    """Rows one after the other: row i is `ids[starts[i]:starts[i + 1]]`.
+
+    An example is `per_example` rows: one, or for preferences two, the chosen response's and after it the rejected one's.
+    """
 
     ids: NDArray[np.int32]  # [tokens]
     supervised: NDArray[np.bool_]  # [tokens]: the loss counts it
     starts: NDArray[np.int64]  # [rows + 1]
     row_ids: tuple[str, ...]
+    per_example: int = 1
 
     def __len__(self) -> int:
+        """Rows."""
         return len(self.row_ids)
+
+    @property
+    def examples(self) -> int:
+        """Examples: what an effective batch is counted in."""
+        return len(self.row_ids) // self.per_example
 
 
 @dataclass(frozen=True)

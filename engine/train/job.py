@@ -38,7 +38,9 @@ from engine.train import (
 from engine.train.checkpoint import Progress
 from engine.train.control import Control
 from engine.train.loop import Loop
+from engine.train.objective import Likelihood
 from engine.train.parts import Parts
+from engine.train.scorer import Scorer
 
 LETTING_GO: Final = 10.0  # seconds that the kernel may take to end a killed process that held GPU memory
 
@@ -143,6 +145,8 @@ def _set_up(
         prepared=prepared,
         tokenizer=tokenizer,
         loaded=loaded,
+        scorer=Scorer(loaded.model, loaded.autocast),
+        objective=Likelihood(),
         optimizer=optimizer.make(loaded.model, training, where),
         writer=writer,
     )

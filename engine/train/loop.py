@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections.abc import Sequence
 from typing import Final
 
 import torch
@@ -22,6 +23,7 @@ from engine.stopping import stopping
 from engine.train import batches, keep, optimizer, schedule, step, validate
 from engine.train.checkpoint import Progress, trained
 from engine.train.control import Control
+from engine.train.objective import Loss
 from engine.train.parts import Parts
 from engine.train.rehearse import rehearse
 from engine.train.tell import Teller
@@ -41,10 +43,10 @@ class Loop:
         self._control = control
         self._stop_signal = threading.Event()
         self.progress = progress
-        self._rows = len(parts.prepared.train.row_ids)
+        self._examples = parts.prepared.train.examples
         self._lengths = batches.row_lengths(parts.prepared.train)
-        self._per_epoch = steps_per_epoch(self._rows, parts.profile.training)
-        self.steps = total_steps(self._rows, parts.profile.training)
+        self._per_epoch = steps_per_epoch(self._examples, parts.profile.training)
+        self.steps = total_steps(self._examples, parts.profile.training)
         self._teller = Teller(parts, progress, steps=self.steps, per_epoch=self._per_epoch)
         self._trained = list(trained(parts.loaded.model).values())
         self._saved_at = saved_at
@@ -74,32 +76,30 @@ class Loop:
 
     def _rehearse(self) -> None:
         parts = self._parts
-        rehearse(parts.loaded, parts.prepared.train, rows_at_once=parts.micro_batch, pad_id=parts.tokenizer.pad_id)
+        rehearse(parts.loaded, parts.scorer, parts.objective, parts.prepared.train, parts.layout)
 
     def _step(self) -> None:
         """One optimizer step over an effective batch; without an update where loss or gradient is not finite."""
         parts, progress, training = self._parts, self.progress, self._parts.profile.training
         clock = Clock(parts.loaded.device, exact=progress.step % TIMES_EVERY == 0)
         number = progress.step + 1
-        rows = batches.rows_of_step(self._rows, number, training)
-        supervised = batches.supervised_tokens(parts.prepared.train, rows)
+        tokens = parts.prepared.train
+        examples = batches.examples_of_step(self._examples, number, training)
+        rows = batches.rows_of(tokens, examples)
+        count = parts.objective.count(tokens, examples)
         rate = schedule.rate(number, self.steps, training) * progress.rate_factor
         optimizer.set_rate(parts.optimizer, rate)
-        shares = []
-        for batch in batches.micro_batches(parts.prepared.train, rows, parts.micro_batch, parts.tokenizer.pad_id):
+        losses = []
+        for batch in batches.micro_batches(tokens, examples, parts.layout):
             on_device = batch.to(parts.loaded.device)
             clock.lap("data")
-            share = step.forward_backward(
-                parts.loaded.model,
-                on_device,
-                max(1, supervised),
-                parts.loaded.autocast,
-                after_forward=lambda: clock.lap("forward"),
+            found = step.forward_backward(
+                parts.objective, parts.scorer, on_device, max(1, count), after_forward=lambda: clock.lap("forward")
             )
-            shares.append(share)
+            losses.append(found)
             clock.lap("backward")
         norm = float(step.clip(self._trained, training.max_grad_norm))
-        loss = float(torch.stack(shares).sum())
+        loss = float(torch.stack([found.total for found in losses]).sum())
         if math.isfinite(loss) and math.isfinite(norm):
             step.update(parts.optimizer)
             progress.not_finite = 0
@@ -108,10 +108,10 @@ class Loop:
             progress.not_finite += 1
         clock.lap("update")
         progress.step = number
-        progress.tokens += supervised
-        self._teller.step(loss, norm, rate)
+        progress.tokens += batches.supervised_tokens(tokens, rows)
+        self._teller.step(loss, norm, rate, {name: total / max(1, count) for name, total in _summed(losses).items()})
         self._teller.timings(clock, tokens=int(self._lengths[rows].sum()))
-        self._teller.oddities(loss, norm, [parts.prepared.train.row_ids[row] for row in rows])
+        self._teller.oddities(loss, norm, [tokens.row_ids[row] for row in rows])
         self._teller.where()
 
     def _between(self) -> None:
@@ -177,10 +177,9 @@ class Loop:
         if not tokens.row_ids or not progress.step or progress.validated == progress.step:
             return
         self._teller.doing("validating")
-        loss = validate.validation_loss(
-            parts.loaded, tokens, rows_at_once=parts.micro_batch, pad_id=parts.tokenizer.pad_id
-        )
-        parts.writer.log(progress.step, {"validation/loss": loss})
+        measured = validate.validation_loss(parts.loaded, parts.scorer, parts.objective, tokens, parts.layout)
+        parts.writer.log(progress.step, {f"validation/{name}": value for name, value in measured.items()})
+        loss = measured["loss"]
         progress.validated, progress.validation = progress.step, loss
         if math.isfinite(loss) and (progress.best_loss is None or loss < progress.best_loss):
             progress.best_step, progress.best_loss, progress.worse = progress.step, loss, 0
@@ -223,3 +222,8 @@ class Loop:
 
     def _state(self, state: State) -> None:
         jobs.set_state(self._parts.ledger, self._parts.job, state)
+
+
+def _summed(losses: Sequence[Loss]) -> dict[str, float]:
+    """What the micro-batches tell besides the loss, added up by name."""
+    return {name: sum(float(found.told[name]) for found in losses) for name in losses[0].told}

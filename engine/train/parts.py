@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 from engine.data.prepare import Prepared
 from engine.data.tokenizer import ModelTokenizer
@@ -15,7 +16,9 @@ from engine.ledger import Ledger, events, metrics
 from engine.ledger.jobs import Job
 from engine.ledger.runs import Run
 from engine.profile import Profile
+from engine.train.batches import Layout
 from engine.train.model import Loaded
+from engine.train.objective import Objective
 
 log = logging.getLogger(__name__)
 
@@ -31,15 +34,17 @@ class Parts:
     prepared: Prepared
     tokenizer: ModelTokenizer
     loaded: Loaded
+    scorer: nn.Module
+    objective: Objective
     optimizer: torch.optim.Optimizer
     writer: metrics.Writer
 
     @property
-    def micro_batch(self) -> int:
-        """Rows per forward pass; a resolved profile always says how many."""
+    def layout(self) -> Layout:
+        """How rows become micro-batches; a resolved profile always says."""
         rows = self.profile.training.micro_batch
         assert isinstance(rows, int), "the profile is not resolved"
-        return rows
+        return Layout(rows, self.tokenizer.pad_id)
 
     def event(
         self,

@@ -7,6 +7,7 @@ import math
 import statistics
 import time
 from collections import deque
+from collections.abc import Mapping
 from typing import Final
 
 from engine.errors import Problem
@@ -37,8 +38,8 @@ class Teller:
         self._began = time.monotonic()
         self._began_at = progress.step
 
-    def step(self, loss: float, norm: float, rate: float) -> None:
-        """The metrics that a resumed run repeats bit for bit."""
+    def step(self, loss: float, norm: float, rate: float, told: Mapping[str, float]) -> None:
+        """The metrics that a resumed run repeats bit for bit; `told` are the objective's own."""
         progress = self._progress
         values = {
             "train/loss": loss,
@@ -46,6 +47,7 @@ class Teller:
             "train/rate": rate,
             "train/tokens": progress.tokens,
             "train/epoch": progress.step / self._per_epoch,
+            **{f"train/{name}": value for name, value in told.items()},
         }
         self._parts.writer.log(progress.step, values)
 

@@ -7,11 +7,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch import nn
 
 from engine.data.prepare import Tokens
-from engine.train.batches import micro_batches, supervised_tokens
+from engine.train.batches import Layout, micro_batches
 from engine.train.model import Loaded
-from engine.train.step import loss_sum
+from engine.train.objective import Objective
 
 SAMPLE_TOKENS = 48
 
@@ -27,14 +28,19 @@ def _asking(loaded: Loaded) -> Iterator[None]:
         loaded.model.train()
 
 
-def validation_loss(loaded: Loaded, tokens: Tokens, *, rows_at_once: int, pad_id: int) -> float:
-    """Mean cross-entropy in nats over all supervised tokens of `tokens`. One micro-batch of logits lives at a time."""
-    rows = range(len(tokens.row_ids))
-    total = 0.0
+def validation_loss(
+    loaded: Loaded, scorer: nn.Module, objective: Objective, tokens: Tokens, layout: Layout
+) -> dict[str, float]:
+    """The objective's mean over all examples of `tokens` (key `loss`), and what else it tells. One micro-batch of logits lives at a time."""
+    examples = range(tokens.examples)
+    totals: dict[str, float] = {"loss": 0.0}
     with _asking(loaded):
-        for batch in micro_batches(tokens, rows, rows_at_once, pad_id):
-            total += float(loss_sum(loaded.model, batch.to(loaded.device), loaded.autocast))
-    return total / max(1, supervised_tokens(tokens, rows))
+        for batch in micro_batches(tokens, examples, layout):
+            found = objective.loss(scorer, batch.to(loaded.device))
+            for name, value in {"loss": found.total, **found.told}.items():
+                totals[name] = totals.get(name, 0.0) + float(value)
+    count = max(1, objective.count(tokens, examples))
+    return {name: total / count for name, total in totals.items()}
 
 
 def sample(

@@ -138,7 +138,7 @@ def complaint(text: str, *settings: str) -> str:
         (
             "rank = 8",
             "qqq = 8",
-            "p.toml:22: method.qqq: unknown key; allowed are name, rank, alpha, dropout, targets, dora, rslora",
+            "p.toml:22: method.qqq: unknown key; allowed are name, rank, alpha, dropout, targets, dora, rslora, bias, modules_to_save, virtual_tokens",
         ),
         ("[method]\nrank = 8", "[methods]\nrank = 8", "p.toml:21: methods: unknown key - did you mean method?"),
         ("rank = 8", 'rank = "8"', 'p.toml:22: method.rank: found "8"; should be an integer from 1 to 1024'),
@@ -154,7 +154,7 @@ def complaint(text: str, *settings: str) -> str:
         (
             "alpha = 16",
             'name = "lorra"',
-            "p.toml:23: method.name: found \"lorra\"; should be 'full' or 'lora' - did you mean lora?",
+            "p.toml:23: method.name: found \"lorra\"; should be 'full', 'lora', 'ia3', 'prefix', 'p_tuning' or 'prompt_tuning' - did you mean lora?",
         ),
         ("epochs = 2", "epochs = -1", "p.toml:26: training.epochs: found -1; should be a number > 0 and <= 1000"),
         (
@@ -220,7 +220,7 @@ def test_keys_written_in_other_ways_are_found_too() -> None:
     )
     assert complaint("method = 3\nmodel.base = 'x'\ndata = 'y'").splitlines() == [
         'p.toml:3: data: found "y"; should be a list of tables with source, subset, split, columns, weight',
-        "p.toml:1: method: found 3; should be a table with name, rank, alpha, dropout, targets, dora, rslora",
+        "p.toml:1: method: found 3; should be a table with name, rank, alpha, dropout, targets, dora, rslora, bias, modules_to_save, virtual_tokens",
     ]
 
 
@@ -391,7 +391,10 @@ def test_a_profile_flattened_shows_what_is_unresolved() -> None:
         "model.attention",
         "training.micro_batch",
         "training.packing",
+        "training.row_tokens",
         "training.checkpoint_activations",
         "hardware.gpus",
         "hardware.device",
+        "hardware.ranks",
+        "hardware.sharding",
     ]

@@ -32,8 +32,9 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_what_autograd_keeps(wide: Path, tmp_path: Path, settings: dict[str, object]) -> None:
     import torch
 
-    from engine.train import model, step
+    from engine.train import model
     from engine.train.batches import MicroBatch
+    from engine.train.scorer import Scorer
 
     # Dropout is left out: on a CPU its mask is kept in another form than on a GPU.
     profile = tiny_profile(wide, write_rows(tmp_path / "rows.jsonl", 4), **{"method.dropout": 0.0, **settings})
@@ -42,21 +43,22 @@ def test_what_autograd_keeps(wide: Path, tmp_path: Path, settings: dict[str, obj
     mask = torch.ones_like(ids)
     mask[1:, -10:] = 0
     columns = torch.arange(TOKENS - KEPT, TOKENS)
-    batch = MicroBatch(ids, mask, columns, ids[:, columns])
+    kept = torch.arange(ROWS * KEPT)
+    batch = MicroBatch(ids, mask, None, columns, kept, ids[:, columns].flatten(), kept // KEPT, tuple(range(ROWS)))
     weights = {part.untyped_storage().data_ptr() for part in (*loaded.model.parameters(), *loaded.model.buffers())}
-    kept: dict[int, torch.Tensor] = {}
+    saved: dict[int, torch.Tensor] = {}
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
         place = tensor.untyped_storage().data_ptr()
         if place not in weights:
-            kept[place] = tensor
+            saved[place] = tensor
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        step.loss_sum(loaded.model, batch, loaded.autocast)
+        Scorer(loaded.model, loaded.autocast)(batch)
     # 16-bit copies that autocast makes of the weights are counted apart.
     shown = {(1,), (ROWS,), (ROWS * TOKENS,), (ROWS * HEADS,)}
-    measured = sum(one.untyped_storage().nbytes() for one in kept.values() if one.shape[:1] in shown)
+    measured = sum(one.untyped_storage().nbytes() for one in saved.values() if one.shape[:1] in shown)
     shape = shapes.of_model(str(wide))
     setup = memory.setup(profile, shape, rows=ROWS, tokens=TOKENS, kept=KEPT, checkpointing=False)
     assert measured == pytest.approx(shape.layers * memory.block_bytes(setup), rel=0.08)

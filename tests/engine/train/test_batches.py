@@ -10,7 +10,7 @@ from engine.data.prepare import Tokens
 from engine.profile import Training
 from engine.steps import total_steps
 from engine.train import schedule
-from engine.train.batches import IGNORED, micro_batches, rows_of_step, supervised_tokens
+from engine.train.batches import Layout, examples_of_step, micro_batches, supervised_tokens
 
 
 def ragged(lengths: list[int], seed: int = 0) -> Tokens:
@@ -29,30 +29,33 @@ def test_an_epoch_sees_every_row_once_and_each_epoch_in_another_order(
 ) -> None:
     training = Training(effective_batch=effective, micro_batch=1, epochs=epochs, seed=seed)
     steps = total_steps(rows, training)
-    seen = [rows_of_step(rows, step, training).tolist() for step in range(1, steps + 1)]
+    seen = [examples_of_step(rows, step, training).tolist() for step in range(1, steps + 1)]
     per_epoch = steps // epochs
     orders = [[row for rows in seen[start : start + per_epoch] for row in rows] for start in range(0, steps, per_epoch)]
     assert all(sorted(order) == list(range(rows)) for order in orders)
     assert rows < 12 or epochs == 1 or orders[0] != orders[1]
-    assert seen == [rows_of_step(rows, step, training).tolist() for step in range(1, steps + 1)]
+    assert seen == [examples_of_step(rows, step, training).tolist() for step in range(1, steps + 1)]
 
 
 @given(lengths=st.lists(st.integers(2, 40), min_size=1, max_size=9), size=st.integers(1, 4))
 def test_micro_batches_hold_every_supervised_token_once(lengths: list[int], size: int) -> None:
     tokens = ragged(lengths)
     rows = list(range(len(lengths)))
-    found = list(micro_batches(tokens, rows, size, pad_id=0))
-    labels = np.concatenate([batch.labels.numpy().ravel() for batch in found])
+    found = list(micro_batches(tokens, rows, Layout(size, pad_id=0)))
+    targets = np.concatenate([batch.targets.numpy() for batch in found])
     expected = np.concatenate(
         [tokens.ids[start + 1 : end][tokens.supervised[start + 1 : end]] for start, end in _spans(tokens)]
     )
-    assert sorted(labels[labels != IGNORED].tolist()) == sorted(expected.tolist())
+    assert sorted(targets.tolist()) == sorted(expected.tolist())
     assert supervised_tokens(tokens, rows) == len(expected)
     assert [batch.ids.shape[1] for batch in found] == sorted((batch.ids.shape[1] for batch in found), reverse=True)
-    for batch in found:  # a label is the token one to the right of its column
-        for row, columns in zip(batch.labels, batch.ids, strict=True):
-            for label, column in zip(row.tolist(), batch.columns.tolist(), strict=True):
-                assert label in (IGNORED, columns[min(column + 1, len(columns) - 1)])
+    for batch in found:  # a target is the token one to the right of its column, in the row that owns it
+        places = (batch.kept % len(batch.columns)).tolist()
+        for place, owner, target in zip(places, batch.owners.tolist(), batch.targets.tolist(), strict=True):
+            assert target == batch.ids[owner, int(batch.columns[place]) + 1]
+        for owner, row in enumerate(batch.rows):
+            mine = int(tokens.supervised[tokens.starts[row] + 1 : tokens.starts[row + 1]].sum())
+            assert int((batch.owners == owner).sum()) == mine
 
 
 def _spans(tokens: Tokens) -> list[tuple[int, int]]:

@@ -9,12 +9,15 @@ import pytest
 import torch
 from torch import Tensor
 
+from engine.data.prepare import Tokens
 from engine.profile import Profile
 from engine.train import device, model, step, validate
-from engine.train.batches import micro_batches, supervised_tokens
+from engine.train.batches import Layout, micro_batches
 from engine.train.checkpoint import trained
 from engine.train.model import Loaded
+from engine.train.objective import Likelihood
 from engine.train.rehearse import rehearse
+from engine.train.scorer import Scorer
 from tests.engine.train.test_batches import ragged
 from tests.tiny import tiny_profile
 
@@ -41,10 +44,19 @@ def gradients(loaded: Loaded, size: int, lengths: list[int]) -> tuple[float, dic
     tokens = ragged(lengths)
     rows = range(len(lengths))
     loaded.model.zero_grad(set_to_none=True)
-    count = supervised_tokens(tokens, rows)
-    shares = [step.forward_backward(loaded.model, batch, count, None) for batch in micro_batches(tokens, rows, size, 0)]
+    objective, scorer = Likelihood(), Scorer(loaded.model, loaded.autocast)
+    count = objective.count(tokens, rows)
+    shares = [
+        step.forward_backward(objective, scorer, batch, count).total
+        for batch in micro_batches(tokens, rows, Layout(size, pad_id=0))
+    ]
     found = {name: weight.grad.clone() for name, weight in trained(loaded.model).items() if weight.grad is not None}
     return float(torch.stack(shares).sum()), found
+
+
+def validation_loss(loaded: Loaded, tokens: Tokens, size: int) -> float:
+    scorer = Scorer(loaded.model, loaded.autocast)
+    return validate.validation_loss(loaded, scorer, Likelihood(), tokens, Layout(size, pad_id=0))["loss"]
 
 
 def test_accumulation_equals_one_large_batch_on_ragged_lengths(tiny_base: Path) -> None:
@@ -63,14 +75,14 @@ def test_the_loss_is_the_model_s_own(tiny_base: Path) -> None:
     tokens = ragged([30])
     labels = torch.where(torch.tensor(tokens.supervised), torch.tensor(tokens.ids, dtype=torch.long), -100)[None]
     own = loaded.model(input_ids=torch.tensor(tokens.ids, dtype=torch.long)[None], labels=labels).loss
-    loss = validate.validation_loss(loaded, tokens, rows_at_once=2, pad_id=0)
+    loss = validation_loss(loaded, tokens, 2)
     assert loss == pytest.approx(float(own.detach()), rel=1e-6)
 
 
 def test_validation_draws_no_random_number_and_leaves_dropout_on(tiny_base: Path) -> None:
     loaded = load(tiny_profile(tiny_base, Path("rows"), **{"method.dropout": 0.5}))
     before = torch.get_rng_state()
-    validate.validation_loss(loaded, ragged([9, 30]), rows_at_once=1, pad_id=0)
+    validation_loss(loaded, ragged([9, 30]), 1)
     prompt, written = validate.sample(loaded, ragged([20]), 0, end_ids=(1,), pad_id=0)
     assert len(prompt) == 10 and written
     assert torch.equal(before, torch.get_rng_state())
@@ -84,7 +96,7 @@ def test_evaluating_a_quantised_model_does_not_change_its_next_gradient(tiny_bas
     assert any(type(part).__name__ == "Linear4bit" for part in loaded.model.modules())
     assert all(weight.dtype == torch.float32 for weight in trained(loaded.model).values())
     _, before = gradients(loaded, 2, [12, 30])
-    validate.validation_loss(loaded, ragged([9, 30]), rows_at_once=1, pad_id=0)
+    validation_loss(loaded, ragged([9, 30]), 1)
     _, after = gradients(loaded, 2, [12, 30])
     assert all(torch.equal(before[name], after[name]) for name in before)
     optimizer = torch.optim.AdamW(trained(loaded.model).values(), lr=1e-2)
@@ -103,7 +115,7 @@ def test_rehearsing_the_longest_rows_leaves_no_trace(tiny_base: Path) -> None:
     hook = loaded.model.register_forward_pre_hook(
         lambda module, arguments, named: seen.append(tuple(named["input_ids"].shape)), with_kwargs=True
     )
-    rehearse(loaded, ragged([9, 50, 30, 50]), rows_at_once=2, pad_id=0)
+    rehearse(loaded, Scorer(loaded.model, None), Likelihood(), ragged([9, 50, 30, 50]), Layout(2, pad_id=0))
     hook.remove()
     assert seen == [(2, 50)]
     assert torch.equal(before, torch.get_rng_state())
