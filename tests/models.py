@@ -20,6 +20,46 @@ FAMILIES: Final[tuple[Family, ...]] = get_args(Family)
 HIDDEN: Final = 64
 WINDOW: Final = 16  # of sliding attention: shorter than most rows, so that it matters
 
+LOCAL_AND_GLOBAL: Final = {"layer_types": ["sliding_attention", "full_attention"], "sliding_window": WINDOW}
+EXPERTS: Final = {"num_experts": 4, "num_experts_per_tok": 2}
+
+# What each family has that others have not.
+PECULIAR: Final[dict[Family, dict[str, object]]] = {
+    "llama": {"tie_word_embeddings": False},
+    # Norms on queries and keys; the head is the embedding.
+    "qwen3": {"tie_word_embeddings": True},
+    # Hybrid: a recurrent layer beside an attention layer with a gate.
+    "qwen3_5": {
+        "layer_types": ["linear_attention", "full_attention"],
+        "linear_key_head_dim": 16,
+        "linear_value_head_dim": 16,
+        "linear_num_key_heads": 2,
+        "linear_num_value_heads": 4,
+    },
+    # Sliding and full layers with different rotary bases, scaled embeddings, a tied head.
+    "gemma3": {**LOCAL_AND_GLOBAL, "query_pre_attn_scalar": 16},
+    # As gemma3, with an embedding for each layer, other heads in full layers, soft-capped logits.
+    "gemma4": {
+        **LOCAL_AND_GLOBAL,
+        "global_head_dim": 32,
+        "vocab_size_per_layer_input": VOCABULARY,
+        "hidden_size_per_layer_input": 16,
+        "final_logit_softcapping": 30.0,
+    },
+    # Experts fused into one tensor a layer, with biases; attention sinks; biases in attention too; no sdpa.
+    "gpt_oss": {
+        **LOCAL_AND_GLOBAL,
+        **EXPERTS,
+        "intermediate_size": HIDDEN,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0},
+    },
+    # Sliding attention in every layer.
+    "mistral": {"sliding_window": WINDOW},
+    # Experts fused into one tensor a layer, without biases.
+    "qwen3_moe": {**EXPERTS, "moe_intermediate_size": 32, "norm_topk_prob": True},
+}
+TEXT_ONLY: Final[dict[Family, str]] = {"qwen3_5": "qwen3_5_text", "gemma3": "gemma3_text", "gemma4": "gemma4_text"}
+
 
 def make(family: Family, folder: Path, *, seed: int = 0) -> Path:
     """A folder that transformers loads as the family's causal language model: tokenizer, config and random float32 weights."""
@@ -31,7 +71,7 @@ def make(family: Family, folder: Path, *, seed: int = 0) -> Path:
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = AutoModelForCausalLM.from_config(_config(family), dtype=torch.float32)
+        model = AutoModelForCausalLM.from_config(_config(family), dtype=torch.float32)  # type: ignore[no-untyped-call]
         with torch.no_grad():
             for name, parameter in model.named_parameters():
                 if "sinks" in name or (name.endswith("bias") and not parameter.any()):
@@ -41,9 +81,9 @@ def make(family: Family, folder: Path, *, seed: int = 0) -> Path:
 
 
 def _config(family: Family) -> PreTrainedConfig:
-    import transformers
+    from transformers import AutoConfig
 
-    shape = {
+    shape: dict[str, object] = {
         "vocab_size": VOCABULARY,
         "hidden_size": HIDDEN,
         "intermediate_size": 2 * HIDDEN,
@@ -58,47 +98,5 @@ def _config(family: Family) -> PreTrainedConfig:
         "pad_token_id": SPECIAL.index("<|pad|>"),
         "dtype": "float32",
     }
-    local_and_global = ["sliding_attention", "full_attention"]
-    match family:
-        case "llama":
-            return transformers.LlamaConfig(**shape, tie_word_embeddings=False)
-        case "qwen3":  # norms on queries and keys; the head is the embedding
-            return transformers.Qwen3Config(**shape, tie_word_embeddings=True)
-        case "qwen3_5":  # hybrid: a recurrent layer beside an attention layer with a gate
-            return transformers.Qwen3_5TextConfig(
-                **shape,
-                layer_types=["linear_attention", "full_attention"],
-                linear_key_head_dim=16,
-                linear_value_head_dim=16,
-                linear_num_key_heads=2,
-                linear_num_value_heads=4,
-            )
-        case "gemma3":  # sliding and full layers of different rotary bases, scaled embeddings, tied head
-            return transformers.Gemma3TextConfig(
-                **shape, layer_types=local_and_global, sliding_window=WINDOW, query_pre_attn_scalar=16
-            )
-        case "gemma4":  # as gemma3, with an embedding for each layer, other heads in full layers, soft-capped logits
-            return transformers.Gemma4TextConfig(
-                **shape,
-                layer_types=local_and_global,
-                sliding_window=WINDOW,
-                global_head_dim=32,
-                vocab_size_per_layer_input=VOCABULARY,
-                hidden_size_per_layer_input=16,
-                final_logit_softcapping=30.0,
-            )
-        case "gpt_oss":  # experts fused into one tensor, with biases; attention sinks; biases everywhere
-            return transformers.GptOssConfig(
-                **{**shape, "intermediate_size": HIDDEN},
-                layer_types=local_and_global,
-                sliding_window=WINDOW,
-                num_local_experts=4,
-                num_experts_per_tok=2,
-                rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
-            )
-        case "mistral":  # sliding attention in every layer
-            return transformers.MistralConfig(**shape, sliding_window=WINDOW)
-        case "qwen3_moe":  # experts fused into one tensor, without biases; norms on queries and keys
-            return transformers.Qwen3MoeConfig(
-                **shape, moe_intermediate_size=32, num_experts=4, num_experts_per_tok=2, norm_topk_prob=True
-            )
+    found: PreTrainedConfig = AutoConfig.for_model(TEXT_ONLY.get(family, family), **{**shape, **PECULIAR[family]})
+    return found
