@@ -7,20 +7,18 @@ rest as JSON, and a manifest of hashes. Pickle is nowhere. The newest one whose 
 from __future__ import annotations
 
 import json
-import random
 import shutil
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from engine.errors import Problem
-from engine.train import folders
+from engine.train import folders, generators
 from engine.train import optimizer as optimizers
 
 SPARE: Final = 1.05  # a checkpoint may be this much larger than what its tensors hold
@@ -42,6 +40,7 @@ class Progress:
     validated: int = 0  # step of the last validation
     validation: float | None = None  # and its loss
     stopped_early: bool = False
+    halvings: dict[str, int] = field(default_factory=dict)  # of the micro-batch, by what ran out of memory
 
 
 @dataclass(frozen=True)
@@ -84,8 +83,8 @@ def save(
         # Bytes are written by this process's own calls, not through a memory map: a full disk is then an error, not a signal.
         save_file(weights, folder / "weights.safetensors")
         save_file(tensors, folder / "optimizer.safetensors")
-        save_file(_torch_generators(), folder / "generators.safetensors")
-        state = {"progress": asdict(progress), "optimizer": numbers, "generators": _other_generators()}
+        save_file(generators.torch_states(), folder / "generators.safetensors")
+        state = {"progress": asdict(progress), "optimizer": numbers, "generators": generators.other_states()}
         (folder / "state.json").write_text(json.dumps(state))
 
     folder = parent / name(progress.step)
@@ -115,7 +114,8 @@ def restore(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) ->
     restore_weights(folder, model)
     state: dict[str, Any] = json.loads((folder / "state.json").read_text())
     optimizers.restore(optimizer, load_file(folder / "optimizer.safetensors"), state["optimizer"])
-    _restore_generators(load_file(folder / "generators.safetensors"), state["generators"])
+    generators.restore_torch(load_file(folder / "generators.safetensors"))
+    generators.restore_others(state["generators"])
     return Progress(**state["progress"])
 
 
@@ -153,32 +153,3 @@ def _check_room(parent: Path, step: int, tensors: list[Tensor]) -> None:
             "Free some space or lower training.keep, then resume the run.",
             code="disk",
         )
-
-
-def _torch_generators() -> dict[str, Tensor]:
-    states = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        states["cuda"] = torch.cuda.get_rng_state()
-    return states
-
-
-def _other_generators() -> dict[str, object]:
-    version, internal, gauss = random.getstate()
-    numpy_state = np.random.get_state(legacy=False)
-    assert isinstance(numpy_state, dict)
-    key = numpy_state["state"]["key"].tolist()
-    return {
-        "python": [version, list(internal), gauss],
-        "numpy": {**numpy_state, "state": {"key": key, "pos": int(numpy_state["state"]["pos"])}},
-    }
-
-
-def _restore_generators(tensors: Mapping[str, Tensor], others: dict[str, Any]) -> None:
-    torch.set_rng_state(tensors["cpu"])
-    if "cuda" in tensors and torch.cuda.is_available():
-        torch.cuda.set_rng_state(tensors["cuda"])
-    version, internal, gauss = others["python"]
-    random.setstate((version, tuple(internal), gauss))
-    saved = others["numpy"]
-    key = np.array(saved["state"]["key"], np.uint32)
-    np.random.set_state({**saved, "state": {"key": key, "pos": saved["state"]["pos"]}})
