@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,8 +17,12 @@ from engine.train.objective import Objective
 SAMPLE_TOKENS = 48
 
 
+class Interrupted(Exception):  # noqa: N818 - no error: what was asked for
+    """Validation was left before its end; nothing of it counts."""
+
+
 @contextmanager
-def _asking(loaded: Loaded) -> Iterator[None]:
+def asking(loaded: Loaded) -> Iterator[None]:
     """Evaluation mode without gradients; dropout is off, so no random number is drawn."""
     loaded.model.eval()
     try:
@@ -29,13 +33,27 @@ def _asking(loaded: Loaded) -> Iterator[None]:
 
 
 def validation_loss(
-    loaded: Loaded, scorer: nn.Module, objective: Objective, tokens: Tokens, layout: Layout
+    loaded: Loaded,
+    scorer: nn.Module,
+    objective: Objective,
+    tokens: Tokens,
+    layout: Layout,
+    *,
+    stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, float]:
-    """The objective's mean over all examples of `tokens` (key `loss`), and what else it tells. One micro-batch of logits lives at a time."""
+    """The objective's mean over all examples of `tokens` (key `loss`), and what else it tells.
+
+    One micro-batch's logits live at a time: kept ones would fill the memory (transformers#12878). `stop` is asked between two.
+
+    Raises:
+        Interrupted: `stop` said so.
+    """
     examples = range(tokens.examples)
     totals: dict[str, float] = {"loss": 0.0}
-    with _asking(loaded):
+    with asking(loaded):
         for batch in micro_batches(tokens, examples, layout):
+            if stop():
+                raise Interrupted
             found = objective.loss(scorer, batch.to(loaded.device))
             for name, value in {"loss": found.total, **found.told}.items():
                 totals[name] = totals.get(name, 0.0) + float(value)
@@ -54,7 +72,7 @@ def sample(
     prompt: list[int] = tokens.ids[inside][: int(supervised.argmax())].tolist()
     model: Any = loaded.model  # generate is a mixin's, which its classes do not declare
     with (
-        _asking(loaded),
+        asking(loaded),
         torch.autocast(loaded.device.type, dtype=loaded.autocast, enabled=loaded.autocast is not None),
     ):
         ids = torch.tensor([prompt], device=loaded.device)
