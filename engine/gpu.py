@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from pwd import getpwuid
 from typing import Any, Final, TypeVar
 
 import pynvml
@@ -41,6 +42,15 @@ class Gpu:
     celsius: int | None = None
     busy_percent: int | None = None
     driver: str | None = None
+
+
+@dataclass(frozen=True)
+class Holder:
+    """A process that holds memory on a GPU; `user` is empty where it is not visible from here (another container's)."""
+
+    pid: int
+    user: str
+    mib: float
 
 
 _guard = threading.Lock()
@@ -144,6 +154,21 @@ def _read(index: int, driver: str | None) -> Gpu:
         busy_percent=rates.gpu if rates else None,
         driver=driver,
     )
+
+
+def holders(uuid: str) -> tuple[Holder, ...]:
+    """The processes that hold memory on a GPU, the largest first; none where the driver does not say."""
+    handle = None if _start() else _ask(pynvml.nvmlDeviceGetHandleByUUID, uuid)
+    processes = _ask(pynvml.nvmlDeviceGetComputeRunningProcesses, handle) if handle else None
+    found = [Holder(each.pid, _user(each.pid), (each.usedGpuMemory or 0) / MIB) for each in processes or ()]
+    return tuple(sorted(found, key=lambda holder: -holder.mib))
+
+
+def _user(pid: int) -> str:
+    try:
+        return getpwuid(Path(f"/proc/{pid}").stat().st_uid).pw_name
+    except (OSError, KeyError):
+        return ""
 
 
 def _held_mib(handle: object, counts: Callable[[int], bool]) -> float | None:

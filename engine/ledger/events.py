@@ -75,3 +75,12 @@ def of_run(ledger: Ledger, run: int, *, after: int = 0, limit: int = 1000) -> li
         (run, after, limit),
     )
     return [Event(*(*values, json.loads(detail))) for *values, detail in reversed(rows)]
+
+
+def of_kind(ledger: Ledger, run: int, kind: str) -> list[Event]:
+    """All events of one kind of a run, oldest first."""
+    rows = ledger.rows(
+        "SELECT id, run, time, step, level, kind, text, detail FROM event WHERE run = ? AND kind = ? ORDER BY id",
+        (run, kind),
+    )
+    return [Event(*(*values, json.loads(detail))) for *values, detail in rows]

@@ -4,6 +4,7 @@
  * NVML_BROKEN     comma-separated calls that answer NVML_ERROR_NOT_SUPPORTED, such as "PowerUsage,Temperature"
  * NVML_LOST       the index of a GPU that has fallen off the bus
  * NVML_PID        a process that holds 1,024 MiB on GPU 0, beside a stranger's 2,048
+ * NVML_USED       MiB that are used on GPU 0 (default 4,000)
  * NVML_INIT       the status that opening the driver answers
  */
 #include <stdio.h>
@@ -55,6 +56,13 @@ int nvmlDeviceGetHandleByIndex_v2(unsigned int index, Device **device) {
     return OK;
 }
 
+int nvmlDeviceGetHandleByUUID(const char *uuid, Device **device) {
+    int index = atoi(uuid + strlen("GPU-"));
+    if (index >= setting("NVML_DEVICES", 2)) return NOT_FOUND;
+    *device = &devices[index];
+    return OK;
+}
+
 int nvmlDeviceGetUUID(Device *device, char *text, unsigned int length) {
     snprintf(text, length, "GPU-%08d-0000-1111-2222-333333333333", device->index);
     return broken("UUID");
@@ -76,7 +84,7 @@ int nvmlDeviceGetMemoryInfo_v2(Device *device, Memory2 *memory) {
     int big = device->index;
     memory->total = (big ? 143771 : 24564) * MIB;
     memory->reserved = 500 * MIB;
-    memory->used = (big ? 100000 : 4000) * MIB;
+    memory->used = (big ? 100000 : setting("NVML_USED", 4000)) * MIB;
     memory->free = memory->total - memory->reserved - memory->used;
     return broken("Memory");
 }
