@@ -34,9 +34,13 @@ class Control:
         self._replay = self._replay[len(again) :]
         return [*again, *self._take(step)]
 
+    def waiting(self) -> list[Order]:
+        """Orders that nobody has taken yet."""
+        return orders.waiting(self._ledger, self._run)
+
     def _take(self, step: int) -> list[Order]:
         taken = []
-        for order in orders.waiting(self._ledger, self._run):
+        for order in self.waiting():
             if order.verb in REPLAYED and self._replay:
                 continue  # it comes after all that were taken before
             if _valid(order):

@@ -9,10 +9,13 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, NoReturn
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from engine.ledger import jobs
 from engine.ledger.orders import Order
@@ -20,7 +23,9 @@ from engine.ledger.states import State
 from engine.profile import Every
 from engine.steps import steps_per_epoch, total_steps
 from engine.stopping import stopping
-from engine.train import batches, keep, optimizer, schedule, step, validate
+from engine.train import backoff, batches, keep, optimizer, schedule, step, validate
+from engine.train.backoff import Backoff, DoesNotFit
+from engine.train.batches import Layout
 from engine.train.checkpoint import Progress, trained
 from engine.train.control import Control
 from engine.train.objective import Loss
@@ -32,6 +37,17 @@ from engine.train.watch import Clock
 SAMPLE_EVERY: Final = 60.0  # seconds between sample texts
 TIMES_EVERY: Final = 10  # steps between exact times on a GPU
 LOOK_EVERY: Final = 0.1  # seconds between looks at orders while paused
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a step came to: its mean loss, its gradient's norm before clipping, what the objective tells, its times, whether weights moved."""
+
+    loss: float
+    norm: float
+    told: Mapping[str, float]
+    clock: Clock
+    updated: bool
 
 
 class Loop:
@@ -48,6 +64,7 @@ class Loop:
         self._per_epoch = steps_per_epoch(self._examples, parts.profile.training)
         self.steps = total_steps(self._examples, parts.profile.training)
         self._teller = Teller(parts, progress, steps=self.steps, per_epoch=self._per_epoch)
+        self._backoff = Backoff(parts, progress, self._wait)
         self._trained = list(trained(parts.loaded.model).values())
         self._saved_at = saved_at
         self._sampled = -SAMPLE_EVERY
@@ -71,48 +88,60 @@ class Loop:
                         self._rehearse()
                         rehearsed = True
                     self._between()
+        except DoesNotFit:
+            self._save()  # of the last step that is whole: the run goes on from there where there is room
+            raise
         finally:
             self._teller.where(now=True)
 
     def _rehearse(self) -> None:
         parts = self._parts
-        rehearse(parts.loaded, parts.scorer, parts.objective, parts.prepared.train, parts.layout)
+        self._backoff.attempt(
+            "training",
+            lambda layout: rehearse(parts.loaded, parts.scorer, parts.objective, parts.prepared.train, layout),
+        )
 
     def _step(self) -> None:
         """One optimizer step over an effective batch; without an update where loss or gradient is not finite."""
         parts, progress, training = self._parts, self.progress, self._parts.profile.training
-        clock = Clock(parts.loaded.device, exact=progress.step % TIMES_EVERY == 0)
         number = progress.step + 1
         tokens = parts.prepared.train
         examples = batches.examples_of_step(self._examples, number, training)
         rows = batches.rows_of(tokens, examples)
-        count = parts.objective.count(tokens, examples)
         rate = schedule.rate(number, self.steps, training) * progress.rate_factor
         optimizer.set_rate(parts.optimizer, rate)
+        done = self._backoff.attempt("training", lambda layout: self._attempt(examples, layout))
+        progress.not_finite = 0 if done.updated else progress.not_finite + 1
+        progress.step = number
+        progress.tokens += batches.supervised_tokens(tokens, rows)
+        self._teller.step(done.loss, done.norm, rate, done.told)
+        self._teller.timings(done.clock, tokens=int(self._lengths[rows].sum()))
+        self._teller.oddities(done.loss, done.norm, [tokens.row_ids[row] for row in rows])
+        self._teller.where()
+
+    def _attempt(self, examples: NDArray[np.int64], layout: Layout) -> Done:
+        """Forward, backward and update over the examples; out of memory in here leaves the weights as they were."""
+        parts, tokens, device = self._parts, self._parts.prepared.train, self._parts.loaded.device
+        clock = Clock(device, exact=self.progress.step % TIMES_EVERY == 0)
+        count = max(1, parts.objective.count(tokens, examples))
         losses = []
-        for batch in batches.micro_batches(tokens, examples, parts.layout):
-            on_device = batch.to(parts.loaded.device)
+        for batch in batches.micro_batches(tokens, examples, layout):
+            on_device = batch.to(device)
             clock.lap("data")
             found = step.forward_backward(
-                parts.objective, parts.scorer, on_device, max(1, count), after_forward=lambda: clock.lap("forward")
+                parts.objective, parts.scorer, on_device, count, after_forward=lambda: clock.lap("forward")
             )
             losses.append(found)
             clock.lap("backward")
-        norm = float(step.clip(self._trained, training.max_grad_norm))
+        norm = float(step.clip(self._trained, parts.profile.training.max_grad_norm))
         loss = float(torch.stack([found.total for found in losses]).sum())
-        if math.isfinite(loss) and math.isfinite(norm):
-            step.update(parts.optimizer)
-            progress.not_finite = 0
+        updated = math.isfinite(loss) and math.isfinite(norm)
+        if updated:
+            backoff.update(parts.optimizer)
         else:
             parts.optimizer.zero_grad(set_to_none=True)
-            progress.not_finite += 1
         clock.lap("update")
-        progress.step = number
-        progress.tokens += batches.supervised_tokens(tokens, rows)
-        self._teller.step(loss, norm, rate, {name: total / max(1, count) for name, total in _summed(losses).items()})
-        self._teller.timings(clock, tokens=int(self._lengths[rows].sum()))
-        self._teller.oddities(loss, norm, [tokens.row_ids[row] for row in rows])
-        self._teller.where()
+        return Done(loss, norm, {name: total / count for name, total in _summed(losses).items()}, clock, updated)
 
     def _between(self) -> None:
         """What is due after an optimizer step: orders, a stop, validation, a checkpoint."""
@@ -163,7 +192,17 @@ class Loop:
             case "pause" | "continue":
                 pass  # these change only what `_obey_orders` waits for
 
-    def _stop(self, words: str) -> None:
+    def _wait(self, what: str) -> None:
+        """A second of waiting in the middle of a step, which only a stop ends."""
+        self._teller.doing(what)
+        if self._stop_signal.is_set():
+            self._stop("Stopped by signal")
+        if any(order.verb == "stop" for order in self._control.waiting()):
+            self._obey_orders()
+        time.sleep(1.0)
+        self._teller.waited(1.0)
+
+    def _stop(self, words: str) -> NoReturn:
         self._state(State.STOPPING)
         self._save()
         if self.progress.step:
@@ -177,7 +216,15 @@ class Loop:
         if not tokens.row_ids or not progress.step or progress.validated == progress.step:
             return
         self._teller.doing("validating")
-        measured = validate.validation_loss(parts.loaded, parts.scorer, parts.objective, tokens, parts.layout)
+        try:
+            measured = self._backoff.attempt(
+                "validation",
+                lambda layout: validate.validation_loss(
+                    parts.loaded, parts.scorer, parts.objective, tokens, layout, stop=self._stop_signal.is_set
+                ),
+            )
+        except validate.Interrupted:  # a resumed run validates at this step before it goes on
+            self._stop("Stopped by signal")
         parts.writer.log(progress.step, {f"validation/{name}": value for name, value in measured.items()})
         loss = measured["loss"]
         progress.validated, progress.validation = progress.step, loss
