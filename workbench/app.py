@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib import import_module
@@ -64,6 +65,7 @@ class WorkbenchApp(App[None]):
             else themes.DARK.name
         )
         self._pages: dict[ScreenName, Page[Any]] = {}
+        self._saving = threading.Lock()
         self._ascii = themes.AsciiOnly(enabled=themes.only_ascii())
         for name in SCREENS:
             self.add_mode(name, self._opener(name))
@@ -114,25 +116,43 @@ class WorkbenchApp(App[None]):
 
     @work(group="first start")
     async def _ask_for_places(self) -> None:
-        folder = await self.push_screen_wait(PlacesScreen(self.session.ledger.path, self.session.runs_folder))
+        failed: list[Problem] = []
+
+        def keep(folder: Path) -> None:
+            try:
+                self._save(runs_folder=folder, seen_places=True)
+            except Problem as problem:  # said when there is a screen to say it on
+                failed.append(problem)
+
+        folder = await self.push_screen_wait(
+            PlacesScreen(self.session.ledger.path, self.session.runs_folder, keep),
+        )
         self.session = replace(self.session, runs_folder=folder)
         if isinstance(self.screen, Page):
             self.screen.session = self.session
-        self._keep(runs_folder=folder, seen_places=True)
+            for problem in failed:
+                self.screen.complain(problem)
 
-    def _keep_theme(self, theme: str) -> None:
-        if self._settings is not None and theme != self._settings.theme:
-            self._keep(theme=theme)
-
-    def _keep(self, **changed: Any) -> None:
-        """Write settings that were changed here; one that cannot be kept is said, and holds until the end."""
-        assert self._settings is not None
-        self._settings = replace(self._settings, **changed)
+    @work(group="settings")
+    async def _keep_theme(self, theme: str) -> None:
+        if self._settings is None or theme == self._settings.theme:
+            return
         try:
-            user_settings.save(self._settings)
+            await asyncio.to_thread(self._save, theme=theme)
         except Problem as problem:
             if isinstance(self.screen, Page):
                 self.screen.complain(problem)
+
+    def _save(self, **changed: Any) -> None:
+        """Write settings that were changed here; what cannot be kept holds until the end. In a thread: a file is synced.
+
+        Raises:
+            Problem: it cannot be written.
+        """
+        with self._saving:
+            assert self._settings is not None
+            self._settings = replace(self._settings, **changed)
+            user_settings.save(self._settings)
 
     def action_help(self) -> None:
         """The keys of the screen in front."""

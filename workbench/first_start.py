@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
-from textual import on
+from textual import on, work
 from textual.app import ComposeResult
 from textual.content import Content
+from textual.events import Key
 from textual.screen import ModalScreen
 from textual.widgets import Input
 
@@ -17,7 +20,11 @@ from screens.widgets.line import Line
 
 
 class PlacesScreen(ModalScreen[Path]):
-    """Shows the ledger and the runs folder and gives back the folder that was agreed to."""
+    """Shows the ledger and the runs folder and gives back the folder that was agreed to, once it is made and `keep` has run.
+
+    Both happen in a thread: a busy disk can hold up a folder or a synced file for a minute, and an event loop that waits for it
+    neither draws nor hears a key.
+    """
 
     CSS = """
     PlacesScreen { background: $background; padding: 1 2; }
@@ -25,10 +32,12 @@ class PlacesScreen(ModalScreen[Path]):
     PlacesScreen Input { border: none; height: 1; padding: 0; margin-bottom: 1; background: $panel; }
     """
 
-    def __init__(self, ledger: Path, runs_folder: Path) -> None:
+    def __init__(self, ledger: Path, runs_folder: Path, keep: Callable[[Path], None]) -> None:
         super().__init__()
         self._ledger = ledger
         self._runs = runs_folder
+        self._keep = keep
+        self._keeping = False
 
     def compose(self) -> ComposeResult:
         """Both places; the folder can be typed over."""
@@ -62,18 +71,41 @@ class PlacesScreen(ModalScreen[Path]):
             )
 
     @on(Input.Submitted)
-    def _agree(self, event: Input.Submitted) -> None:
+    def _submitted(self) -> None:
+        self._agree()
+
+    def on_key(self, event: Key) -> None:
+        """Enter agrees, and what is typed comes to the entry, also when nothing has the focus. The entry keeps its own keys to itself."""
+        if event.key == "enter":
+            event.stop()
+            self._agree()
+        elif self.focused is None:
+            self.query_one(Entry).focus()
+
+    @work(group="agree")
+    async def _agree(self) -> None:
         """Only a folder that can be made."""
-        folder = Path(event.value.strip()).expanduser()
-        if not event.value.strip() or not folder.is_absolute():
+        typed = self.query_one(Entry).value.strip()
+        folder = Path(typed).expanduser()
+        if self._keeping:
+            return
+        if not typed or not folder.is_absolute():
             self._refuse("A folder is named from the root (/...) or from home (~/...).")
             return
+        self._keeping = True
+        self.query_one("#trouble", Line).show(f"Making {folder} ...")
         try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            await asyncio.to_thread(self._make, folder)
         except OSError as error:
             self._refuse(f"{folder} cannot be made: {error.strerror}.")
         else:
             self.dismiss(folder)
+        finally:
+            self._keeping = False
+
+    def _make(self, folder: Path) -> None:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._keep(folder)
 
     def _refuse(self, why: str) -> None:
         self.query_one("#trouble", Line).show(Content.styled(f"✗ {why}", "$text-error"))

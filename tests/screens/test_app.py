@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from engine.profile_file import dump
 from screens.messages import SCREENS, CompareRuns, ConfigureFrom, EvaluateRuns, GoTo, LookAtData, WatchRun
 from screens.session import Session
 from screens.widgets.page import Page
-from tests.screens.driving import line, screen, until
+from tests.screens.driving import DEADLINE, line, screen, until
 from tests.screens.example import Example
 from tests.tiny import tiny_profile, write_rows
 from workbench import settings as user_settings
@@ -139,6 +140,40 @@ async def test_the_first_start_shows_both_places_and_keeps_the_answer(ledger: Le
         assert kept.seen_places and kept.runs_folder == tmp_path / "elsewhere"
         assert app.screen.session.runs_folder == tmp_path / "elsewhere"  # type: ignore[attr-defined]
         assert (tmp_path / "elsewhere").stat().st_mode & 0o777 == 0o700
+
+
+async def test_enter_agrees_at_the_first_start_whatever_has_the_focus(ledger: Ledger, tmp_path: Path) -> None:
+    app = WorkbenchApp(Session(ledger, tmp_path / "runs"), Settings(runs_folder=tmp_path / "runs"))
+    async with app.run_test() as pilot:
+        await until(pilot, lambda: here(pilot) == "PlacesScreen")
+        app.screen.set_focus(None)
+        await pilot.press("enter")
+        await until(pilot, lambda: "No runs yet." in screen(pilot))
+        assert user_settings.load().seen_places
+
+
+async def test_a_disk_that_takes_its_time_at_the_first_start_stops_neither_keys_nor_drawing(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sync of a small file waits for all that others write: on a busy disk for a minute, in which the screen stood still."""
+    synced, write, written = threading.Event(), user_settings.save, []
+
+    def slow(settings: Settings) -> None:
+        assert synced.wait(DEADLINE)
+        written.append(settings)
+        write(settings)
+
+    monkeypatch.setattr(user_settings, "save", slow)
+    app = WorkbenchApp(Session(ledger, tmp_path / "runs"), Settings(runs_folder=tmp_path / "runs"))
+    async with app.run_test(size=(100, 30)) as pilot:
+        await until(pilot, lambda: here(pilot) == "PlacesScreen")
+        await pilot.press("enter")
+        await until(pilot, lambda: f"Making {tmp_path / 'runs'}" in screen(pilot))
+        await pilot.press("enter", "x")
+        await until(pilot, lambda: app.screen.query_one(Input).value == "x")  # it was selected
+        synced.set()
+        await until(pilot, lambda: "No runs yet." in screen(pilot))
+    assert [settings.runs_folder for settings in written] == [tmp_path / "runs"]
 
 
 @pytest.mark.parametrize("settings", [None, Settings(seen_places=True)])
