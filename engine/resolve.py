@@ -18,10 +18,9 @@ from engine.fit.cards import Card
 from engine.fit.estimate import MOST_ROWS_CPU, GpuFit, divisors, fit, setup, this_cpu
 from engine.fit.facts import Facts, look
 from engine.gpu import Gpu
-from engine.ledger import Ledger, runs
-from engine.ledger.runs import Run
+from engine.ledger import Ledger
+from engine.lineage import grounded
 from engine.profile import Profile, changed, unresolved
-from engine.profile_file import parse
 from engine.steps import total_steps
 
 
@@ -104,49 +103,6 @@ def check_names(profile: Profile, facts: Facts) -> None:
                 'Change method.targets, or set it to "all-linear".',
                 code="model",
             )
-
-
-def grounded(profile: Profile, ledger: Ledger | None, notes: list[str]) -> tuple[Profile, str | None]:
-    """The profile with a folder or a hub id as its base, and for `model.base = "run:NAME"` that run's uid.
-
-    Raises:
-        Problem: there is no such run, it has no result, or its adapter cannot be gone on from in this way (code `run`).
-    """
-    name = profile.model.base.removeprefix("run:")
-    if name == profile.model.base:
-        return profile, None
-    if ledger is None:
-        raise Problem(f"model.base = run:{name} needs a ledger to find the run in", code="run")
-    run = runs.find(ledger, name)
-    result = run.result
-    if result is None or not result.is_dir():
-        raise Problem(
-            f"{run.name} has no result to go on from",
-            f"It is {run.state}, and nothing stands in {run.folder}.",
-            "Resume it, or choose a run that has finished.",
-            code="run",
-        )
-    if run.result_kind == "model":
-        return changed(profile, {"model.base": str(result), "model.revision": "main"}), run.uid
-    return _onto_adapter(profile, run, ledger, notes), run.uid
-
-
-def _onto_adapter(profile: Profile, run: Run, ledger: Ledger, notes: list[str]) -> Profile:
-    """An adapter goes on only on its own base and with its own shape."""
-    if profile.method.name != "lora":
-        raise Problem(
-            f"{run.name} left an adapter, which method.name = {profile.method.name} cannot go on from",
-            "All weights can be trained only from a whole model.",
-            "Set method.name = lora.",
-            code="run",
-        )
-    before = parse(runs.document(ledger, run).profile, run.folder / "profile.toml")
-    shape = {f"method.{key}": getattr(before.method, key) for key in ("rank", "alpha", "targets", "dora", "rslora")}
-    kept = ("base", "revision", "quantization", "double_quantization")
-    onto = changed(profile, shape | {f"model.{key}": getattr(before.model, key) for key in kept})
-    if onto.method != profile.method:
-        notes.append(f"the adapter keeps the shape that it has in {run.name}: rank {before.method.rank}")
-    return onto
 
 
 def _placed(profile: Profile, facts: Facts, notes: list[str]) -> tuple[Profile, GpuFit | None]:

@@ -25,20 +25,22 @@ from engine.ledger.jobs import Job
 from engine.ledger.runs import Run
 from engine.profile import Profile
 from engine.train import (
+    chain,
     checkpoint,
     device,
     fingerprints,
     folders,
     keep,
     model,
+    objective,
     optimizer,
+    reference,
     result,
     watch,
 )
 from engine.train.checkpoint import Progress
 from engine.train.control import Control
 from engine.train.loop import Loop
-from engine.train.objective import Likelihood
 from engine.train.parts import Parts
 from engine.train.scorer import Scorer
 
@@ -137,6 +139,7 @@ def _set_up(
     doing("loading the model")
     loaded = model.load(resolved, where, vocabulary=tokenizer.vocabulary)
     runs.record(ledger, found, environment=watch.environment(loaded, torch.get_num_threads()))
+    asked = objective.make(training)
     return Parts(
         ledger=ledger,
         run=found,
@@ -146,7 +149,8 @@ def _set_up(
         tokenizer=tokenizer,
         loaded=loaded,
         scorer=Scorer(loaded.model, loaded.autocast),
-        objective=Likelihood(),
+        objective=asked,
+        validation_objective=asked,
         optimizer=optimizer.make(loaded.model, training, where),
         writer=writer,
     )
@@ -170,27 +174,18 @@ def _begin(parts: Parts) -> Loop:
         checkpoints.remove(parts.ledger, parts.run.id, step=checkpoint.step_of(damaged))
         text = f"Checkpoint {damaged.name} is damaged and was put aside as {aside.name}: {wrong}"
         parts.event("damaged", text, level="warning")
+    if not found.path or not reference.stands(parts):
+        chain.start(parts)
+    parts = reference.give(parts)
     progress = Progress()
     if found.path:
         progress = checkpoint.restore(found.path, parts.loaded.model, parts.optimizer)
         _restore_best(parts, folder, found.path, progress)
         parts.event("resumed", f"Resumed from {found.path.name}", step=progress.step)
-    else:
-        _start_from_parent(parts)
-        if found.damaged or parts.run.step:
-            parts.event("resumed", "There was no whole checkpoint: started again from the beginning")
+    elif found.damaged or parts.run.step:
+        parts.event("resumed", "There was no whole checkpoint: started again from the beginning")
     control = Control(parts.ledger, parts.run.id, after=progress.order)
     return Loop(parts, progress, control, saved_at=progress.step)
-
-
-def _start_from_parent(parts: Parts) -> None:
-    """A run whose base was another run's adapter starts from it. A whole model it would have found at model.base."""
-    if parts.run.parent is None:
-        return
-    parent = runs.find(parts.ledger, parts.run.parent)
-    if parent.result_kind == "adapter" and parent.result is not None:
-        model.go_on_from(parts.loaded, parent.result, parent.name)
-        parts.event("parent", f"Started from the adapter of {parent.name}", step=0)
 
 
 def _restore_best(parts: Parts, folder: Path, resumed: Path, progress: Progress) -> None:

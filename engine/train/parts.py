@@ -25,7 +25,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Parts:
-    """All that stays the same from the first step to the last."""
+    """All that stays the same from the first step to the last.
+
+    `validation_objective` is `objective` for the rows of validation: under dpo each knows what the reference says of its own rows.
+    """
 
     ledger: Ledger
     run: Run
@@ -36,6 +39,7 @@ class Parts:
     loaded: Loaded
     scorer: nn.Module
     objective: Objective
+    validation_objective: Objective
     optimizer: torch.optim.Optimizer
     writer: metrics.Writer
 

@@ -14,8 +14,9 @@ from engine.fit.estimate import Estimate, GpuFit, estimate
 from engine.fit.facts import Facts, look
 from engine.gpu import Gpu
 from engine.ledger import Ledger
+from engine.lineage import grounded
 from engine.profile import Profile
-from engine.resolve import cards_for, check_names, grounded
+from engine.resolve import cards_for, check_names
 
 REMEMBERED: Final = 8  # combinations of base and data
 

@@ -129,7 +129,9 @@ def _ended(ledger: Ledger, profile: Profile, folder: Path, kind: str) -> runs.Ru
     run = runs.create(ledger, name="before", runs_folder=folder, profile=dump(profile), settings=flat(profile))
     (run.folder / "adapter" / "best").mkdir(parents=True)
     runs.set_result(ledger, run, kind=kind, path="adapter/best")
-    return run
+    with ledger.transaction() as connection:
+        connection.execute("UPDATE run SET state = 'finished' WHERE id = ?", (run.id,))
+    return runs.find(ledger, run.uid)
 
 
 def test_going_on_from_an_adapter_keeps_its_base_and_shape(automatic: Profile, ledger: Ledger, tmp_path: Path) -> None:
@@ -147,8 +149,12 @@ def test_going_on_from_an_adapter_keeps_its_base_and_shape(automatic: Profile, l
 
 
 def test_a_run_without_a_result_cannot_be_gone_on_from(automatic: Profile, ledger: Ledger, tmp_path: Path) -> None:
-    runs.create(ledger, name="bare", runs_folder=tmp_path, profile=dump(automatic), settings={})
+    run = runs.create(ledger, name="bare", runs_folder=tmp_path, profile=dump(automatic), settings={})
     values = {**automatic.model_dump(), "model": {"base": "run:bare"}}
+    with pytest.raises(Problem, match="bare is queued"):
+        resolve(Profile.model_validate(values), ledger)
+    with ledger.transaction() as connection:
+        connection.execute("UPDATE run SET state = 'failed' WHERE id = ?", (run.id,))
     with pytest.raises(Problem, match="no result to go on from"):
         resolve(Profile.model_validate(values), ledger)
 

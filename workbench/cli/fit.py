@@ -10,8 +10,9 @@ from engine.fit.cards import Card, named
 from engine.fit.estimate import Estimate, GpuFit, estimate
 from engine.fit.facts import look
 from engine.ledger import Ledger
+from engine.lineage import grounded
 from engine.profile import Profile
-from engine.resolve import cards_for, grounded
+from engine.resolve import cards_for
 from screens.widgets import figures
 from workbench.cli.output import print_json, print_table, words
 from workbench.cli.profile_options import add_profile

@@ -1,0 +1,183 @@
+"""What the model, as the run began with it, says of every response: the reference of direct preference optimisation.
+
+It is computed once, before the first step and before a checkpoint is restored, so never from weights that the run has trained. A fresh adapter is
+switched off, one that was gone on from stays on, and of a whole model all weights still are what they began as. The numbers are kept in the run's
+folder; a run that was killed meanwhile goes on behind the last that were written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from threading import Event
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from peft import PeftModel
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from engine.atomic import write_bytes
+from engine.data.prepare import Tokens
+from engine.ledger import jobs, orders, runs
+from engine.stopping import stopping
+from engine.train import chain, preference, validate
+from engine.train.batches import micro_batches
+from engine.train.objective import Dpo
+from engine.train.parts import Parts
+
+KEPT_EVERY: Final = 60.0  # seconds between writing what there is
+TOLD_EVERY: Final = 0.5  # seconds between looking at orders and saying how far it is
+DOING: Final = "scoring the pairs with the model as it begins"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Summed log-probabilities in nats of each row's supervised tokens, [rows] float32; not a number where not computed yet."""
+
+    train: NDArray[np.float32]
+    validation: NDArray[np.float32]
+
+
+def stands(parts: Parts) -> bool:
+    """Whether the objective has, or needs no, reference: nothing has to be asked of the model as the run began with it."""
+    return not isinstance(parts.objective, Dpo) or _read(parts).whole
+
+
+def give(parts: Parts) -> Parts:
+    """The parts with the reference in their objectives; computed where it does not stand in the run's folder yet.
+
+    Where it does not, the model has to be as the run began with it.
+
+    Raises:
+        KeyboardInterrupt: it was stopped, by order or signal; resuming goes on from what was computed.
+        Problem: the disk is full.
+    """
+    objective = parts.objective
+    if not isinstance(objective, Dpo):
+        return parts
+    kept = _read(parts)
+    if not kept.whole:
+        _compute(parts, kept.reference)
+    found = kept.reference
+    return replace(
+        parts,
+        objective=replace(objective, reference=found.train),
+        validation_objective=replace(objective, reference=found.validation),
+    )
+
+
+@dataclass(frozen=True)
+class _Kept:
+    reference: Reference
+    whole: bool
+
+
+def _read(parts: Parts) -> _Kept:
+    """What stands in the run's folder and is of these data and this beginning; nothing computed where nothing does."""
+    try:
+        with safe_open(_place(parts), framework="numpy") as file:
+            said = file.metadata()
+            if said["fingerprint"] == _fingerprint(parts):
+                found = Reference(file.get_tensor("train"), file.get_tensor("validation"))
+                return _Kept(found, said["whole"] == "true")
+    except (OSError, SafetensorError, KeyError, TypeError):
+        pass  # not there, or not whole: it can be computed again
+    prepared = parts.prepared
+    return _Kept(Reference(_unknown(prepared.train), _unknown(prepared.validation)), False)
+
+
+def _unknown(tokens: Tokens) -> NDArray[np.float32]:
+    return np.full(len(tokens), np.nan, np.float32)
+
+
+def _write(parts: Parts, reference: Reference, *, whole: bool) -> None:
+    said = {"fingerprint": _fingerprint(parts), "whole": str(whole).lower()}
+    write_bytes(_place(parts), save({"train": reference.train, "validation": reference.validation}, said))
+
+
+def _place(parts: Parts) -> Path:
+    return parts.run.folder / "prepared" / "reference.safetensors"
+
+
+def _fingerprint(parts: Parts) -> str:
+    """Of what the numbers depend on: the rows, the model and the way it is loaded, the result it goes on from."""
+    model = parts.profile.model.model_dump(mode="json") | {"method": parts.profile.method.name}
+    parent = runs.document(parts.ledger, parts.run).fingerprints.get("parent")
+    digest = hashlib.sha256(json.dumps([model, parent], sort_keys=True).encode())
+    for tokens in (parts.prepared.train, parts.prepared.validation):
+        for array in (tokens.ids, tokens.supervised, tokens.starts):
+            digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def _compute(parts: Parts, reference: Reference) -> None:
+    """Fill in what is not known yet, in the same micro-batches whether it was interrupted or not."""
+    of_both = ((parts.prepared.train, reference.train), (parts.prepared.validation, reference.validation))
+    total = sum(tokens.examples for tokens, _ in of_both)
+    at_once = "Stopped at once. Resuming goes on with the reference from what was written last."
+    with stopping(at_once) as stop, validate.asking(parts.loaded), _as_begun(parts):
+        watch = _Watch(parts, reference, total, stop)
+        for tokens, values in of_both:
+            for batch in micro_batches(tokens, range(tokens.examples), parts.layout):
+                rows = list(batch.rows)
+                if np.isnan(values[rows]).any():
+                    on_device = batch.to(parts.loaded.device)
+                    logps, _ = preference.log_probabilities(parts.scorer(on_device), on_device)
+                    values[rows] = logps.cpu().numpy()
+                watch.after(len(rows) // tokens.per_example)
+    _write(parts, reference, whole=True)
+    parts.event(
+        "reference",
+        f"Scored {total:,} pairs with the model as it begins: what it prefers is measured against that",
+        step=0,
+    )
+
+
+@contextmanager
+def _as_begun(parts: Parts) -> Iterator[None]:
+    """The model without its adapter where that is fresh."""
+    model = parts.loaded.model
+    if isinstance(model, PeftModel) and not chain.begins_with_adapter(parts):
+        with model.disable_adapter():
+            yield
+    else:
+        yield
+
+
+class _Watch:
+    """Between two micro-batches: say how far it is, write what there is now and then, stop where that was asked for."""
+
+    def __init__(self, parts: Parts, reference: Reference, total: int, stop: Event) -> None:
+        self._parts, self._reference, self._total, self._stop = parts, reference, total, stop
+        self._done = 0
+        self._told = 0.0
+        self._kept = time.monotonic()
+
+    def after(self, examples: int) -> None:
+        self._done += examples
+        now = time.monotonic()
+        if now - self._kept > KEPT_EVERY:
+            _write(self._parts, self._reference, whole=False)
+            self._kept = now
+        if self._stop.is_set():
+            self._leave("signal")
+        if now - self._told > TOLD_EVERY:
+            self._told = now
+            jobs.beat(self._parts.ledger, self._parts.job, done=self._done, total=self._total, doing=DOING)
+            for order in orders.waiting(self._parts.ledger, self._parts.run.id):
+                if order.verb == "stop":
+                    orders.acknowledge(self._parts.ledger, order, step=None, answer="taken before the first step")
+                    self._leave("order")
+
+    def _leave(self, how: str) -> None:
+        _write(self._parts, self._reference, whole=False)
+        raise KeyboardInterrupt(
+            f"Stopped by {how} when {self._done:,} of {self._total:,} pairs were scored. Resuming goes on from there."
+        )
