@@ -183,8 +183,8 @@ class Loop:
                 assert order.value is not None
                 self.progress.rate_factor, self.progress.order = order.value, order.id
             case "evaluate":
-                self.progress.order = order.id
                 self._validate()
+                self.progress.order = order.id  # only now: one that was interrupted is taken again by a resumed run
             case "checkpoint":
                 self._save()
             case "stop":
@@ -220,7 +220,12 @@ class Loop:
             measured = self._backoff.attempt(
                 "validation",
                 lambda layout: validate.validation_loss(
-                    parts.loaded, parts.scorer, parts.objective, tokens, layout, stop=self._stop_signal.is_set
+                    parts.loaded,
+                    parts.scorer,
+                    parts.validation_objective,
+                    tokens,
+                    layout,
+                    stop=self._stop_signal.is_set,
                 ),
             )
         except validate.Interrupted:  # a resumed run validates at this step before it goes on
