@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Final
 
-from peft import LoraConfig, PeftModel
+from peft import PeftModel
 from peft.utils import get_peft_model_state_dict
 from safetensors.torch import save_file
 from transformers import PreTrainedModel
@@ -35,17 +35,19 @@ def write(folder: Path, loaded: Loaded, settings: profile.Model) -> None:
 
 
 def _write_adapter(folder: Path, model: PeftModel) -> None:
-    # Embeddings are never trained here, and PEFT would ask the hub whether they changed.
+    # Embeddings that are trained are there as modules that are trained whole; PEFT would ask the hub whether others changed.
     weights = get_peft_model_state_dict(model, save_embedding_layers=False)
     save_file(
-        {name: weight.detach().cpu().contiguous() for name, weight in weights.items()},
+        # Copies: PEFT wants a tied head under its own name too when it loads, and safetensors refuses shared memory.
+        {name: weight.detach().to("cpu", copy=True).contiguous() for name, weight in weights.items()},
         folder / "adapter_model.safetensors",
         {"format": "pt"},
     )
     config = copy.copy(model.peft_config["default"])
-    assert isinstance(config, LoraConfig) and config.target_modules is not None
     config.inference_mode = True
-    config.target_modules = sorted(config.target_modules)  # a set has another order in every process
+    for name, value in vars(config).items():
+        if isinstance(value, set):
+            setattr(config, name, sorted(value))  # a set has another order in every process
     config.save_pretrained(str(folder))
 
 

@@ -1,0 +1,198 @@
+"""What a method trains beside a frozen base, through PEFT: its weights in float32, whatever the base is in.
+
+Adapters in 16 bits stop learning once updates round to nothing (trl#7268, torchtune#2250); the same holds of modules that are trained whole
+and of biases.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from peft import (
+    IA3Config,
+    LoraConfig,
+    PeftConfig,
+    PeftModel,
+    PrefixTuningConfig,
+    PromptEncoderConfig,
+    PromptTuningConfig,
+    PromptTuningInit,
+    get_peft_model,
+)
+from peft.tuners.lora import LoraLayer
+from peft.tuners.lora.layer import ParamWrapper
+from torch import nn
+from transformers import PreTrainedModel
+
+from engine.errors import Problem, closest
+from engine.profile import Method
+from engine.train import anatomy, quantized
+
+CAUSAL: Final = "CAUSAL_LM"
+ADAPTER: Final = "default"  # PEFT's name of the one adapter that a model has here
+
+
+def attach(base: PreTrainedModel, method: Method, *, name: str, is_quantised: bool) -> PeftModel:
+    """The base, frozen, with the method's fresh weights, drawn from torch's seed. `name` is the base's, for the result.
+
+    Raises:
+        Problem: a module that is not there, or a method that this architecture does not bear.
+    """
+    config = _config(base, method)
+    model = get_peft_model(base, config)
+    assert isinstance(model, PeftModel)
+    if isinstance(config, LoraConfig) and config.target_parameters:
+        _drop_out_beside_experts(model, method.dropout)
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+    if is_quantised:
+        quantized.add_trained_biases_outside(model)
+    model.peft_config[ADAPTER].base_model_name_or_path = name
+    return model
+
+
+def virtual_tokens(model: nn.Module) -> int:
+    """Virtual tokens that stand before the text in the model's output; those of prefix stand in its cache alone."""
+    if not isinstance(model, PeftModel):
+        return 0
+    config = model.active_peft_config
+    if not config.is_prompt_learning or isinstance(config, PrefixTuningConfig):
+        return 0
+    found: int = config.num_virtual_tokens
+    return found
+
+
+def _config(base: PreTrainedModel, method: Method) -> PeftConfig:
+    match method.name:
+        case "lora":
+            return _lora(base, method)
+        case "ia3":
+            return _ia3(base, method)
+        case "prefix":
+            if anatomy.has_recurrent_layers(base):
+                raise _unbearable(method, "some of its layers keep a state in place of keys and values")
+            return PrefixTuningConfig(task_type=CAUSAL, num_virtual_tokens=method.virtual_tokens)
+    if anatomy.looks_tokens_up_again(base):
+        raise _unbearable(method, "its layers look up embeddings by token, which a virtual token has not")
+    if method.name == "p_tuning":
+        return PromptEncoderConfig(task_type=CAUSAL, num_virtual_tokens=method.virtual_tokens)
+    # Embeddings of real tokens are a better start than noise (Lester et al. 2021, arXiv:2104.08691, section 3.2).
+    return PromptTuningConfig(
+        task_type=CAUSAL,
+        num_virtual_tokens=method.virtual_tokens,
+        prompt_tuning_init=PromptTuningInit.SAMPLE_VOCAB,
+    )
+
+
+def _lora(base: PreTrainedModel, method: Method) -> LoraConfig:
+    linear, fused = anatomy.linear_names(base), anatomy.fused_experts(base)
+    targets: str | list[str]
+    if isinstance(method.targets, str):
+        targets, experts = method.targets, list(fused)  # what PEFT takes all-linear to mean leaves fused experts out
+    else:
+        _check_there(method.targets, (*linear, *fused), "method.targets", base)
+        targets = [target for target in method.targets if anatomy.named_like(linear, target)]
+        experts = [target for target in method.targets if anatomy.named_like(fused, target)]
+    if experts and method.dora:
+        raise Problem(
+            "DoRA cannot adapt this model's experts",
+            f"All experts of a layer are one parameter ({fused[0]}), and PEFT's DoRA knows linear modules only.",
+            "Set method.dora = false, or name linear modules in method.targets, which leaves the experts frozen.",
+            code="method",
+        )
+    whole = _whole(base, method)
+    return LoraConfig(
+        task_type=CAUSAL,
+        r=method.rank,
+        lora_alpha=method.alpha,  # type: ignore[arg-type]  # any number; declared as int
+        lora_dropout=0.0 if experts else method.dropout,
+        target_modules=targets,
+        target_parameters=experts or None,
+        use_dora=method.dora,
+        use_rslora=method.rslora,
+        bias=method.bias,
+        modules_to_save=whole,
+        ensure_weight_tying=bool(whole) and _is_tied(base, method),
+    )
+
+
+def _drop_out_beside_experts(model: PeftModel, share: float) -> None:
+    """Drop out inputs of linear modules. PEFT has no dropout for fused experts and refuses it for all where they are adapted."""
+    for module in model.modules():
+        if isinstance(module, LoraLayer) and not isinstance(module, ParamWrapper):
+            module.lora_dropout[ADAPTER] = nn.Dropout(share) if share else nn.Identity()
+
+
+def _ia3(base: PreTrainedModel, method: Method) -> IA3Config:
+    linear = anatomy.linear_names(base)
+    if isinstance(method.targets, str):
+        wanted = (*anatomy.KEYS_AND_VALUES, *anatomy.FEED_FORWARD_OUTPUTS)
+        targets = [name for name in wanted if anatomy.named_like(linear, name)]
+        if not targets:
+            raise Problem(
+                f"Where {type(base).__name__} has its keys and values is not known",
+                f"Linear modules are {', '.join(_last_names(linear))}.",
+                "Name those that ia3 is to scale in method.targets.",
+                code="method",
+            )
+    else:
+        _check_there(method.targets, linear, "method.targets", base)
+        targets = list(method.targets)
+    outputs = {name for known in anatomy.FEED_FORWARD_OUTPUTS for name in anatomy.named_like(linear, known)}
+    whole = _whole(base, method)
+    if whole and _is_tied(base, method):
+        raise Problem(
+            "ia3 cannot save the embeddings of this model",
+            "Its head is its embedding, and PEFT keeps the two together for lora alone.",
+            "Set method.modules_to_save = [], or method.name = lora.",
+            code="method",
+        )
+    return IA3Config(
+        task_type=CAUSAL,
+        target_modules=targets,
+        feedforward_modules=[name for name in targets if set(anatomy.named_like(linear, name)) & outputs],
+        modules_to_save=whole,
+    )
+
+
+def _whole(base: PreTrainedModel, method: Method) -> list[str] | None:
+    names = tuple(name for name, _ in base.named_modules() if name)
+    _check_there(method.modules_to_save, names, "method.modules_to_save", base)
+    return list(method.modules_to_save) or None
+
+
+def _is_tied(base: PreTrainedModel, method: Method) -> bool:
+    """Whether a module that is trained whole is the embedding or the head, and these two are one."""
+    into, out = base.get_input_embeddings(), base.get_output_embeddings()  # type: ignore[no-untyped-call]
+    if out is None or into.weight is not out.weight:
+        return False
+    named = [name for name, module in base.named_modules() if module is into or module is out]
+    return any(anatomy.named_like(tuple(named), wanted) for wanted in method.modules_to_save)
+
+
+def _check_there(wanted: tuple[str, ...], names: tuple[str, ...], key: str, base: PreTrainedModel) -> None:
+    missing = [name for name in wanted if not anatomy.named_like(names, name)]
+    if not missing:
+        return
+    known = _last_names(anatomy.linear_names(base))
+    remedy = ', or set it to "all-linear"' if key == "method.targets" else ""
+    raise Problem(
+        f"The model has no module {missing[0]}{closest(missing[0], _last_names(names))}",
+        f"Linear modules are {', '.join(known)}.",
+        f"Change {key}{remedy}.",
+        code="model",
+    )
+
+
+def _last_names(names: tuple[str, ...]) -> list[str]:
+    return sorted({name.rsplit(".")[-1] for name in names})
+
+
+def _unbearable(method: Method, why: str) -> Problem:
+    return Problem(
+        f"method.name = {method.name} does not go with this base",
+        f"{why[0].upper()}{why[1:]}.",
+        "Set method.name = lora.",
+        code="method",
+    )
