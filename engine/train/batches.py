@@ -140,7 +140,7 @@ def _packed(tokens: Tokens, examples: Integers, layout: Layout) -> list[Integers
     the examples alone.
     """
     assert layout.row_tokens is not None
-    capacity = layout.row_tokens * (max(layout.rows_at_once, tokens.per_example) if layout.flat else 1)
+    capacity = layout.row_tokens * (layout.rows_at_once if layout.flat else 1)
     sizes = _lengths(tokens, examples).sum(axis=1)
     order = np.lexsort((examples, -sizes))
     bins: list[list[int]] = []

@@ -95,10 +95,12 @@ class Loop:
             self._teller.where(now=True)
 
     def _rehearse(self) -> None:
-        parts = self._parts
+        parts, examples_at_most = self._parts, self._parts.profile.training.effective_batch
         self._backoff.attempt(
             "training",
-            lambda layout: rehearse(parts.loaded, parts.scorer, parts.objective, parts.prepared.train, layout),
+            lambda layout: rehearse(
+                parts.loaded, parts.scorer, parts.objective, parts.prepared.train, layout, examples_at_most
+            ),
         )
 
     def _step(self) -> None:

@@ -2,28 +2,54 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import nn
 
 from engine.data.prepare import Tokens
 from engine.train import batches, step
-from engine.train.batches import Layout
+from engine.train.batches import Integers, Layout
 from engine.train.model import Loaded
 from engine.train.objective import Objective
 
 
-def rehearse(loaded: Loaded, scorer: nn.Module, objective: Objective, tokens: Tokens, layout: Layout) -> None:
-    """Forward and backward over the longest examples; weights and random generators stay as they were, gradients are dropped.
+def rehearse(
+    loaded: Loaded, scorer: nn.Module, objective: Objective, tokens: Tokens, layout: Layout, effective_batch: int
+) -> None:
+    """Forward and backward over the costliest examples; weights and random generators stay as they were, gradients are dropped.
 
     To be called when the optimizer has its state, which takes its share.
 
     Raises:
         torch.OutOfMemoryError: the run would meet it sooner or later.
     """
-    lengths = batches.row_lengths(tokens).reshape(-1, tokens.per_example).max(axis=1)
-    count = max(1, layout.rows_at_once // tokens.per_example)
-    longest = (-lengths).argsort(kind="stable")[:count]
+    examples = costliest(tokens, layout, effective_batch)
     with torch.random.fork_rng([loaded.device] if loaded.device.type == "cuda" else []):
-        for batch in batches.micro_batches(tokens, longest, layout):
+        for batch in batches.micro_batches(tokens, examples, layout):
             step.forward_backward(objective, scorer, batch.to(loaded.device), 1)
     loaded.model.zero_grad(set_to_none=True)
+
+
+def costliest(tokens: Tokens, layout: Layout, effective_batch: int) -> Integers:
+    """Examples that take as much memory as any that a forward pass may get.
+
+    Padded: the longest. Packed: the longest, and then what fills the room that they leave.
+    """
+    lengths = batches.row_lengths(tokens).reshape(-1, tokens.per_example)
+    if layout.row_tokens is None:
+        count = max(1, layout.rows_at_once // tokens.per_example)
+        return (-lengths.max(axis=1)).argsort(kind="stable")[:count]
+    sizes = lengths.sum(axis=1)
+    order = sizes.argsort(kind="stable")
+    ascending = sizes[order]
+    chosen = [int(order[-1])]  # whether it fits or not: if not, it has a row of its own
+    room = layout.rows_at_once * layout.row_tokens - int(ascending[-1])
+    left = len(order) - 1
+    while len(chosen) < effective_batch:
+        left = min(left, int(np.searchsorted(ascending, room, side="right")))  # those before are short enough
+        if not left:
+            break
+        left -= 1
+        chosen.append(int(order[left]))
+        room -= int(ascending[left])
+    return np.array(chosen)

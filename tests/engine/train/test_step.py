@@ -115,7 +115,7 @@ def test_rehearsing_the_longest_rows_leaves_no_trace(tiny_base: Path) -> None:
     hook = loaded.model.register_forward_pre_hook(
         lambda module, arguments, named: seen.append(tuple(named["input_ids"].shape)), with_kwargs=True
     )
-    rehearse(loaded, Scorer(loaded.model, None), Likelihood(), ragged([9, 50, 30, 50]), Layout(2, pad_id=0))
+    rehearse(loaded, Scorer(loaded.model, None), Likelihood(), ragged([9, 50, 30, 50]), Layout(2, pad_id=0), 4)
     hook.remove()
     assert seen == [(2, 50)]
     assert torch.equal(before, torch.get_rng_state())
