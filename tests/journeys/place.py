@@ -16,6 +16,7 @@ from engine.ledger.runs import Run
 
 PROGRAM: Final = str(Path(sys.executable).with_name("workbench"))
 DEADLINE: Final = 120.0  # seconds; a cold start of torch, transformers and peft takes many on a busy machine
+LOOK: Final = 0.05  # seconds between two looks
 
 
 @dataclass(frozen=True)
@@ -48,11 +49,11 @@ class Place:
 
     def wait(self, name: str, wanted: Callable[[Run], object]) -> Run:
         """The run once it is as wanted."""
-        deadline = time.monotonic() + DEADLINE
-        while not wanted(run := self.run(name)):
-            assert time.monotonic() < deadline, f"not as wanted: {run}\n{log_of(run)}"
-            time.sleep(0.05)
-        return run
+        for _ in range(round(DEADLINE / LOOK)):  # looks are counted, not the time: a machine may stand still
+            if wanted(run := self.run(name)):
+                return run
+            time.sleep(LOOK)
+        raise AssertionError(f"not as wanted: {run}\n{log_of(run)}")
 
     def command(self, *arguments: str, code: int = 0) -> str:
         """What `workbench ARGUMENTS` prints; it must end with `code`."""

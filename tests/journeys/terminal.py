@@ -14,6 +14,9 @@ import pyte
 from ptyprocess import PtyProcess
 
 DEADLINE: Final = 60.0  # seconds that anything may take on a busy machine
+LOOK: Final = (
+    0.02  # seconds between two looks. They are counted, not the time: a machine that stood still gave nobody time
+)
 # Sequences of newer terminals that pyte would print: keyboard protocol, in-band resize and the like.
 UNKNOWN: Final = re.compile(rb"\x1b\[[<=>][0-9;:]*[A-Za-z]|\x1b\[\?[0-9;]*\$[a-z]|\x1b[P_^X].*?\x1b\\", re.DOTALL)
 UNFINISHED: Final = re.compile(rb"\x1b[^A-Za-z]{0,40}\Z")
@@ -42,7 +45,8 @@ class Terminal:
         self._process = PtyProcess.spawn(
             list(arguments),
             cwd=str(folder) if folder else None,
-            env={**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor", **(environment or {})},
+            env={**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor", "PYTHONFAULTHANDLER": "1"}
+            | dict(environment or {}),
             dimensions=(rows, columns),  # set before the program starts
         )
         os.set_blocking(self._process.fd, False)
@@ -112,24 +116,38 @@ class Terminal:
         Raises:
             AssertionError: it does not within so many seconds, or the program has ended; with the last screen.
         """
-        deadline = time.monotonic() + within
-        while True:
+        for _ in range(round(within / LOOK)):
             text = self.text
             if re.search(wanted, text) if isinstance(wanted, str) else wanted(text):
                 return text
             ended = not self.alive()
             assert not ended or self.read(), f"the program ended before {wanted!r} was seen:\n{text}"
-            assert time.monotonic() < deadline, f"{wanted!r} was not seen within {within} s:\n{text}"
-            time.sleep(0.02)
+            time.sleep(LOOK)
+        raise AssertionError(f"{wanted!r} was not seen within {within} s:\n{self.text}\n{self._threads()}")
+
+    def _threads(self) -> str:
+        """Where each thread of a program that hangs stands, as its faulthandler says when it is aborted."""
+        os.kill(self.pid, signal.SIGABRT)
+        said = b""
+        for _ in range(round(5 / LOOK)):
+            time.sleep(LOOK)
+            try:
+                said += os.read(self._process.fd, 65536)
+            except BlockingIOError:
+                continue
+            except OSError:
+                break
+        return said.decode(errors="replace")
 
     def settled(self, quiet: float = 0.4, within: float = DEADLINE) -> str:
         """The screen's text once nothing was written for `quiet` seconds."""
-        deadline = time.monotonic() + within
         last = time.monotonic()
-        while time.monotonic() - last < quiet and time.monotonic() < deadline:
+        for _ in range(round(within / LOOK)):
+            if time.monotonic() - last >= quiet:
+                break
             if self.read():
                 last = time.monotonic()
-            time.sleep(0.02)
+            time.sleep(LOOK)
         return self.text
 
     def resize(self, rows: int, columns: int) -> None:
@@ -143,11 +161,12 @@ class Terminal:
 
     def wait(self, within: float = DEADLINE) -> int | None:
         """Wait for the program to end; its exit status, or minus the signal that ended it."""
-        deadline = time.monotonic() + within
+        looks = round(within / LOOK)
         while self.alive():
             self.read()
-            assert time.monotonic() < deadline, f"it did not end within {within} s:\n{self.text}"
-            time.sleep(0.02)
+            assert looks, f"it did not end within {within} s:\n{self.text}\n{self._threads()}"
+            looks -= 1
+            time.sleep(LOOK)
         if self._process.signalstatus is not None:
             return -int(self._process.signalstatus)
         return self._process.exitstatus  # type: ignore[no-any-return]
