@@ -52,15 +52,17 @@ def attach(base: PreTrainedModel, method: Method, *, name: str, is_quantised: bo
     return model
 
 
+def learns_a_prompt(model: nn.Module) -> bool:
+    """Whether virtual tokens before the text are what is trained."""
+    return isinstance(model, PeftModel) and bool(model.active_peft_config.is_prompt_learning)
+
+
 def virtual_tokens(model: nn.Module) -> int:
     """Virtual tokens that stand before the text in the model's output; those of prefix stand in its cache alone."""
-    if not isinstance(model, PeftModel):
+    if not isinstance(model, PeftModel) or not learns_a_prompt(model):
         return 0
     config = model.active_peft_config
-    if not config.is_prompt_learning or isinstance(config, PrefixTuningConfig):
-        return 0
-    found: int = config.num_virtual_tokens
-    return found
+    return 0 if isinstance(config, PrefixTuningConfig) else int(config.num_virtual_tokens)
 
 
 def _config(base: PreTrainedModel, method: Method) -> PeftConfig:

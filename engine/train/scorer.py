@@ -15,6 +15,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
+from engine.train.adapter import learns_a_prompt, virtual_tokens
 from engine.train.attention import told
 from engine.train.batches import MicroBatch
 
@@ -37,6 +38,7 @@ class Scorer(nn.Module):
         self.model = model
         self.autocast = autocast
         self.own_head = True
+        self.before = virtual_tokens(model)  # places in the model's output ahead of the batch's first column
 
     def forward(self, batch: MicroBatch) -> Tensor:
         """Cross-entropy in nats of each supervised token of the micro-batch; [targets] float32."""
@@ -50,7 +52,7 @@ class Scorer(nn.Module):
         }
         with torch.autocast(batch.ids.device.type, dtype=self.autocast, enabled=self.autocast is not None):
             if self.own_head:
-                logits: Tensor = self.model(**inputs, logits_to_keep=batch.columns).logits
+                logits: Tensor = self.model(**inputs, logits_to_keep=batch.columns + self.before).logits
                 return _surprise(logits.flatten(0, 1)[batch.kept], batch.targets)
             decoder, head = base.get_decoder(), base.get_output_embeddings()  # type: ignore[no-untyped-call]
             hidden: Tensor = decoder(**inputs).last_hidden_state
@@ -62,7 +64,10 @@ def take_over_head(scorer: Scorer, batch: MicroBatch) -> bool:
     """Apply the head here from now on if this gives the scores of the model's own; returns whether it does. To be called without dropout.
 
     `batch` is to have one row: both ways then do the same operations, and any difference is something that the model does to its logits.
+    Virtual tokens are put before the text around the decoder, so a model that learns a prompt keeps its own.
     """
+    if learns_a_prompt(scorer.model):
+        return False
     with torch.no_grad():
         scorer.own_head = True
         own = scorer(batch)
