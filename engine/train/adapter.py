@@ -58,8 +58,9 @@ def learns_a_prompt(model: nn.Module) -> bool:
 
 
 def virtual_tokens(model: nn.Module) -> int:
-    """Virtual tokens that stand before the text in the model's output; those of prefix stand in its cache alone."""
-    if not isinstance(model, PeftModel) or not learns_a_prompt(model):
+    """Virtual tokens that stand before the text in the model's output now: none while the adapter is switched off, and those of prefix
+    stand in its cache alone."""
+    if not isinstance(model, PeftModel) or not learns_a_prompt(model) or model._adapters_disabled:
         return 0
     config = model.active_peft_config
     return 0 if isinstance(config, PrefixTuningConfig) else int(config.num_virtual_tokens)

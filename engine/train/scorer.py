@@ -38,11 +38,11 @@ class Scorer(nn.Module):
         self.model = model
         self.autocast = autocast
         self.own_head = True
-        self.before = virtual_tokens(model)  # places in the model's output ahead of the batch's first column
 
     def forward(self, batch: MicroBatch) -> Tensor:
         """Cross-entropy in nats of each supervised token of the micro-batch; [targets] float32."""
         base = base_of(self.model)
+        columns = batch.columns + virtual_tokens(self.model)
         inputs: dict[str, Any] = {
             "input_ids": batch.ids,
             "attention_mask": batch.mask,
@@ -52,7 +52,7 @@ class Scorer(nn.Module):
         }
         with torch.autocast(batch.ids.device.type, dtype=self.autocast, enabled=self.autocast is not None):
             if self.own_head:
-                logits: Tensor = self.model(**inputs, logits_to_keep=batch.columns + self.before).logits
+                logits: Tensor = self.model(**inputs, logits_to_keep=columns).logits
                 return _surprise(logits.flatten(0, 1)[batch.kept], batch.targets)
             decoder, head = base.get_decoder(), base.get_output_embeddings()  # type: ignore[no-untyped-call]
             hidden: Tensor = decoder(**inputs).last_hidden_state
