@@ -9,20 +9,22 @@ from torch import Tensor, nn
 
 from engine.errors import Problem
 from engine.profile import Training
+from engine.train.anatomy import kind_of
 
 Number = int | float
 
 
 def make(model: nn.Module, training: Training, device: torch.device) -> torch.optim.Optimizer:
-    """The profile's optimizer over the trainable weights; norms, biases and other vectors are not decayed.
+    """The profile's optimizer over the trainable weights; what `decays` says no to is not decayed.
 
     Raises:
         Problem: paged states are asked for where there is no CUDA.
     """
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    shrink = decays(model)
+    trainable = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
     groups = [
-        {"params": [p for p in trainable if p.ndim >= 2], "weight_decay": training.weight_decay},
-        {"params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0},
+        {"params": [p for name, p in trainable if shrink[name]], "weight_decay": training.weight_decay},
+        {"params": [p for name, p in trainable if not shrink[name]], "weight_decay": 0.0},
     ]
     groups = [group for group in groups if group["params"]]
     match training.optimizer:
@@ -51,6 +53,30 @@ def make(model: nn.Module, training: Training, device: torch.device) -> torch.op
             from bitsandbytes.optim.adamw import PagedAdamW8bit
 
             return PagedAdamW8bit(groups, lr=training.learning_rate)
+
+
+def decays(model: nn.Module) -> dict[str, bool]:
+    """By name, whether a trainable parameter is pulled towards zero: matrices and what adds matrices, where zero means "no effect".
+
+    Not vectors - norms, biases, DoRA's magnitudes - nor IA3's scales, which PEFT keeps as matrices of one row: there one means "no effect".
+    Not embeddings either, of tokens or virtual ones: a token's row shrinks at every step and has a gradient only where the token occurs, and
+    small embeddings make large gradients (OLMo 2, arXiv:2501.00656, leaves them out for that). An embedding that is the head too
+    counts as an embedding.
+    """
+    embeddings = {
+        id(parameter)
+        for module in model.modules()
+        if isinstance(module, nn.Embedding)
+        for parameter in module.parameters(recurse=False)
+    }
+    return {
+        name: parameter.ndim >= 2
+        and id(parameter) not in embeddings
+        and ".ia3_l." not in name
+        and kind_of(name) != "biases"
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad
+    }
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
