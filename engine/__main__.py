@@ -8,51 +8,32 @@ job's turn has come.
 from __future__ import annotations
 
 import argparse
-import errno
-import faulthandler
 import importlib
 import json
 import logging
 import os
-import signal
 import sqlite3
 import sys
 import threading
 import time
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from engine import profile_file, turns
+from engine import process, profile_file, torchrun, turns
+from engine.ending import Ending, explain
 from engine.errors import Problem
 from engine.ledger import Ledger, events, jobs, orders, runs
 from engine.ledger.jobs import Job
 from engine.ledger.states import State
+from engine.profile import Hardware
 
 BEAT_EVERY: Final = 3.0  # seconds
 ENDING_TRIES: Final = 60  # seconds for which a locked or full ledger is tried again with how the job ended
 WORK: Final = {"train": "engine.train.job", "evaluate": "engine.evaluate.job"}
-HEAVY: Final = frozenset({"torch", "transformers", "peft", "bitsandbytes", "accelerate", "datasets", "safetensors"})
-FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 log = logging.getLogger("engine")
-
-
-@dataclass(frozen=True)
-class Ending:
-    """How a job ended: what its row says."""
-
-    state: State
-    cause: str = ""
-    message: str = ""
-
-    @property
-    def code(self) -> int:
-        """The process's exit status."""
-        return {State.FINISHED: 0, State.STOPPED: 130}.get(self.state, 1)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -61,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("job", help="its uid")
     parser.add_argument("--ledger", type=Path, required=True)
     chosen = parser.parse_args(arguments)
-    _listen()
+    process.listen()
     try:
         ledger = Ledger.open(chosen.ledger)
         job = jobs.sign_in(ledger, jobs.get(ledger, chosen.job), pid=os.getpid())
@@ -73,19 +54,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _end(ledger, job, ending)
     log.info("%s%s", ending.state, f": {ending.message}" if ending.message else "")
     return ending.code
-
-
-def _listen() -> None:
-    """Log to stderr, which is the job's log; outlive the terminal; let SIGTERM stop like Ctrl-C until the work listens itself."""
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(name)s: %(message)s", force=True)
-    for chatty in ("httpx", "bitsandbytes"):
-        logging.getLogger(chatty).setLevel(logging.ERROR)
-    warnings.simplefilter("ignore", FutureWarning)  # between libraries; nothing that a user of ours could change
-    faulthandler.enable()
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @contextmanager
@@ -112,7 +80,8 @@ def _heartbeat(ledger: Ledger, job: Job) -> Iterator[None]:
 def _work(ledger: Ledger, job: Job) -> Ending:
     """Wait for the turn, do the work; whatever happens becomes an ending."""
     try:
-        where = _place(ledger, job)
+        hardware = _hardware(ledger, job)
+        where = turns.place(hardware)
         queued = bool(json.loads(job.argument).get("queue"))
         run = runs.by_id(ledger, job.run) if job.run is not None else None
         with turns.turn(
@@ -125,6 +94,9 @@ def _work(ledger: Ledger, job: Job) -> Ending:
             importlib.import_module("sqlite_utils")  # slow; its first use would otherwise be inside a transaction
             jobs.set_state(ledger, job, State.STARTING)
             jobs.beat(ledger, job, doing="starting")
+            if job.kind == "train" and run is not None and isinstance(hardware.ranks, int) and hardware.ranks > 1:
+                threads = max(1, process.threads() // hardware.ranks)
+                return torchrun.run(ledger, job, run.folder / "ranks", ranks=hardware.ranks, threads=threads)
             importlib.import_module(WORK[job.kind]).run(ledger, job)
     except BaseException as error:
         ending = explain(error, step=_step(ledger, job))
@@ -134,13 +106,13 @@ def _work(ledger: Ledger, job: Job) -> Ending:
     return Ending(State.FINISHED)
 
 
-def _place(ledger: Ledger, job: Job) -> str:
-    """The GPU, or the CPU, that the profile of the job's run names."""
+def _hardware(ledger: Ledger, job: Job) -> Hardware:
+    """What the profile of the job's run says of where it runs."""
     run = runs.by_id(ledger, job.run) if job.run is not None else None
     if run is None:
         raise Problem("The run of this job was deleted", code="run")
     text = runs.document(ledger, run).profile
-    return turns.place(profile_file.parse(text, run.folder / "profile.toml").hardware)
+    return profile_file.parse(text, run.folder / "profile.toml").hardware
 
 
 def _wait(ledger: Ledger, job: Job, what: str) -> None:
@@ -156,42 +128,6 @@ def _wait(ledger: Ledger, job: Job, what: str) -> None:
                 orders.acknowledge(ledger, order, step=None, answer="taken while it was queued")
                 raise KeyboardInterrupt("Stopped by order before it began.")
     time.sleep(1.0)
-
-
-def explain(error: BaseException, *, step: int) -> Ending:
-    """The ending that an exception stands for; `step` is where the run was."""
-    if isinstance(error, KeyboardInterrupt):
-        message = (
-            str(error)
-            or "Stopped by signal while it was starting. Resuming goes on from the last checkpoint, if there is one."
-        )
-        return Ending(State.STOPPED, "", message)
-    if isinstance(error, Problem):
-        return Ending(State.FAILED, error.code or "problem", str(error))
-    words = str(error).splitlines()[0] if str(error) else ""
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in words:
-        advice = "Lower training.micro_batch or template.max_tokens, or set training.checkpoint_activations = true."
-        return Ending(State.FAILED, f"OOM at {step}", f"Out of memory at step {step}\n{words}\n{advice}")
-    if _is_full(error):
-        advice = "Free some space, then resume the run: it goes on from its last checkpoint, which is whole."
-        return Ending(State.FAILED, "disk", f"The disk is full\n{words}\n{advice}")
-    if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in HEAVY:
-        missing = (error.name or "").partition(".")[0]
-        install = "Install what training needs: pip install 'finetune-workbench[engine]'"
-        return Ending(State.FAILED, missing, f"{missing} is not installed\nTraining and evaluation need it.\n{install}")
-    kind = type(error).__name__
-    return Ending(
-        State.FAILED, kind, f"{kind}: {words}\nThis is a fault of the program; the job's log has the details."
-    )
-
-
-def _is_full(error: BaseException) -> bool:
-    """A full disk, as the system, SQLite or the safetensors library says it."""
-    if isinstance(error, OSError) and error.errno in FULL:
-        return True
-    if isinstance(error, sqlite3.OperationalError) and "disk is full" in str(error):
-        return True
-    return type(error).__name__ == "SafetensorError" and any(f"os error {number}" in str(error) for number in FULL)
 
 
 def _step(ledger: Ledger, job: Job) -> int:

@@ -10,7 +10,10 @@ import torch
 
 from engine.errors import Problem
 from engine.gpu import gpus
+from engine.process import threads
 from engine.profile import Hardware
+
+__all__ = ["choose", "set_up", "threads", "unusable"]
 
 # https://docs.nvidia.com/deploy/cuda-compatibility/: the oldest driver of each CUDA family, and PyTorch's name for its wheels
 WHEELS = ((580, "cu130"), (525, "cu126"))
@@ -51,12 +54,6 @@ def unusable(name: str, driver: str) -> Problem:
         install if wheel else f"Update the NVIDIA driver to {WHEELS[-1][0]} or newer.",
         code="gpu",
     )
-
-
-def threads() -> int:
-    """How many threads to compute with: OMP_NUM_THREADS, or the CPUs that this process may use."""
-    asked = os.environ.get("OMP_NUM_THREADS", "")
-    return int(asked) if asked.isdigit() and int(asked) else len(os.sched_getaffinity(0))
 
 
 def set_up(device: torch.device, *, seed: int, deterministic: bool, thread_count: int) -> None:

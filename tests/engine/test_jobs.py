@@ -20,6 +20,7 @@ import pytest
 from engine import __main__ as process
 from engine import gpu, launch, machine, profile_file, turns
 from engine import jobs as processes
+from engine.ending import Ending, explain
 from engine.errors import Problem
 from engine.ledger import Ledger, jobs, lock, metrics, orders, runs
 from engine.ledger.jobs import Job
@@ -166,7 +167,7 @@ class SafetensorError(Exception):
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
 )
 def test_every_ending_has_a_cause_and_a_way_on(error: BaseException, state: State, cause: str, words: str) -> None:
-    ending = process.explain(error, step=12)
+    ending = explain(error, step=12)
     assert (ending.state, ending.cause) == (state, cause)
     assert words in ending.message
 
@@ -194,7 +195,7 @@ def test_the_heart_beats_on_and_the_end_is_written_after_somebody_has_held_the_l
         until(lambda: (jobs.get(ledger, job.uid).heartbeat or 0) > (job.heartbeat or 0))
     with ThreadPoolExecutor(1) as pool:
         with holder:
-            end = pool.submit(process._end, ledger, job, process.Ending(State.FINISHED))
+            end = pool.submit(process._end, ledger, job, Ending(State.FINISHED))
             until(lambda: "cannot be written yet" in caplog.text)
         end.result()
     assert jobs.get(ledger, job.uid).state is State.FINISHED

@@ -1,0 +1,163 @@
+"""Several processes that train one run together: who they are, what each is given to do, and how they agree.
+
+Each rank reads the same data and computes the same plan, so only numbers, orders and gradients travel. Rank 0 is the one that writes;
+what it reads from outside - orders, signals, the clock - it tells the others, so that all do the same at the same step.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final, TypeVar
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from numpy.typing import NDArray
+from torch import nn
+
+from engine.data.prepare import Tokens
+from engine.train.batches import Layout, MicroBatch, micro_batches, row_lengths, rows_of
+
+# A rank that dies is noticed by torchrun; only reading huge data or writing a huge checkpoint makes the others wait for long.
+PATIENCE: Final = timedelta(days=1)
+Word = TypeVar("Word")
+
+
+@dataclass(frozen=True)
+class Share:
+    """A rank's part of a step: its micro-batches, and whether the last is only there because all ranks have to take part.
+
+    A stand-in runs like the others, so that no rank waits for one that has nothing to do, and counts for nothing.
+    """
+
+    batches: tuple[MicroBatch, ...]
+    stand_ins: int = 0
+
+    def counts(self, place: int) -> bool:
+        """Whether the micro-batch at `place` is this rank's to count."""
+        return place < len(self.batches) - self.stand_ins
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Which of `world` processes this is; every method but `writes` has to be called by all of them, in the same order."""
+
+    rank: int = 0
+    world: int = 1
+
+    @property
+    def writes(self) -> bool:
+        """Whether this is the one that writes checkpoints, results and the ledger."""
+        return self.rank == 0
+
+    def tell(self, word: Word) -> Word:
+        """What rank 0 says, whatever the others give."""
+        if self.world == 1:
+            return word
+        said: list[Any] = [word]
+        dist.broadcast_object_list(said, src=0, device=torch.device("cpu"))
+        found: Word = said[0]
+        return found
+
+    def gathered(self, own: Word) -> list[Word]:
+        """What each rank gives, by rank."""
+        if self.world == 1:
+            return [own]
+        found: list[Any] = [None] * self.world
+        dist.all_gather_object(found, own)
+        return found
+
+    def summed(self, own: Mapping[str, float]) -> dict[str, float]:
+        """The sums over all ranks of numbers by name (every rank gives the same names), in float64 and in the order of ranks."""
+        if self.world == 1:
+            return dict(own)
+        parts = [torch.empty(len(own), dtype=torch.float64) for _ in range(self.world)]
+        dist.all_gather(parts, torch.tensor(list(own.values()), dtype=torch.float64))
+        return dict(zip(own, torch.stack(parts).sum(dim=0).tolist(), strict=True))
+
+    def wait(self) -> None:
+        """Until all ranks are here."""
+        self.tell(None)
+        self.gathered(None)
+
+    def share(self, tokens: Tokens, examples: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
+        """This rank's examples: dealt out longest first, there and back, so that all get as many and about as many tokens."""
+        examples = np.asarray(examples, np.int64)
+        if self.world == 1:
+            return examples
+        lengths = row_lengths(tokens)[rows_of(tokens, examples)].reshape(-1, tokens.per_example).sum(axis=1)
+        ordered = examples[np.lexsort((examples, -lengths))]
+        lap, place = np.divmod(np.arange(len(ordered)), self.world)
+        own: NDArray[np.int64] = ordered[np.where(lap % 2, self.world - 1 - place, place) == self.rank]
+        return own
+
+    def batches(
+        self, tokens: Tokens, examples: Sequence[int] | NDArray[np.int64], layout: Layout, *, equally: bool
+    ) -> Share:
+        """This rank's micro-batches of a step, at least one; `equally` many on all, where each gathers weights from all (`sharded`)."""
+        own = self.share(tokens, examples)
+        found = list(micro_batches(tokens, own, layout)) if len(own) else []
+        if self.world == 1:
+            return Share(tuple(found))
+        needed = max(self.gathered(len(found))) if equally else 1
+        missing = max(0, needed - len(found))
+        if missing:
+            shortest = min(
+                examples, key=lambda example: (row_lengths(tokens)[rows_of(tokens, [example])].sum(), example)
+            )
+            found += [*micro_batches(tokens, [int(shortest)], layout)][:1] * missing
+        return Share(tuple(found), missing)
+
+    def seed(self, seed: int) -> None:
+        """Let each rank's dropout draw numbers of its own; to be called when the adapter's start, equal on all, has been drawn."""
+        if self.rank:
+            random.seed(seed + self.rank)
+            np.random.seed(seed + self.rank)
+            torch.manual_seed(seed + self.rank)
+
+
+ALONE: Final = Ranks()
+
+
+@contextmanager
+def joined(device: str) -> Iterator[Ranks]:
+    """The ranks that torchrun started this process among; numbers and words travel over the CPU, gradients over the device.
+
+    `device` is cpu or cuda. Leaving it without an exception waits for all.
+    """
+    backend = "gloo" if device == "cpu" else f"cpu:gloo,{device}:nccl"
+    dist.init_process_group(backend, timeout=PATIENCE)
+    try:
+        ranks = Ranks(dist.get_rank(), dist.get_world_size())
+        yield ranks
+        ranks.wait()
+    finally:
+        dist.destroy_process_group()
+
+
+def replicated(scorer: nn.Module, device: torch.device) -> nn.Module:
+    """The scorer with a copy on each rank, whose gradients are averaged in the backward pass outside of `apart`.
+
+    Through accelerate. Experts that no token of a rank reached have no gradient there, so unused parameters are looked for; the
+    buckets then also stay as they were first cut, which a resumed run has to repeat bit for bit.
+    """
+    from accelerate import Accelerator  # type: ignore[import-untyped]
+    from accelerate.utils import DistributedDataParallelKwargs  # type: ignore[import-untyped]
+
+    kinds = DistributedDataParallelKwargs(broadcast_buffers=False, find_unused_parameters=True)
+    accelerator = Accelerator(cpu=device.type == "cpu", kwargs_handlers=[kinds], device_placement=False)
+    wrapped = accelerator.prepare_model(scorer)
+    assert isinstance(wrapped, nn.parallel.DistributedDataParallel), "accelerate saw no other ranks"
+    return wrapped
+
+
+def apart(scorer: nn.Module, *, last: bool) -> AbstractContextManager[None]:
+    """Around forward and backward of a micro-batch: gradients of replicas travel only with the `last` of a step."""
+    if last or not isinstance(scorer, nn.parallel.DistributedDataParallel):
+        return nullcontext()
+    quiet: AbstractContextManager[None] = scorer.no_sync()
+    return quiet

@@ -1,0 +1,130 @@
+"""A model that is too large for one GPU, cut into parts that the ranks hold (FSDP2): each parameter is a DTensor of which a rank has its share.
+
+Not through accelerate: on a CPU it leaves its FSDP settings aside and replicates without a word (accelerate#3983 tells of more of the kind).
+Here every parameter is looked at afterwards. `whole` and `part` are how checkpoints and results see full tensors.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final
+
+import torch
+from peft import PeftModel
+from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
+from transformers import PreTrainedModel
+
+from engine.errors import Problem
+from engine.profile import Profile
+
+METHODS: Final = frozenset({"full", "lora", "ia3"})
+QUANTIZATIONS: Final = frozenset({"none", "nf4", "fp4"})
+
+
+def shard(scorer: nn.Module, model: PreTrainedModel | PeftModel, device: torch.device, world: int) -> None:
+    """Cut the scorer's parameters between `world` ranks, layer by layer, and bring each rank's share to `device`.
+
+    The weights may be on the CPU before: then no GPU ever holds more than its share and one layer. To be done before the optimizer is
+    made, for the parameters are others afterwards.
+
+    Raises:
+        Problem: a parameter was not cut, or packed weights do not come back as they were.
+    """
+    mesh = init_device_mesh(device.type, (world,))
+    layers = decoder_layers(model)
+    before = [_packed_bytes(layer) for layer in layers]
+    for layer in layers:
+        fully_shard(layer, mesh=mesh)
+    fully_shard(scorer, mesh=mesh)
+    left = [name for name, parameter in scorer.named_parameters() if not isinstance(parameter, DTensor)]
+    if left:
+        raise _not_cut(f"{len(left)} of its parameters, such as {left[0]}, are not DTensors.")
+    for layer, stood in zip(layers, before, strict=True):
+        if stood:
+            _check_gathered(layer, stood)
+
+
+def _packed_bytes(layer: nn.Module) -> dict[str, str]:
+    """Hashes of a layer's packed 4-bit weights by name."""
+    return {
+        name: hashlib.sha256(weight.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes()).hexdigest()
+        for name, part in layer.named_modules()
+        if type(part).__name__ == "Linear4bit"
+        for weight in [part.get_parameter("weight")]
+    }
+
+
+def _check_gathered(layer: nn.Module, stood: dict[str, str]) -> None:
+    """Packed weights are bits that no arithmetic may touch: see that they come back from all ranks as they were.
+
+    FSDP has lost how they are to be read, and changed bits that look like a NaN where they were stored as floats (accelerate#3983,
+    bitsandbytes#1945); losses are then wrong and nothing says so.
+    """
+    assert isinstance(layer, FSDPModule)
+    layer.unshard()
+    found = _packed_bytes(layer)
+    unread = [name for name in stood if getattr(layer.get_submodule(name), "quant_state", None) is None]
+    layer.reshard()
+    wrong = [name for name, digest in stood.items() if found.get(name) != digest] + unread
+    if wrong:
+        raise _not_cut(f"The packed weights of {wrong[0]} do not come back from the GPUs as they were.")
+
+
+def _not_cut(why: str) -> Problem:
+    return Problem(
+        "The model could not be cut between the GPUs",
+        why,
+        "Set hardware.sharding = replicate, or train on one GPU.",
+        code="sharding",
+    )
+
+
+def decoder_layers(model: PreTrainedModel | PeftModel) -> list[nn.Module]:
+    """The blocks that transformers says must not be split, innermost last."""
+    base = model.get_base_model() if isinstance(model, PeftModel) else model
+    kinds = set(getattr(base, "_no_split_modules", None) or ())
+    return [module for module in base.modules() if type(module).__name__ in kinds]
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """All of a tensor. Every rank has to ask for it where it is cut."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def part(found: Tensor, like: Tensor) -> Tensor:
+    """This rank's share of a whole tensor that every rank has, cut and placed as `like`."""
+    if not isinstance(like, DTensor):
+        return found.to(like.device)
+    there = found.to(like.device_mesh.device_type)
+    return distribute_tensor(there, like.device_mesh, like.placements, src_data_rank=None)
+
+
+def refuse(resolved: Profile) -> None:
+    """See that the profile's settings work on weights that are cut.
+
+    Raises:
+        Problem: they do not, with the reason.
+    """
+    model, method, optimizer = resolved.model.quantization, resolved.method.name, resolved.training.optimizer
+    reasons = {
+        f"model.quantization = {model}": "bitsandbytes keeps the scales of 8-bit weights on the weight itself, which cutting drops."
+        if model not in QUANTIZATIONS
+        else "",
+        f"method.name = {method}": "Its virtual tokens stand outside of the layers that are cut."
+        if method not in METHODS
+        else "",
+        f"training.optimizer = {optimizer}": "It knows nothing of weights of which a GPU has only a part."
+        if optimizer != "adamw"
+        else "",
+    }
+    for setting, why in reasons.items():
+        if why:
+            raise Problem(
+                f"hardware.sharding = shard cannot go with {setting}",
+                why,
+                "Set hardware.sharding = replicate, or change it.",
+                code="sharding",
+            )
