@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from peft import PeftModel
@@ -17,7 +16,7 @@ from engine.train import adapter, anatomy, base
 from engine.train.base import fetch, load_base
 from engine.train.quantized import DTYPES
 
-__all__ = ["DTYPES", "Loaded", "fetch", "go_on_from", "load", "load_base", "load_result"]
+__all__ = ["DTYPES", "Loaded", "fetch", "load", "load_base", "load_result"]
 
 
 @dataclass(frozen=True)
@@ -66,29 +65,6 @@ def _trains_of_the_base(model: PreTrainedModel | PeftModel) -> bool:
         for name, parameter in model.named_parameters()
         if parameter.requires_grad and "prompt_encoder" not in name
     )
-
-
-def go_on_from(loaded: Loaded, folder: Path, name: str) -> None:
-    """Start from the adapter that the run `name` left in `folder` in place of a fresh one.
-
-    Raises:
-        Problem: it is not there, or has another shape.
-    """
-    from peft.utils import set_peft_model_state_dict
-    from safetensors.torch import load_file
-
-    try:
-        found: Any = set_peft_model_state_dict(loaded.model, load_file(folder / "adapter_model.safetensors"))
-        strangers = list(found.unexpected_keys)
-    except (OSError, RuntimeError, SafetensorError) as error:
-        strangers = [str(error).splitlines()[0]]
-    if strangers:
-        raise Problem(
-            f"The adapter of {name} cannot be gone on from",
-            f"{folder}: {strangers[0]}.",
-            "Take the method's settings over from that run, or start from the base model.",
-            code="model",
-        )
 
 
 def load_result(
