@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from engine import gpu, hub
 from engine.data.hub_source import copy_path, download_apart, is_hub_id
@@ -22,6 +23,8 @@ from engine.ledger import Ledger
 from engine.lineage import grounded
 from engine.profile import Profile, changed, unresolved
 from engine.steps import total_steps
+
+HIGHEST_PREFERENCE_RATE: Final = {"lora": 5e-5, "full": 5e-6}
 
 
 @dataclass(frozen=True)
@@ -68,12 +71,34 @@ def resolve(profile: Profile, ledger: Ledger | None = None) -> Resolved:
             download_apart(data)
     facts = look(profile)
     check_names(profile, facts)
+    notes += preference_advice(profile)
     profile, prediction = _placed(profile, facts, notes)
     left = unresolved(profile)
     assert not left, f"still auto: {left}"
     return Resolved(
         profile, total_steps(facts.train_rows, profile.training), tuple(notes), facts, download, prediction, parent
     )
+
+
+def preference_advice(profile: Profile) -> list[str]:
+    """What is unusual about how a profile learns preferences.
+
+    The same models were fine-tuned at 2e-5 and then preference-tuned at 5e-7 (arXiv:2310.16944, all weights), and TRL's defaults are 2e-5 and
+    1e-6; a lora adapter takes ten times the rate of all weights. Log-probabilities a token are small: beta 5 for them (arXiv:2411.15124).
+    """
+    training, method = profile.training, profile.method
+    if training.objective not in ("dpo", "orpo"):
+        return []
+    found = []
+    highest = HIGHEST_PREFERENCE_RATE.get(method.name)
+    if highest is not None and training.learning_rate > highest:
+        found.append(
+            f"training.learning_rate = {training.learning_rate:g} is high for {training.objective}: with {method.name} "
+            f"{highest / 10:g} to {highest:g} is usual, a tenth of what sft takes"
+        )
+    if training.objective == "dpo" and training.length_normalised and training.beta < 1:
+        found.append(f"training.beta = {training.beta:g} is low for log-probabilities a token: about 5 is usual")
+    return found
 
 
 def check_names(profile: Profile, facts: Facts) -> None:

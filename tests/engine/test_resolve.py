@@ -13,7 +13,7 @@ from engine.gpu import Gpu
 from engine.ledger import Ledger, runs
 from engine.profile import Profile, Training, flat, unresolved
 from engine.profile_file import dump
-from engine.resolve import choose_gpus, resolve
+from engine.resolve import choose_gpus, preference_advice, resolve
 from engine.steps import total_steps
 from tests.tiny import tiny_profile, write_rows
 
@@ -173,3 +173,22 @@ def test_a_run_without_a_result_cannot_be_gone_on_from(automatic: Profile, ledge
 def test_steps(rows: int, settings: dict[str, object], steps: int) -> None:
     training = Training.model_validate({"effective_batch": 16, **settings})
     assert total_steps(rows, training) == steps
+
+
+@pytest.mark.parametrize(
+    ("method", "settings", "told"),
+    [
+        ("lora", {"objective": "dpo", "learning_rate": 2e-4}, ["high for dpo: with lora 5e-06 to 5e-05"]),
+        ("full", {"objective": "orpo", "learning_rate": 1e-5}, ["high for orpo: with full 5e-07 to 5e-06"]),
+        ("lora", {"objective": "dpo", "learning_rate": 2e-5}, []),
+        ("lora", {"objective": "sft", "learning_rate": 2e-4}, []),
+        ("lora", {"objective": "dpo", "learning_rate": 2e-5, "length_normalised": True}, ["about 5 is usual"]),
+        ("lora", {"objective": "dpo", "learning_rate": 2e-5, "length_normalised": True, "beta": 5}, []),
+    ],
+)
+def test_a_rate_for_fine_tuning_is_called_high_for_preferences(
+    automatic: Profile, method: str, settings: dict[str, object], told: list[str]
+) -> None:
+    values = {**automatic.model_dump(), "method": {"name": method}, "training": settings}
+    notes = preference_advice(Profile.model_validate(values))
+    assert len(notes) == len(told) and all(part in note for part, note in zip(told, notes, strict=True))
