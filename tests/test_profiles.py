@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from engine import profile_file
-from engine.data.examples import columns_named
+from engine.data.mapping import columns_named
 from engine.places import shipped
 
 DOMAINS = sorted((shipped() / "domains").glob("*.toml"))

@@ -6,12 +6,14 @@ What a finding is called, how bad it is and its sentence stand in `engine.data.f
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from typing import Final
 
 from engine.data.examples import Example
 from engine.data.question import normalised
-from engine.data.render import Rendered, Renderer
+from engine.data.rendered import Rendered, Sampler
+from engine.data.tokenizer import ModelTokenizer
 
 # What people leave where a response should be.
 PLACEHOLDER: Final = re.compile(r"\W*(n/?a|todo|tbd|nooutput|no output|lorem ipsum.*)?\W*", re.IGNORECASE)
@@ -24,18 +26,29 @@ DROPPED: Final = {
     "too long": "too_long",
     "response does not fit": "answer_truncated",
     "prompt fills the window": "prompt_fills_window",
+    "identical responses": "identical_responses",
+    "responses rewritten": "responses_rewritten",
+    "tool call not written": "tool_call_not_written",
+    "empty text": "empty_text",
 }
 
 
 def placeholder(example: Example) -> bool:
     """The response is empty or stands for one."""
-    replies = [turn for turn in example.messages if turn.role == "assistant"]
-    return bool(replies) and PLACEHOLDER.fullmatch(example.response) is not None
+    replies = [turn for turn in example.messages if turn.role == "assistant" and not turn.calls]
+    return bool(replies) and PLACEHOLDER.fullmatch(replies[-1].content) is not None
 
 
 def no_response(example: Example) -> bool:
     """There is no assistant's turn."""
-    return not any(turn.role == "assistant" for turn in example.messages)
+    return example.text is None and not any(turn.role == "assistant" for turn in example.messages)
+
+
+def role_order(example: Example) -> bool:
+    """Two turns of the same speaker in a row, or a response before anything was asked."""
+    roles = [turn.role for turn in example.messages if turn.role != "system"]
+    twice = any(one == other != "tool" for one, other in pairwise(roles))
+    return roles[:1] == ["assistant"] or twice
 
 
 def copies_input(example: Example) -> bool:
@@ -46,39 +59,46 @@ def copies_input(example: Example) -> bool:
 
 def damaged_text(example: Example) -> bool:
     """Bytes were lost or decoded wrongly before."""
-    return any(DAMAGED.search(turn.content) for turn in example.messages)
+    return any(DAMAGED.search(text) for text in example.texts)
 
 
 ROW_CHECKS: Final[dict[str, Callable[[Example], bool]]] = {
     "empty_output": placeholder,
     "no_response": no_response,
+    "role_order": role_order,
     "output_copies_input": copies_input,
     "bad_text": damaged_text,
 }
 
 
-def double_bos(rendered: Rendered, _: Example, renderer: Renderer) -> bool:
+def double_bos(rendered: Rendered, _: Example, sampler: Sampler) -> bool:
     """The template writes BOS and the data or a second template does, too."""
-    bos = renderer.tokenizer.bos_token
-    return bos is not None and rendered.ids[:2] == [renderer.tokenizer.tokenizer.token_to_id(bos)] * 2
+    bos = sampler.tokenizer.bos_token
+    return bos is not None and rendered.ids[:2] == [sampler.tokenizer.tokenizer.token_to_id(bos)] * 2
 
 
-def eos_masked(rendered: Rendered, _: Example, renderer: Renderer) -> bool:
+def eos_masked(rendered: Rendered, _: Example, sampler: Sampler) -> bool:
     """A response ends, but the loss does not count its end."""
     ends = [
-        counts for token, counts in zip(rendered.ids, rendered.supervised, strict=True) if token in renderer.stop_ids
+        counts for token, counts in zip(rendered.ids, rendered.supervised, strict=True) if token in sampler.stop_ids
     ]
     return bool(ends) and any(rendered.supervised) and not any(ends)
 
 
-def special_in_text(_: Rendered, example: Example, renderer: Renderer) -> bool:
+def special_in_text(_: Rendered, example: Example, sampler: Sampler) -> bool:
     """Text of the data would be read as a control token."""
-    vocabulary = renderer.tokenizer.tokenizer
-    tokens = [vocabulary.id_to_token(number) for number in renderer.tokenizer.special_ids]
-    return any(token and token in turn.content for turn in example.messages for token in tokens)
+    vocabulary = sampler.tokenizer.tokenizer
+    tokens = [vocabulary.id_to_token(number) for number in sampler.tokenizer.special_ids]
+    return any(token and token in text for text in example.texts for token in tokens)
 
 
-RENDER_CHECKS: Final[dict[str, Callable[[Rendered, Example, Renderer], bool]]] = {
+def pad_is_eos(tokenizer: ModelTokenizer) -> bool:
+    """The token that pads is the one that ends."""
+    pad = tokenizer.special.get("pad_token")
+    return pad is not None and pad == tokenizer.eos_token
+
+
+RENDER_CHECKS: Final[dict[str, Callable[[Rendered, Example, Sampler], bool]]] = {
     "double_bos": double_bos,
     "eos_masked": eos_masked,
     "special_in_text": special_in_text,
@@ -97,7 +117,8 @@ def render_findings(rendered: Rendered) -> Iterator[str]:
     yield from rendered.notes
 
 
-def token_findings(rendered: Rendered, example: Example, renderer: Renderer) -> Iterator[str]:
+def token_findings(samples: Sequence[Rendered], example: Example, sampler: Sampler) -> Iterator[str]:
     """What is found in a row's tokens."""
-    yield from render_findings(rendered)
-    yield from (name for name, check in RENDER_CHECKS.items() if check(rendered, example, renderer))
+    for rendered in samples:
+        yield from render_findings(rendered)
+        yield from (name for name, check in RENDER_CHECKS.items() if check(rendered, example, sampler))

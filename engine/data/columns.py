@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from engine.data.examples import columns_named
+from engine.data.mapping import columns_named
 
 LATE: Final = 100  # rows that polars infers a schema from; a key first seen after them is lost there
 

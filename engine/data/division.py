@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
+from bisect import bisect_left
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from engine.data.examples import CLASSES, Example, value_text
 from engine.data.finding import Finding, Tally
 from engine.data.mapped import MappedSource, open_mapped
+from engine.data.mixing import Part, mixture, repeats_of
 from engine.data.question import prompt_hash
 from engine.data.sources import all_columns, combined_fingerprint
 from engine.data.split import Parts, read_test_ids, split_rows
@@ -21,15 +23,16 @@ from engine.profile import Profile
 class Division:
     """The rows of all sources, numbered through from 0, and the part that each is in.
 
-    `ids` are unique. `repeats` says how often each training row is seen in an epoch: more than once where sources have weights.
+    `ids` are unique. `repeats` says how often each training row is seen in an epoch, as the sources' weights have it; `mixture` what that
+    makes of each source.
     `choices` are the values of the label column, empty where there is none or they are no classes.
     """
 
     sources: tuple[MappedSource, ...]
     ids: tuple[str, ...]
-    questions: tuple[str, ...]
     parts: Parts
-    repeats: tuple[int, ...]
+    repeats: Mapping[int, int]
+    mixture: tuple[Part, ...]
     choices: tuple[str, ...]
     fingerprint: str
     findings: tuple[Finding, ...]
@@ -37,7 +40,7 @@ class Division:
     @property
     def train_rows(self) -> int:
         """Rows of a training epoch, repeats counted; length limits may still drop some."""
-        return sum(self.repeats[row] for row in self.parts.train)
+        return sum(self.repeats.values())
 
     def example(self, row: int) -> Example:
         """Row `row` as an example with its unique id."""
@@ -56,17 +59,16 @@ def divide(settings: Profile) -> Division:
         Problem: missing data or columns, a broken row (naming file and line), a test set without a row here, nothing left to train on.
     """
     sources, given_from = _open(settings)
-    ids, questions, strata, labels, origin = [], [], [], Counter[str](), []
-    for place, source in enumerate(sources):
-        _check_stratify(source, settings.split.stratify)
+    ids, questions, strata, labels = [], [], [], Counter[str]()
+    _check_stratify(sources, settings.split.stratify)
+    for source in sources:
         for number in range(len(source)):
             row = source.source.row(number)
             example = source.mapped(row)
             ids.append(example.id)
-            questions.append(prompt_hash("\n".join(turn.content for turn in example.messages if turn.role == "user")))
+            questions.append(prompt_hash(example.asked))
             strata.append(value_text(row.values.get(settings.split.stratify)) if settings.split.stratify else "")
             labels[example.label or ""] += 1
-            origin.append(place)
     tally = Tally()
     given = frozenset(range(given_from, len(ids))) if given_from is not None else _given_test(settings, ids, tally)
     parts = split_rows(questions, strata, settings.split, given)
@@ -78,12 +80,15 @@ def divide(settings: Profile) -> Division:
             "Set split.test and split.validation to smaller shares.",
             code="data",
         )
+    unique = _unique(ids, tally)
+    repeats = _repeats(sources, parts.train, unique, settings.split.seed)
+    named = [(source.source.name, source.weight) for source in sources]
     return Division(
         sources=sources,
-        ids=_unique(ids, tally),
-        questions=tuple(questions),
+        ids=unique,
         parts=parts,
-        repeats=_repeats(sources, ids, origin, settings.split.seed),
+        repeats={row: times for rows in repeats for row, times in rows.items()},
+        mixture=mixture(named[: len(settings.data)], repeats[: len(settings.data)]),
         choices=tuple(sorted(label for label in labels if label)) if 2 <= len(labels) <= CLASSES else (),
         fingerprint=combined_fingerprint([source.source for source in sources]),
         findings=tally.findings(),
@@ -92,20 +97,22 @@ def divide(settings: Profile) -> Division:
 
 def _open(settings: Profile) -> tuple[tuple[MappedSource, ...], int | None]:
     """The sources, and the row from which on they are a hub data set's own test split, where the profile asks for that."""
-    sources = [open_mapped(data, settings.template) for data in settings.data]
+    objective = settings.training.objective
+    sources = [open_mapped(data, settings.template, objective) for data in settings.data]
     test = settings.split.test
     if not isinstance(test, str) or not test.startswith("split:"):
         return tuple(sources), None
     held_out = settings.data[0].model_copy(update={"split": test.removeprefix("split:")})
-    return (*sources, open_mapped(held_out, settings.template)), sum(map(len, sources))
+    return (*sources, open_mapped(held_out, settings.template, objective)), sum(map(len, sources))
 
 
-def _check_stratify(source: MappedSource, column: str) -> None:
-    columns = all_columns(source.source, [column]) if column else ()
+def _check_stratify(sources: Sequence[MappedSource], column: str) -> None:
+    """See that a source has the column; rows of those that lack it are a stratum of their own."""
+    columns = [name for source in sources for name in all_columns(source.source, [column])] if column else []
     if column and column not in columns:
         raise Problem(
-            f"{source.source.name} has no column {column}{closest(column, columns)}",
-            f"split.stratify needs it; the columns are {', '.join(columns)}.",
+            f"{', '.join(source.source.name for source in sources)} has no column {column}{closest(column, columns)}",
+            f"split.stratify needs it; the columns are {', '.join(dict.fromkeys(columns))}.",
             code="data",
         )
 
@@ -141,15 +148,13 @@ def _unique(ids: list[str], tally: Tally) -> tuple[str, ...]:
     return tuple(unique)
 
 
-def _repeats(sources: tuple[MappedSource, ...], ids: list[str], origin: list[int], seed: int) -> tuple[int, ...]:
-    """How often each row is seen in an epoch: its source's weight over the smallest; a fraction falls to rows by lot."""
-    smallest = min(source.weight for source in sources)
-    weights = [source.weight / smallest for source in sources]
-    if all(weight == 1 for weight in weights):
-        return (1,) * len(ids)
-    repeats = []
-    for name, place in zip(ids, origin, strict=True):
-        whole = int(weights[place])
-        lot = int.from_bytes(hashlib.sha256(f"{seed} weight {place} {name}".encode()).digest()[:8], "big") / 2**64
-        repeats.append(whole + (lot < weights[place] - whole))
-    return tuple(repeats)
+def _repeats(
+    sources: Sequence[MappedSource], train: Sequence[int], names: Sequence[str], seed: int
+) -> list[dict[int, int]]:
+    """For each source how often its training rows are seen."""
+    found, first = [], 0
+    for source in sources:
+        rows = train[bisect_left(train, first) : bisect_left(train, first + len(source))]
+        found.append(repeats_of(source.weight, rows, names, seed))
+        first += len(source)
+    return found

@@ -33,9 +33,17 @@ class DuplicateFinder:
 
     def add(self, example: Example, row: int) -> None:
         """One more example, the row counted from 1."""
-        whole = _digest("\0".join(f"{turn.role}\0{turn.content}" for turn in example.messages))
-        question = _digest(normalised("\0".join(turn.content for turn in example.messages[:-1])))
-        answer = _digest(normalised(example.response))
+        turns = (*example.messages, *example.rejected)
+        whole = _digest(
+            "\0".join((*(f"{turn.role}\0{turn.content}\0{turn.calls}" for turn in turns), example.text or ""))
+        )
+        if (
+            example.text is not None or example.rejected
+        ):  # a document asks nothing, and a question may well be judged twice
+            question, answer = _digest(normalised("\0".join(example.texts))), b""
+        else:
+            question = _digest(normalised("\0".join(turn.content for turn in example.messages[:-1])))
+            answer = _digest(normalised(f"{example.response}\0{[turn.calls for turn in example.messages[-1:]]}"))
         self._asked.append((question, row))
         if self._answers.setdefault(question, answer) != answer:
             self._disagreeing.add(question)

@@ -1,43 +1,22 @@
-"""From a row of data to an example: messages between roles, with the part of the question that may be cut known by name.
+"""From a row of data to an example: messages between roles, with the part of the question that may be cut known by name; or a document.
 
-Columns are mapped by strings: `"a"` is a column, `"{a}. {b}"` joins several. A list in a column is joined with blank lines.
+A list in a column is joined with blank lines.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from string import Formatter
-from typing import Final, Literal
+from typing import Final
 
-import orjson
+from engine.data.messages import Message, Object, conversation, parsed, tools_of, value_text
+from engine.errors import Problem
 
-from engine.errors import Problem, closest
+__all__ = ["ALPACA_INPUT", "CLASSES", "Example", "Message", "Row", "map_row", "value_text"]
 
-Role = Literal["system", "user", "assistant"]
-PARTS: Final = ("instruction", "input", "response", "system", "label", "id", "messages")
 CLASSES: Final = 20  # a label column with more different values holds free text
 ALPACA_INPUT: Final = "### Input:\n"
-
-# Names that public instruction data sets use, most telling first.
-_USUAL: Final[dict[str, tuple[str, ...]]] = {
-    "messages": ("messages", "conversations", "conversation"),
-    "instruction": ("instruction", "question", "prompt", "query", "problem"),
-    "input": ("input", "context", "contexts", "passage"),
-    "response": ("response", "output", "answer", "completion", "target", "long_answer"),
-    "system": ("system", "system_prompt"),
-    "label": ("label", "final_decision"),
-    "id": ("id", "pubid", "uid"),
-}
-_ROLES: Final[dict[str, Role]] = {
-    "system": "system",
-    "developer": "system",
-    "user": "user",
-    "human": "user",
-    "assistant": "assistant",
-    "gpt": "assistant",
-    "model": "assistant",
-}
 
 
 @dataclass(frozen=True)
@@ -50,22 +29,22 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Message:
-    """One turn of a conversation."""
-
-    role: str
-    content: str
-
-
-@dataclass(frozen=True)
 class Example:
-    """What the model is shown. `input_text` ends the last user message and is the only part that may be cut; it may be empty."""
+    """What the model is shown. `input_text` ends the last user message and is the only part that may be cut; it may be empty.
+
+    For preferences `messages` end with the chosen response and `rejected` is what stands in its place: both follow the first `shared`
+    messages. A document has `text` and no messages. `tools` are JSON schemas.
+    """
 
     id: str
     messages: tuple[Message, ...]
     input_text: str
     label: str | None
     where: str
+    rejected: tuple[Message, ...] = ()
+    shared: int = 0
+    tools: tuple[Object, ...] = ()
+    text: str | None = None
 
     @property
     def prompt(self) -> str:
@@ -84,101 +63,103 @@ class Example:
         """The row's own system message, or nothing."""
         return next((message.content for message in self.messages if message.role == "system"), "")
 
+    @property
+    def asked(self) -> str:
+        """What rows must not have in common to stand on two sides of a split: all that the user says, or the document."""
+        if self.text is not None:
+            return self.text
+        return "\n".join(message.content for message in self.messages if message.role == "user")
 
-def columns_named(mapping: str, columns: Iterable[str]) -> tuple[str, ...]:
-    """The columns that a mapping string uses: itself, or those in its braces."""
-    if mapping in columns or "{" not in mapping:
-        return (mapping,)
-    try:
-        return tuple(name for _, name, _, _ in Formatter().parse(mapping) if name is not None)
-    except ValueError as error:
-        raise Problem(
-            f"The column mapping {mapping!r} is not understood", f"{error}.", 'Write "{a}. {b}".', code="data"
-        ) from error
-
-
-def check_columns(mappings: Mapping[str, str], columns: Iterable[str], source: str) -> None:
-    """See that all mapped columns exist.
-
-    Raises:
-        Problem: an unknown part, or a column that is not there, with the columns that are and the closest.
-    """
-    there = list(columns)
-    for part, mapping in mappings.items():
-        if part not in PARTS:
-            raise Problem(
-                f"data.columns has no part {part}{closest(part, PARTS)}",
-                f"The parts are {', '.join(PARTS)}.",
-                code="data",
-            )
-        for name in columns_named(mapping, there):
-            if name not in there:
-                raise Problem(
-                    f"{source} has no column {name}{closest(name, there)}",
-                    f"data.columns.{part} = {mapping!r} needs it; the columns are {', '.join(there)}.",
-                    code="data",
-                )
-
-
-def guess_columns(columns: Iterable[str], source: str = "The data") -> dict[str, str]:
-    """A mapping guessed from the columns' names.
-
-    Raises:
-        Problem: nothing looks like a question and its response, or like messages.
-    """
-    there = {name.lower(): name for name in columns}
-    found = {part: next((there[name] for name in names if name in there), "") for part, names in _USUAL.items()}
-    if found["messages"]:
-        return {part: found[part] for part in ("messages", "label", "id") if found[part]}
-    if not found["instruction"] and found["input"]:  # a lone input is the question
-        found["instruction"], found["input"] = found["input"], ""
-    if found["instruction"] and found["response"]:
-        return {part: name for part, name in found.items() if name}
-    raise Problem(
-        f"{source} has no columns that look like a question and its response",
-        f"The columns are {', '.join(there.values()) or 'none'}.",
-        'Say which they are: columns = { instruction = "...", response = "..." }',
-        code="data",
-    )
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """All text of the row that is the data's own."""
+        said = (message.content for message in (*self.messages, *self.rejected))
+        return (*said, self.text) if self.text is not None else tuple(said)
 
 
 def map_row(row: Row, mappings: Mapping[str, str], *, input_heading: str = "") -> Example:
     """The example that a row is. `input_heading` goes before an input that is not empty (the alpaca template wants one).
 
     Raises:
-        Problem: a messages column that holds no conversation.
+        Problem: no conversation, tools or pair of responses where the mapping says that there are (code `data`).
     """
     values = row.values
-    identity = _text(mappings["id"], values).strip() if "id" in mappings else ""
-    label = _text(mappings["label"], values).strip() if "label" in mappings else ""
+    identity = _text(mappings, "id", values).strip() or row.id
+    label = _text(mappings, "label", values).strip() or None
+    if "text" in mappings:
+        return Example(identity, (), "", label, row.where, text=_text(mappings, "text", values))
+    tools = tools_of(values.get(mappings["tools"]), row.where) if "tools" in mappings else ()
+    prompt, given = _prompt(row, mappings, input_heading)
+    if "chosen" in mappings:
+        chosen, rejected = (_side(row, mappings, part, prompt) for part in ("chosen", "rejected"))
+        shared = _shared(chosen, rejected, row.where)
+        return Example(identity, chosen, given, label, row.where, rejected[shared:], shared, tools)
     if "messages" in mappings:
-        messages = _conversation(values.get(mappings["messages"]), row.where)
-        return Example(identity or row.id, messages, "", label or None, row.where)
-    given = _text(mappings["input"], values).strip() if "input" in mappings else ""
-    question = _text(mappings["instruction"], values).strip() if "instruction" in mappings else ""
+        return Example(identity, prompt, "", label, row.where, tools=tools)
+    response = Message("assistant", _text(mappings, "response", values).strip())
+    return Example(identity, (*prompt, response), given, label, row.where, tools=tools)
+
+
+def _prompt(row: Row, mappings: Mapping[str, str], input_heading: str) -> tuple[tuple[Message, ...], str]:
+    """What comes before the response, and the input that ends it."""
+    if "messages" in mappings:
+        return conversation(row.values.get(mappings["messages"]), row.where), ""
+    asked = parsed(row.values.get(mappings.get("instruction", "")))
+    if isinstance(asked, list) and asked and isinstance(asked[0], dict):  # a prompt that is itself a conversation
+        return conversation(asked, row.where), ""
+    given = _text(mappings, "input", row.values).strip()
+    question = _text(mappings, "instruction", row.values).strip()
     if given and question:
         question = f"{question}\n\n{input_heading}{given}"
     elif given:
         question = given
-    system = _text(mappings["system"], values).strip() if "system" in mappings else ""
-    response = _text(mappings["response"], values).strip() if "response" in mappings else ""
-    parts = (("system", system), ("user", question), ("assistant", response))
-    kept = tuple(Message(role, text) for role, text in parts if text or role != "system")
-    return Example(identity or row.id, kept, given, label or None, row.where)
+    system = _text(mappings, "system", row.values).strip()
+    parts = (("system", system), ("user", question))
+    return tuple(Message(role, text) for role, text in parts if text or role != "system"), given
 
 
-def value_text(value: object) -> str:
-    """A cell as text: lists of texts joined with blank lines, everything else that is not text as JSON."""
-    if value is None:
+def _side(row: Row, mappings: Mapping[str, str], part: str, prompt: tuple[Message, ...]) -> tuple[Message, ...]:
+    """The conversation that ends with one of the two responses: a text, messages after the prompt, or the whole with its own prompt."""
+    value = parsed(row.values.get(mappings[part]))
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        turns = conversation(value, row.where)
+        if turns[0].role == "assistant":
+            return (*prompt, *turns)
+        system = () if turns[0].role == "system" else tuple(turn for turn in prompt if turn.role == "system")
+        return (*system, *turns)
+    if not any(turn.content.strip() for turn in prompt if turn.role == "user"):
+        raise Problem(
+            f"{row.where}: {part} answers nothing",
+            "It is a text, and no column holds the question.",
+            'Say which does: columns = { ..., instruction = "..." }; or give conversations as lists of messages.',
+            code="data",
+        )
+    return (*prompt, Message("assistant", _text(mappings, part, row.values).strip()))
+
+
+def _shared(chosen: tuple[Message, ...], rejected: tuple[Message, ...], where: str) -> int:
+    """How many messages both begin with; the last response of each is never among them.
+
+    Raises:
+        Problem: what differs does not begin with a response on both sides.
+    """
+    most = min(len(chosen), len(rejected)) - 1
+    same = next((place for place in range(most) if chosen[place] != rejected[place]), most)
+    if chosen[same].role != "assistant" or rejected[same].role != "assistant":
+        raise Problem(
+            f"{where}: chosen and rejected do not answer the same",
+            f"They differ from message {same + 1} on, which is by the {chosen[same].role} in chosen, by the "
+            f"{rejected[same].role} in rejected.",
+            "Both must share everything before the responses.",
+            code="data",
+        )
+    return same
+
+
+def _text(mappings: Mapping[str, str], part: str, values: Mapping[str, object]) -> str:
+    mapping = mappings.get(part)
+    if mapping is None:
         return ""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, list) and all(isinstance(part, str) for part in value):
-        return "\n\n".join(value)
-    return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
-
-
-def _text(mapping: str, values: Mapping[str, object]) -> str:
     if mapping in values or "{" not in mapping:
         return value_text(values.get(mapping))
     pieces: list[str] = []
@@ -187,22 +168,3 @@ def _text(mapping: str, values: Mapping[str, object]) -> str:
         if name is not None:
             pieces.append(value_text(values.get(name)))
     return "".join(pieces)
-
-
-def _conversation(value: object, where: str) -> tuple[Message, ...]:
-    """Messages as {role, content} or as {from, value}."""
-    if not isinstance(value, list) or not value:
-        raise Problem(f"{where}: there is no list of messages", f"Found {type(value).__name__}.", code="data")
-    messages: list[Message] = []
-    for turn in value:
-        if not isinstance(turn, dict):
-            raise Problem(f"{where}: a message is not an object", f"Found {turn!r:.60}.", code="data")
-        name = str(turn.get("role", turn.get("from", "")))
-        if name not in _ROLES:
-            known = ", ".join(_ROLES)
-            raise Problem(f"{where}: unknown role {name!r}{closest(name, _ROLES)}", f"Known are {known}.", code="data")
-        content = turn.get("content", turn.get("value"))
-        if isinstance(content, list):  # parts, of which the texts are ours
-            content = "".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
-        messages.append(Message(_ROLES[name], value_text(content)))
-    return tuple(messages)

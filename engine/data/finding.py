@@ -24,8 +24,25 @@ KNOWN: Final[dict[str, tuple[Severity, str]]] = {
     "prompt_fills_window": ("error", "prompt alone fills the length limit: left out"),
     "too_long": ("warning", "over the length limit: left out"),
     "input_cut": ("warning", "over the length limit: the end of the input is cut off"),
-    "turn_masked": ("warning", "earlier responses written differently as history: only later ones are trained on"),
+    "turns_cut": ("warning", "over the length limit: later turns of the conversation left out"),
+    "cut_in_pieces": ("info", "over the length limit: cut into consecutive pieces, nothing lost"),
+    "one_sample_a_turn": (
+        "info",
+        "earlier responses written differently as history: each response is a sample of its own, as the model sees it then",
+    ),
     "eos_appended": ("info", "EOS token added after the response, because the template writes none"),
+    "pad_is_eos": (
+        "info",
+        "same token for padding and EOS: padding is masked by its place, so EOS is learned all the same",
+    ),
+    "tools_ignored": ("warning", "tools or their answers, which the chat template does not write"),
+    "tool_call_not_written": ("error", "tool call that the chat template does not write: left out"),
+    "role_order": ("warning", "two turns of one speaker in a row, or a response before a question"),
+    "identical_responses": ("warning", "chosen and rejected are the same: left out"),
+    "responses_rewritten": ("error", "several different responses, which the template rewrites as history: left out"),
+    "empty_text": ("warning", "empty document: left out"),
+    "not_asked": ("info", "held out, but in no suite: plain text and tools ask no question of one"),
+    "length_bias": ("info", "chosen response longer than the rejected one: longer may be learned for better"),
     "special_in_text": ("warning", "special tokens written out as text"),
     "empty_output": ("warning", "empty or placeholder response"),
     "no_response": ("warning", "no response: left out"),
@@ -46,7 +63,7 @@ KNOWN: Final[dict[str, tuple[Severity, str]]] = {
     "label_missing": ("warning", "no label, where others have one"),
     "length_outliers": ("info", "far longer than the rest"),
 }
-SUBJECTS: Final = {"bom": "file", "unknown_test_ids": "test id"}  # of what is not about rows
+SUBJECTS: Final = {"bom": "file", "unknown_test_ids": "test id", "pad_is_eos": "tokenizer"}  # of what is not about rows
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from engine import profile
-from engine.data.examples import ALPACA_INPUT, Example, Row, check_columns, columns_named, guess_columns, map_row
+from engine.data.examples import ALPACA_INPUT, Example, Row, map_row
+from engine.data.mapping import Objective, check_columns, check_objective, columns_named, guess_columns
 from engine.data.sources import Source, all_columns, open_source
 
 
@@ -35,8 +36,8 @@ class MappedSource:
         return map_row(row, self.mappings, input_heading=self.input_heading)
 
 
-def open_mapped(data: profile.Data, template: profile.Template) -> MappedSource:
-    """Open a source and see that its columns are there; without a mapping they are guessed from their names.
+def open_mapped(data: profile.Data, template: profile.Template, objective: Objective = "sft") -> MappedSource:
+    """Open a source and see that the columns which the objective needs are there; without a mapping they are guessed from their names.
 
     Raises:
         Problem: no such data, a broken file, or a missing column (code `data`).
@@ -45,5 +46,6 @@ def open_mapped(data: profile.Data, template: profile.Template) -> MappedSource:
     if data.columns:
         wanted = [name for mapping in data.columns.values() for name in columns_named(mapping, source.columns)]
         check_columns(data.columns, all_columns(source, wanted), source.name)
-    mappings = dict(data.columns) or guess_columns(source.columns, source.name)
+        check_objective(data.columns, objective, source.name)
+    mappings = dict(data.columns) or guess_columns(source.columns, source.name, objective)
     return MappedSource(source, mappings, ALPACA_INPUT if template.name == "alpaca" else "", data.weight)

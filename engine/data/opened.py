@@ -13,11 +13,15 @@ from engine.data.division import divide
 from engine.data.examples import Example
 from engine.data.finding import Finding, worst_first
 from engine.data.hub_source import is_hub_id
+from engine.data.limits import auto_max_tokens
 from engine.data.mapped import MappedSource, open_mapped
-from engine.data.prepare import auto_max_tokens
-from engine.data.render import Rendered, Renderer
+from engine.data.mapping import likely_objective
+from engine.data.mixing import Part
+from engine.data.rendered import Rendered, Sampler
 from engine.data.report import DataReport, summarise
+from engine.data.sampler import sampler
 from engine.data.scan import Measured, scan
+from engine.data.sources import open_source
 from engine.data.tokenizer import load_tokenizer
 from engine.errors import Problem
 from engine.profile import Profile
@@ -38,8 +42,8 @@ class Opened:
     settings: Profile
     has_profile: bool
     measured: Measured
-    renderer: Renderer | None = None
-    fitted: Renderer | None = None
+    renderer: Sampler | None = None
+    fitted: Sampler | None = None
     limit: int | None = None
 
     def __len__(self) -> int:
@@ -67,15 +71,15 @@ class Opened:
         source, number = self.place(row)
         return source.source.raw(number)
 
-    def render(self, example: Example) -> Rendered:
-        """The example as training would see it.
+    def samples(self, example: Example) -> tuple[Rendered, ...]:
+        """The example as training would see it: one sequence or more.
 
         Raises:
             Problem: the template refuses it.
         """
         renderer = self.fitted or self.renderer
         assert renderer is not None
-        return renderer.render(example)
+        return renderer.samples(example)
 
 
 def asked(source: str, settings: Profile | None = None) -> Profile:
@@ -105,7 +109,10 @@ def open_data(source: str, settings: Profile | None = None) -> Opened:
         Problem: it cannot be opened, or the profile is wrong.
     """
     seen = asked(source, settings)
-    sources = tuple(open_mapped(data, seen.template) for data in seen.data)
+    if seen.model.base == _NO_MODEL:  # no profile says what the data are for, so their columns do
+        objective = likely_objective(open_source(seen.data[0]).columns)
+        seen = seen.model_copy(update={"training": profiles.Training(objective=objective)})
+    sources = tuple(open_mapped(data, seen.template, seen.training.objective) for data in seen.data)
     name = sources[0].source.name if len(sources) == 1 else Path(source).stem
     has_profile = seen.model.base != _NO_MODEL
     return Opened(name, sources, seen, has_profile, Measured.of(sum(map(len, sources))))
@@ -129,7 +136,6 @@ def with_base(opened: Opened, base: str = "") -> Opened:
     if base and template.name == "chat" and tokenizer.chat_template is None:
         template = template.model_copy(update={"name": "plain"})
     settings = settings.model_copy(update={"template": template})
-    loss_on = settings.training.loss_on
     limit = template.max_tokens
     if limit == "auto":
         try:
@@ -141,8 +147,8 @@ def with_base(opened: Opened, base: str = "") -> Opened:
     return replace(
         opened,
         settings=settings,
-        renderer=Renderer(tokenizer, template, loss_on),
-        fitted=Renderer(tokenizer, _lenient(template), loss_on, limit or None),
+        renderer=sampler(tokenizer, template, settings.training),
+        fitted=sampler(tokenizer, _lenient(template), settings.training, limit or None),
         limit=limit or None,
         measured=Measured.of(len(opened)),
     )
@@ -155,11 +161,13 @@ def _lenient(template: profiles.Template) -> profiles.Template:
 
 @dataclass(frozen=True)
 class Looked:
-    """What looking at all rows found. `parts` counts the rows of training, validation and test, with a profile."""
+    """What looking at all rows found. With a profile `parts` counts the rows of training, validation and test, `mixture` says how often
+    each source is seen."""
 
     report: DataReport
     findings: tuple[Finding, ...]
     parts: tuple[int, int, int] | None
+    mixture: tuple[Part, ...] = ()
 
 
 def look(opened: Opened, progress: Callable[[int, int], None], stopped: Callable[[], bool]) -> Looked:
@@ -180,4 +188,5 @@ def look(opened: Opened, progress: Callable[[int, int], None], stopped: Callable
         report,
         worst_first((*division.findings, *report.findings)),
         (len(parts.train), len(parts.validation), len(parts.test)),
+        division.mixture,
     )

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
-from engine.data.render import Rendered
+from engine.data.rendered import Rendered, starts_with
 from engine.data.tokenizer import ModelTokenizer
+
+LETTER: Final = 6  # tokens that one letter may be made of, at most, in a byte-level vocabulary
 
 
 @dataclass(frozen=True)
@@ -19,15 +23,38 @@ class Piece:
 
 
 def pieces(rendered: Rendered, tokenizer: ModelTokenizer) -> list[Piece]:
-    """The tokens of an example in order; their texts together are the rendered text and an EOS that was appended."""
-    encoding = tokenizer.tokenizer.encode(rendered.text, add_special_tokens=False)
-    made: list[Piece] = []
-    done = 0
-    for place, (token, supervised) in enumerate(zip(rendered.ids, rendered.supervised, strict=True)):
-        if place < len(encoding.ids):
-            end = max(done, encoding.offsets[place][1])
-            text, done = rendered.text[done:end], end
-        else:
-            text = tokenizer.decode([token])
-        made.append(Piece(token, text, supervised, token in tokenizer.special_ids))
-    return made
+    """The tokens in order; their texts together are the rendered text, and BOS or EOS where they were added to it."""
+    texts = list(_texts(rendered, tokenizer))
+    return [
+        Piece(token, text, supervised, token in tokenizer.special_ids)
+        for token, text, supervised in zip(rendered.ids, texts, rendered.supervised, strict=True)
+    ]
+
+
+def _texts(rendered: Rendered, tokenizer: ModelTokenizer) -> Iterator[str]:
+    joint = rendered.joint or 0
+    parts = [part for part in (rendered.text[:joint], rendered.text[joint:]) if part]
+    encodings = [tokenizer.tokenizer.encode(part, add_special_tokens=False) for part in parts]
+    known = [token for encoding in encodings for token in encoding.ids]
+    if not starts_with(rendered.ids, known):  # a piece from the middle of a document
+        yield from _decoded(rendered.ids, tokenizer)
+        return
+    for part, encoding in zip(parts, encodings, strict=True):
+        done = 0
+        for _, stop in encoding.offsets:
+            end = max(done, stop)
+            yield part[done:end]
+            done = end
+    yield from (tokenizer.decode([token]) for token in rendered.ids[len(known) :])
+
+
+def _decoded(ids: list[int], tokenizer: ModelTokenizer) -> Iterator[str]:
+    """Each token's text from its id alone; a letter of several tokens stands at its last."""
+    waiting: list[int] = []
+    for token in ids:
+        waiting.append(token)
+        text = tokenizer.decode(waiting)
+        whole = not text.endswith("\ufffd") or len(waiting) == LETTER
+        yield text if whole else ""
+        if whole:
+            waiting = []

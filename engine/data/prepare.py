@@ -8,61 +8,43 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
 
-import numpy as np
 import orjson
-from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.numpy import load as load_arrays
-from safetensors.numpy import save as save_arrays
 
+from engine import profile
 from engine.atomic import write_bytes
-from engine.data.check import render_findings
+from engine.data.check import pad_is_eos, render_findings
 from engine.data.division import Division, divide
 from engine.data.finding import Finding, Tally
 from engine.data.hub_source import copy_path, download, is_hub_id
-from engine.data.mapped import open_mapped
+from engine.data.limits import auto_max_tokens
+from engine.data.mapping import PREFERENCE
 from engine.data.question import prompt_hash
-from engine.data.render import Renderer
-from engine.data.tokenizer import ModelTokenizer, load_tokenizer
+from engine.data.rendered import Sampler
+from engine.data.sampler import sampler
+from engine.data.sources import open_source
+from engine.data.tokenizer import load_tokenizer
+from engine.data.tokens import Tokens, TokensInTheMaking, dump_tokens, load_tokens
 from engine.errors import Problem
 from engine.places import private_folder
 from engine.profile import Profile
 
-__all__ = ["Prepared", "Tokens", "auto_max_tokens", "load", "prepare", "prompt_hash", "training_prompts"]
-
-AUTO_ROWS: Final = 20_000  # evenly spaced rows whose lengths decide max_tokens = auto
-AUTO_PERCENTILE: Final = 99
-SHORTEST: Final = 16  # what a profile allows at least
-
-
-@dataclass(frozen=True)
-class Tokens:
-    """Rows one after the other: row i is `ids[starts[i]:starts[i + 1]]`.
-
-    An example is `per_example` rows: one, or for preferences two, the chosen response's and after it the rejected one's.
-    """
-
-    ids: NDArray[np.int32]  # [tokens]
-    supervised: NDArray[np.bool_]  # [tokens]: the loss counts it
-    starts: NDArray[np.int64]  # [rows + 1]
-    row_ids: tuple[str, ...]
-    per_example: int = 1
-
-    def __len__(self) -> int:
-        """Rows."""
-        return len(self.row_ids)
-
-    @property
-    def examples(self) -> int:
-        """Examples: what an effective batch is counted in."""
-        return len(self.row_ids) // self.per_example
+__all__ = [
+    "Prepared",
+    "Tokens",
+    "auto_max_tokens",
+    "changed_sources",
+    "load",
+    "prepare",
+    "prompt_hash",
+    "training_prompts",
+]
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """What training reads. `max_tokens` is the most that an example may have; `fingerprint` is of the data's bytes."""
+    """What training reads. `max_tokens` is the most that a row may have; `fingerprint` is of the data's bytes, `sources` of each source's."""
 
     train: Tokens
     validation: Tokens
@@ -70,6 +52,7 @@ class Prepared:
     fingerprint: str
     max_tokens: int
     findings: tuple[Finding, ...]
+    sources: tuple[tuple[str, str], ...] = ()
 
 
 def prepare(settings: Profile, folder: Path, progress: Callable[[int, int], None] | None = None) -> Prepared:
@@ -85,13 +68,14 @@ def prepare(settings: Profile, folder: Path, progress: Callable[[int, int], None
     _download_missing(settings)
     most = settings.template.max_tokens
     limit = auto_max_tokens(settings, tokenizer) if most == "auto" else most
-    renderer = Renderer(tokenizer, settings.template, settings.training.loss_on, limit)
+    making = sampler(tokenizer, settings.template, settings.training, limit)
     division = divide(settings)
     parts = division.parts
-    done = _Progress(len(parts.train) + len(parts.validation) + len(parts.test), progress)
     tally = Tally()
+    done = _Progress(len(parts.train) + len(parts.validation) + len(parts.test), progress)
+    work = _Work(division, making, tally, done, 2 if settings.training.objective in PREFERENCE else 1)
     hashes: set[str] = set()
-    train = _tokens(division, renderer, parts.train, tally, done, hashes)
+    train = _tokens(work, parts.train, hashes)
     if not len(train):
         raise Problem(
             "No row is left to train on",
@@ -99,31 +83,43 @@ def prepare(settings: Profile, folder: Path, progress: Callable[[int, int], None
             f"Raise template.max_tokens (it is {limit:,}), or look at the rows on the Data screen.",
             code="data",
         )
-    validation = _tokens(division, renderer, parts.validation, tally, done)
-    items = [item for row in parts.test if (item := _item(division, renderer, row, tally, done))]
+    validation = _tokens(work, parts.validation)
+    system = settings.template.system
+    items = [item for row in parts.test if (item := _item(work, row, system))]
+    if pad_is_eos(tokenizer):
+        tally.add("pad_is_eos", None)
     prepared = Prepared(
-        train, validation, len(items), division.fingerprint, limit, (*division.findings, *tally.findings())
+        train,
+        validation,
+        len(items),
+        division.fingerprint,
+        limit,
+        (*division.findings, *tally.findings()),
+        tuple(
+            (data.source, source.source.fingerprint)
+            for data, source in zip(settings.data, division.sources, strict=False)
+        ),
     )
     _write(prepared, folder, items, hashes)
     return prepared
 
 
-def auto_max_tokens(settings: Profile, tokenizer: ModelTokenizer) -> int:
-    """The 99th percentile of the examples' lengths in tokens, over at most 20,000 evenly spaced rows, within the model's window.
+def changed_sources(settings: Profile, prepared: Prepared) -> tuple[str, ...]:
+    """The sources whose bytes are others now than when the data were prepared, or which cannot be read any more.
 
-    Raises:
-        Problem: missing data or columns, a broken row.
+    A run goes on with what it prepared; this is for saying so. Reads the files once.
     """
-    sources = [open_mapped(data, settings.template) for data in settings.data]
-    renderer = Renderer(tokenizer, settings.template)
-    total = sum(map(len, sources))
-    lengths: list[int] = []
-    for source in sources:
-        count = min(len(source), max(1, AUTO_ROWS * len(source) // total))
-        for number in np.linspace(0, len(source) - 1, count).astype(int):
-            lengths.append(len(renderer.render(source.example(int(number))).ids))
-    most = int(np.percentile(lengths, AUTO_PERCENTILE, method="higher"))
-    return max(SHORTEST, min(most, tokenizer.max_length or most))
+    then = dict(prepared.sources)
+    return tuple(
+        data.source for data in settings.data if data.source in then and _fingerprint(data) != then[data.source]
+    )
+
+
+def _fingerprint(data: profile.Data) -> str:
+    try:
+        return open_source(data).fingerprint
+    except (Problem, OSError):
+        return ""
 
 
 def load(folder: Path) -> Prepared:
@@ -137,12 +133,13 @@ def load(folder: Path) -> Prepared:
         said = orjson.loads((place / "rows.json").read_bytes())
         findings = tuple(Finding(**{**found, "rows": tuple(found["rows"])}) for found in said["findings"])
         return Prepared(
-            train=_load_tokens(place / "train.safetensors", said["train"]),
-            validation=_load_tokens(place / "validation.safetensors", said["validation"]),
+            train=load_tokens(place / "train.safetensors", said["train"], said["per_example"]),
+            validation=load_tokens(place / "validation.safetensors", said["validation"], said["per_example"]),
             test_rows=said["test_rows"],
             fingerprint=said["fingerprint"],
             max_tokens=said["max_tokens"],
             findings=findings,
+            sources=tuple((name, fingerprint) for name, fingerprint in said["sources"]),
         )
     except (OSError, orjson.JSONDecodeError, SafetensorError, KeyError, TypeError) as error:
         raise _not_prepared(folder, error) from error
@@ -189,69 +186,71 @@ class _Progress:
             self.tell(self.done, self.total)
 
 
-def _tokens(
-    division: Division,
-    renderer: Renderer,
-    rows: Iterable[int],
-    tally: Tally,
-    done: _Progress,
-    hashes: set[str] | None = None,
-) -> Tokens:
-    """Rows rendered; with `hashes` they are training rows: repeated by their weight, their prompts' hashes collected."""
-    ids: list[NDArray[np.int32]] = []
-    supervised: list[NDArray[np.bool_]] = []
-    names: list[str] = []
+@dataclass(frozen=True)
+class _Work:
+    """What every row needs. An example of preferences is `per_example` = 2 rows."""
+
+    division: Division
+    sampler: Sampler
+    tally: Tally
+    done: _Progress
+    per_example: int
+
+
+def _tokens(work: _Work, rows: Iterable[int], hashes: set[str] | None = None) -> Tokens:
+    """Rows as samples; with `hashes` they are training rows: repeated by their weight, their prompts' hashes collected."""
+    made = TokensInTheMaking(work.per_example)
     for row in rows:
-        example = division.example(row)
-        rendered = renderer.render(example)
-        for found in render_findings(rendered):
-            tally.add(found, row + 1)
-        if not rendered.dropped:
-            times = 1 if hashes is None else division.repeats[row]
-            ids += [np.array(rendered.ids, np.int32)] * times
-            supervised += [np.array(rendered.supervised, np.bool_)] * times
-            names += [example.id] * times
-            if hashes is not None:
-                asked = [turn.content for turn in example.messages if turn.role == "user"]
-                hashes.update(map(prompt_hash, (*asked, renderer.cut_prompt(example, rendered))))
-        done.step()
-    starts = np.concatenate([[0], np.cumsum([len(part) for part in ids], dtype=np.int64)]).astype(np.int64)
-    return Tokens(
-        np.concatenate(ids) if ids else np.empty(0, np.int32),
-        np.concatenate(supervised) if supervised else np.empty(0, np.bool_),
-        starts,
-        tuple(names),
-    )
+        times = 1 if hashes is None else work.division.repeats[row]
+        work.done.step()
+        if not times:
+            continue
+        example = work.division.example(row)
+        samples = work.sampler.samples(example)
+        for found in dict.fromkeys(found for rendered in samples for found in render_findings(rendered)):
+            work.tally.add(found, row + 1)
+        kept = [rendered for rendered in samples if not rendered.dropped]
+        for _ in range(times):
+            made.add(kept, example.id)
+        if hashes is not None and kept:
+            asked = [turn.content for turn in example.messages if turn.role == "user"]
+            cut = [work.sampler.cut_prompt(example, rendered) for rendered in kept]
+            hashes.update(map(prompt_hash, (*asked, *cut)))
+    return made.done()
 
 
-def _item(division: Division, renderer: Renderer, row: int, tally: Tally, done: _Progress) -> dict[str, object] | None:
+def _item(work: _Work, row: int, system: str) -> dict[str, object] | None:
     """A held-out row as a suite item that asks exactly what training would have asked; None for a row without question or response.
 
-    Of a conversation of several turns the first question and its response are taken.
+    Of a conversation of several turns the first question and its response are taken, of preferences the chosen one. A suite has no tools.
     """
-    example = division.example(row)
-    rendered = renderer.render(example)
-    done.step()
+    example = work.division.example(row)
+    work.done.step()
+    if example.text is not None or example.tools or any(turn.calls for turn in example.messages):
+        work.tally.add("not_asked", row + 1)
+        return None
+    rendered = work.sampler.samples(example)[0]
     questions = [turn.content for turn in example.messages if turn.role == "user"]
     responses = [turn.content for turn in example.messages if turn.role == "assistant"]
     if not questions or not questions[0].strip() or not responses or not responses[0].strip():
-        tally.add("empty_output", row + 1)
+        work.tally.add("empty_output", row + 1)
         return None
     cut = len(questions) == 1 and not rendered.dropped
+    choices = work.division.choices
     return {
         "id": example.id,
-        "prompt": renderer.cut_prompt(example, rendered) if cut else questions[0],
-        "answer": example.label if example.label and division.choices else responses[0],
-        "choices": list(division.choices) if example.label else [],
-        "system": example.system or renderer.template.system,
+        "prompt": work.sampler.cut_prompt(example, rendered) if cut else questions[0],
+        "answer": example.label if example.label and choices else responses[0],
+        "choices": list(choices) if example.label else [],
+        "system": example.system or system,
         "row": example.id,
     }
 
 
 def _write(prepared: Prepared, folder: Path, items: list[dict[str, object]], hashes: set[str]) -> None:
     place = private_folder(folder / "prepared")
-    write_bytes(place / "train.safetensors", _dump_tokens(prepared.train))
-    write_bytes(place / "validation.safetensors", _dump_tokens(prepared.validation))
+    write_bytes(place / "train.safetensors", dump_tokens(prepared.train))
+    write_bytes(place / "validation.safetensors", dump_tokens(prepared.validation))
     if items:
         suite = private_folder(folder / "suites") / "test.jsonl"
         write_bytes(suite, b"".join(orjson.dumps(item, option=orjson.OPT_APPEND_NEWLINE) for item in items))
@@ -260,17 +259,10 @@ def _write(prepared: Prepared, folder: Path, items: list[dict[str, object]], has
         "max_tokens": prepared.max_tokens,
         "test_rows": prepared.test_rows,
         "findings": [asdict(finding) for finding in prepared.findings],
+        "sources": prepared.sources,
+        "per_example": prepared.train.per_example,
         "train": prepared.train.row_ids,
         "validation": prepared.validation.row_ids,
         "prompt_hashes": sorted(hashes),
     }
     write_bytes(place / "rows.json", orjson.dumps(said))
-
-
-def _dump_tokens(tokens: Tokens) -> bytes:
-    return save_arrays({"ids": tokens.ids, "supervised": tokens.supervised, "starts": tokens.starts})
-
-
-def _load_tokens(path: Path, row_ids: list[str]) -> Tokens:
-    arrays = load_arrays(path.read_bytes())
-    return Tokens(arrays["ids"], arrays["supervised"], arrays["starts"], tuple(row_ids))

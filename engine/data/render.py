@@ -1,47 +1,40 @@
-"""What the model will really see: an example as tokens, and which of them the loss counts.
+"""What the model will really see: a conversation as tokens, and which of them the loss counts.
 
 The supervised tokens are found by rendering prefixes: the conversation up to a response, and with it. Their tokens are compared with the
-tokens of the whole, so nothing is guessed about a template. Where a template or tokenizer breaks that, `Rendered.notes` says so.
+tokens of the whole, so nothing is guessed about a template. Where a template writes a response differently once it is history - thinking
+is stripped, the last turn ends with another token - each response becomes a sample of its own, as the model sees it at that moment.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Literal
-
-from jinja2.exceptions import TemplateError
+from typing import Literal
 
 from engine import profile
-from engine.data.chat_template import compiled
+from engine.data.conversation import Conversation
+from engine.data.documents import too_long
 from engine.data.examples import Example, Message
-from engine.data.templates import template_source
+from engine.data.messages import Object, called
+from engine.data.rendered import Note, Rendered, starts_with
 from engine.data.tokenizer import ModelTokenizer
 from engine.errors import Problem
 
-Note = Literal["not_prefix", "turn_masked", "eos_appended", "no_eos", "input_cut"]
-THINKING: Final = re.compile(r"\s*<think>.*?</think>\s*", re.DOTALL)
-EMPTY_THINKING: Final = "<think>\n\n</think>\n\n"
-
 
 @dataclass(frozen=True)
-class Rendered:
-    """An example as tokens.
+class _Side:
+    """A conversation and the places of the responses in it that are supervised."""
 
-    `ids` and `supervised` have one entry a token; `text` is what was tokenised. `cut` counts tokens that the input lost. `dropped` says why
-    the example cannot be trained on, or is empty. `notes` are things that a person should know about this example.
-    """
+    messages: tuple[Message, ...]
+    turns: tuple[int, ...]
+    tools: tuple[Object, ...]
 
-    ids: list[int]
-    supervised: list[bool]
-    text: str
-    cut: int = 0
-    dropped: str = ""
-    notes: tuple[Note, ...] = ()
+    def through(self, turns: tuple[int, ...]) -> _Side:
+        """The conversation up to the last of these responses."""
+        return _Side(self.messages[: turns[-1] + 1], turns, self.tools)
 
 
-class Renderer:
+class Renderer(Conversation):
     """Renders examples and prompts with one tokenizer and template; the same for screen, training and evaluation."""
 
     def __init__(
@@ -56,145 +49,190 @@ class Renderer:
         Raises:
             Problem: there is no such template, or it is broken (code `template`).
         """
-        self.tokenizer = tokenizer
-        self.template = template
+        super().__init__(tokenizer, template)
         self.loss_on = loss_on
         self.max_tokens = max_tokens
-        source = template_source(template, tokenizer)
-        try:
-            self._compiled = compiled(source)
-        except TemplateError as error:
-            raise Problem(f"The template {template.name} is broken", f"{error}.", code="template") from error
-        self._knows_thinking = "enable_thinking" in source
-        self._values: dict[str, object] = dict(tokenizer.special)
-        if template.name in ("alpaca", "plain"):
-            self._values.setdefault("eos_token", "")
-        if template.thinking == "empty" and self._knows_thinking:
-            self._values["enable_thinking"] = False
-        turn_end = self._turn_end()
-        self.stop_ids: tuple[int, ...] = tuple(dict.fromkeys([*tokenizer.eos_ids, *turn_end]))
-        """Tokens that end a response: the model's EOS ids and the template's end of turn."""
+        self._ends = tokenizer.special_ids | set(self.stop_ids)  # a tool call may end with another token than an answer
 
-    def text(self, messages: Sequence[Message], *, generation: bool) -> str:
-        """The conversation as the template writes it; `generation` adds what comes before a response.
+    def within(self, max_tokens: int | None) -> Renderer:
+        """The same with another limit."""
+        return Renderer(self.tokenizer, self.template, self.loss_on, max_tokens)
 
-        Raises:
-            Problem: the template refuses these messages (code `template`).
-        """
-        turns = [{"role": message.role, "content": message.content} for message in messages]
-        try:
-            return self._compiled.render(
-                messages=turns, tools=None, documents=None, add_generation_prompt=generation, **self._values
-            )
-        except (TemplateError, TypeError, ValueError, KeyError) as error:
-            roles = ", ".join(message.role for message in messages)
-            raise Problem(
-                "The chat template refuses a conversation", f"It says: {error} (roles {roles}).", code="template"
-            ) from error
-
-    def prompt(self, messages: Sequence[Message]) -> list[int]:
-        """The tokens of a conversation that a response is to follow, as `apply_chat_template(add_generation_prompt=True)` gives them."""
-        return self.tokenizer.encode(self.text(self._prepared(messages), generation=True))
-
-    def render(self, example: Example) -> Rendered:
-        """The example's tokens, cut or dropped as the template's `too_long` says.
+    def samples(self, example: Example) -> tuple[Rendered, ...]:
+        """The example's sequences: one where the template leaves earlier responses as they were, else one a response; for preferences two.
 
         Raises:
             Problem: it is too long and `too_long` is `fail` (code `data`); the template refuses it (code `template`).
         """
-        messages = self._prepared(example.messages)
+        try:
+            made = self._pair(example) if example.rejected else self._responses(example)
+            blind = self._blind_to_tools(example)
+        except Problem as problem:
+            if problem.code != "template":
+                raise
+            raise Problem(f"{example.where}: {problem.what}", problem.why, problem.do, code="template") from problem
+        return tuple(replace(one, notes=(*one.notes, "tools_ignored")) for one in made) if blind else made
+
+    def cut_prompt(self, example: Example, rendered: Rendered) -> str:
+        """The last user message as `samples` left it, so that a suite asks exactly what training asked."""
+        return _without_tail(example, self._kept_input(example, rendered.cut)) if rendered.cut else example.prompt
+
+    def _responses(self, example: Example) -> tuple[Rendered, ...]:
+        """Every response of a conversation, supervised once."""
+        messages = self.prepared(example.messages)
         while messages and messages[-1].role != "assistant":
             messages = messages[:-1]
         if not messages:
-            return Rendered([], [], "", dropped="no response")
-        rendered = self._tokens(messages)
-        if not messages[-1].content.strip():
-            return replace(rendered, dropped="empty response")
-        if self.max_tokens is not None and len(rendered.ids) > self.max_tokens:
-            rendered = self._shortened(example, messages, rendered, self.max_tokens)
-        if not rendered.dropped and not any(rendered.supervised):
-            rendered = replace(rendered, dropped="nothing supervised")
-        return rendered
+            return (Rendered([], [], "", dropped="no response"),)
+        turns = tuple(place for place, message in enumerate(messages) if message.role == "assistant")
+        side = _Side(messages, turns, example.tools)
+        rendered = self._tokens(side)
+        if wrong := self._unusable(side):
+            return (replace(rendered or self._last(side), dropped=wrong),)
+        if rendered is not None:
+            return self._fitted(example, (side,), (rendered,))
+        parts = (side.through(turns[:count]) for count in range(1, len(turns) + 1))
+        alone = (replace(part, turns=part.turns[-1:]) for part in parts)
+        made = [sample for part in alone for sample in self._fitted(example, (part,), (self._last(part),))]
+        note: Note = "one_sample_a_turn"
+        return tuple(
+            replace(one, part=f"turn {place} of {len(made)}", notes=(*one.notes, note))
+            for place, one in enumerate(made, 1)
+        )
 
-    def cut_prompt(self, example: Example, rendered: Rendered) -> str:
-        """The last user message as `render` left it, so that a suite asks exactly what training asked."""
-        return _without_tail(example, self._kept_input(example, rendered.cut)) if rendered.cut else example.prompt
+    def _pair(self, example: Example) -> tuple[Rendered, ...]:
+        """The chosen and the rejected conversation, from where they part; both are cut alike or left out."""
+        chosen = self.prepared(example.messages)
+        shared = example.shared + len(chosen) - len(example.messages)
+        rejected = (*chosen[:shared], *self.prepared(example.rejected, system=False))
+        sides = tuple(_side(messages, shared, example.tools) for messages in (chosen, rejected))
+        found = [self._tokens(side) for side in sides]
+        made = tuple(one or self._last(side) for one, side in zip(found, sides, strict=True))
+        wrong = "identical responses" if chosen == rejected else next(filter(None, map(self._unusable, sides)), "")
+        if not wrong and None in found:
+            wrong = "responses rewritten"
+        made = tuple(replace(one, dropped=wrong) for one in made) if wrong else self._fitted(example, sides, made)
+        return tuple(replace(one, part=part) for one, part in zip(made, ("chosen", "rejected"), strict=True))
 
-    def _prepared(self, messages: Sequence[Message]) -> tuple[Message, ...]:
-        """The messages with the profile's system message and thinking applied, and without an EOS that the template adds itself."""
-        eos = self.tokenizer.eos_token
-        turns = [self._said(message, eos) if message.role == "assistant" else message for message in messages]
-        if self.template.system and not any(message.role == "system" for message in turns):
-            turns.insert(0, Message("system", self.template.system))
-        return tuple(turns)
+    def _unusable(self, side: _Side) -> str:
+        """Why nothing can be learned from these responses, or nothing."""
+        if any(side.messages[place].empty for place in side.turns):
+            return "empty response"
+        names = {name for place in side.turns for name in called(side.messages[place])}
+        if names:
+            text = self.text(side.messages, generation=False, tools=side.tools)
+            if not all(name in text for name in names):
+                return "tool call not written"
+        return ""
 
-    def _said(self, message: Message, eos: str | None) -> Message:
-        content = message.content
-        if eos and content.endswith(eos):
-            content = content.removesuffix(eos)
-        if self.template.thinking != "keep":
-            block = EMPTY_THINKING if self.template.thinking == "empty" and not self._knows_thinking else ""
-            content = THINKING.sub(lambda _: block, content)
-        return Message(message.role, content)
+    def _blind_to_tools(self, example: Example) -> bool:
+        """Whether the template writes neither the tools nor what they answered, though the row has them."""
+        text = self.text(example.messages, generation=False, tools=example.tools) if example.messages else ""
+        if example.tools and text == self.text(example.messages, generation=False):
+            return True
+        told = [replace(turn, content="Zq7") if turn.role == "tool" else turn for turn in example.messages]
+        return tuple(told) != example.messages and text == self.text(told, generation=False, tools=example.tools)
 
-    def _tokens(self, messages: tuple[Message, ...]) -> Rendered:
-        text = self.text(messages, generation=False)
-        ids = self.tokenizer.encode(text)
-        supervised = [False] * len(ids)
-        notes: list[Note] = []
-        for place, message in enumerate(messages):
-            if message.role != "assistant":
-                continue
-            last = place == len(messages) - 1
-            prompt = self.tokenizer.encode(self.text(messages[:place], generation=True)) if place else []
-            through = ids if last else self.tokenizer.encode(self.text(messages[: place + 1], generation=False))
-            start = _common(prompt, ids)
-            if _common(through, ids) < len(through) or (start < len(prompt) and not last):
-                notes.append("turn_masked")  # as history the template writes this turn differently
-                continue
-            if start < len(prompt):
-                notes.append("not_prefix")
-            stop = self._end(ids, start, len(through))
-            supervised[start:stop] = [True] * (stop - start)
-            if last and not any(token in self.stop_ids for token in ids[start:stop]):
-                notes.append("eos_appended" if self.tokenizer.eos_ids else "no_eos")
-        if "eos_appended" in notes:
-            ids = [*ids, self.tokenizer.eos_ids[0]]
-            supervised = [*supervised, True]
+    def _tokens(self, side: _Side) -> Rendered | None:
+        """The conversation with its responses supervised; None where the template or tokenizer writes an earlier one differently now."""
+        last = self._last(side)
         if self.loss_on == "all":
-            supervised = [True] * len(ids)
-        return Rendered(ids, supervised, text, notes=tuple(dict.fromkeys(notes)))
+            return replace(last, supervised=[True] * len(last.ids))
+        if len(side.turns) == 1:
+            return last
+        if "not_prefix" in last.notes or last.joint is not None:
+            return None
+        ids, supervised = last.ids, list(last.supervised)
+        for place in side.turns[:-1]:
+            prompt = self._ids(side.messages[:place], side.tools, generation=True)
+            through = self._ids(side.messages[: place + 1], side.tools, generation=False)
+            if not (starts_with(ids, prompt) and starts_with(ids, through) and len(prompt) < len(through)):
+                return None
+            end = self._end(ids, len(prompt), len(through))
+            supervised[len(prompt) : end] = [True] * (end - len(prompt))
+        return replace(last, supervised=supervised)
+
+    def _last(self, side: _Side) -> Rendered:
+        """The conversation with its last response supervised."""
+        place = side.turns[-1]
+        text = self.text(side.messages, generation=False, tools=side.tools)
+        asked = self._asked(side.messages[:place], side.tools)
+        prompt, ids = self.tokenizer.encode(asked), self.tokenizer.encode(text)
+        start, joint = len(prompt), None
+        notes: list[Note] = []
+        if not starts_with(ids, prompt):
+            apart = [*prompt, *self.tokenizer.encode(text[len(asked) :])]
+            if text.startswith(asked) and self.tokenizer.decode(apart) == self.tokenizer.decode(ids):
+                ids, joint = (
+                    apart,
+                    len(asked),
+                )  # a token would reach over the end of the prompt: as the model is asked, it cannot
+            else:
+                start = _common(prompt, ids)
+                notes.append("not_prefix")
+        stop = self._end(ids, start, len(ids))
+        if stop == start or ids[stop - 1] not in self._ends:
+            notes.append("eos_appended" if self.tokenizer.eos_ids else "no_eos")
+            ids = [*ids, *self.tokenizer.eos_ids[:1]]
+            stop = len(ids)
+        supervised = [start <= place < stop for place in range(len(ids))]
+        return Rendered(ids, supervised, text, notes=tuple(notes), joint=joint)
+
+    def _ids(self, messages: Sequence[Message], tools: Sequence[Object], *, generation: bool) -> list[int]:
+        if not messages:
+            return self.tokenizer.encode(self._asked((), tools))
+        return self.tokenizer.encode(self.text(messages, generation=generation, tools=tools))
+
+    def _asked(self, messages: Sequence[Message], tools: Sequence[Object]) -> str:
+        """What the model is shown before a response; before one that opens the conversation many templates know nothing to write."""
+        try:
+            return self.text(messages, generation=True, tools=tools)
+        except Problem:
+            if messages:
+                raise
+            return ""
 
     def _end(self, ids: list[int], start: int, stop: int) -> int:
         """Where a response's supervision ends: after its end of turn; blanks that follow are the template's, never generated."""
-        ends = [place for place in range(start, stop) if ids[place] in self.stop_ids]
-        if ends and not self.tokenizer.decode(ids[ends[-1] + 1 : stop]).strip():
-            return ends[-1] + 1
-        return stop
+        end = stop
+        while end > start and ids[end - 1] not in self._ends and not self.tokenizer.decode(ids[end - 1 : end]).strip():
+            end -= 1
+        return end if end > start and ids[end - 1] in self._ends else stop
 
-    def _shortened(self, example: Example, messages: tuple[Message, ...], full: Rendered, most: int) -> Rendered:
-        """The example with the end of its input cut off until it fits, or dropped with the reason."""
+    def _fitted(self, example: Example, sides: tuple[_Side, ...], full: tuple[Rendered, ...]) -> tuple[Rendered, ...]:
+        """The sequences within `max_tokens`: the end of the input is cut off, of all alike, until the longest fits; or all are dropped."""
+        most = self.max_tokens
+        longest = max(full, key=lambda one: len(one.ids))
+        if most is None or len(longest.ids) <= most:
+            return tuple(one if any(one.supervised) else replace(one, dropped="nothing supervised") for one in full)
         if self.template.too_long == "fail":
-            raise Problem(
-                f"{example.where}: {len(full.ids):,} tokens, {most:,} allowed",
-                "template.too_long = fail stops at the first such row.",
-                "Raise template.max_tokens, or set template.too_long = cut_input or drop.",
-                code="data",
-            )
+            raise too_long(example.where, len(longest.ids), most)
         if self.template.too_long == "drop":
-            return replace(full, dropped="too long")
+            return tuple(replace(one, dropped="too long") for one in full)
         whole = len(self.tokenizer.encode(example.input_text))
-        cut = 0
-        rendered = full
-        while len(rendered.ids) > most and cut < whole:
-            cut = min(whole, cut + len(rendered.ids) - most)
+        cut, rendered = 0, full
+        while len(longest.ids) > most and cut < whole:
+            cut = min(whole, cut + len(longest.ids) - most)
             content = _without_tail(example, self._kept_input(example, cut))
-            rendered = self._tokens(_with_last_user(messages, content))
-        if len(rendered.ids) <= most:
-            return replace(rendered, cut=cut, notes=(*rendered.notes, "input_cut"))
-        alone = len(rendered.ids) - sum(rendered.supervised) >= most
+            rendered = tuple(
+                self._tokens(_asking(side, content)) or self._last(_asking(side, content)) for side in sides
+            )
+            longest = max(rendered, key=lambda one: len(one.ids))
+        if len(longest.ids) <= most:
+            return tuple(replace(one, cut=cut, notes=(*one.notes, "input_cut")) for one in rendered)
+        if len(sides) == 1 and len(sides[0].turns) > 1 and (shorter := self._shorter(sides[0], most)):
+            return (shorter,)
+        alone = len(longest.ids) - sum(longest.supervised) >= most
         reason = "prompt fills the window" if alone and self.loss_on == "responses" else "response does not fit"
-        return replace(full, dropped=reason)
+        return tuple(replace(one, dropped=reason) for one in full)
+
+    def _shorter(self, side: _Side, most: int) -> Rendered | None:
+        """The conversation up to the last response that fits."""
+        for count in range(len(side.turns) - 1, 0, -1):
+            rendered = self._tokens(side.through(side.turns[:count]))
+            if rendered is not None and len(rendered.ids) <= most:
+                return replace(rendered, notes=(*rendered.notes, "turns_cut"))
+        return None
 
     def _kept_input(self, example: Example, cut: int) -> str:
         """The input without its last `cut` tokens."""
@@ -202,32 +240,25 @@ class Renderer:
         kept = len(encoding.ids) - cut
         return example.input_text[: encoding.offsets[kept - 1][1]] if kept > 0 else ""
 
-    def _turn_end(self) -> list[int]:
-        """The special token that the template writes after a response, found with a dummy conversation."""
-        marker = "Zq7"
-        try:
-            text = self.text((Message("user", "x"), Message("assistant", marker)), generation=False)
-        except Problem:
-            return []  # a template that wants more than a question and a response says so when it is used
-        tail = self.tokenizer.encode(text.rpartition(marker)[2])
-        return [token for token in tail if token in self.tokenizer.special_ids][:1]
-
 
 def _common(some: list[int], others: list[int]) -> int:
     """The length of the longest common prefix."""
-    if others[: len(some)] == some:
-        return len(some)
-    for place, (one, other) in enumerate(zip(some, others, strict=False)):
-        if one != other:
-            return place
-    return min(len(some), len(others))
+    pairs = zip(some, others, strict=False)
+    return next((at for at, (one, other) in enumerate(pairs) if one != other), min(len(some), len(others)))
+
+
+def _side(messages: tuple[Message, ...], shared: int, tools: tuple[Object, ...]) -> _Side:
+    turns = tuple(place for place, message in enumerate(messages) if message.role == "assistant" and place >= shared)
+    return _Side(messages[: turns[-1] + 1], turns, tools)
+
+
+def _asking(side: _Side, content: str) -> _Side:
+    """The conversation with another last user message."""
+    last = max(place for place, message in enumerate(side.messages) if message.role == "user")
+    changed = replace(side.messages[last], content=content)
+    return replace(side, messages=(*side.messages[:last], changed, *side.messages[last + 1 :]))
 
 
 def _without_tail(example: Example, kept: str) -> str:
     """The last user message with its input replaced by the part that is kept."""
     return (example.prompt.removesuffix(example.input_text) + kept).rstrip()
-
-
-def _with_last_user(messages: tuple[Message, ...], content: str) -> tuple[Message, ...]:
-    last = max(place for place, message in enumerate(messages) if message.role == "user")
-    return tuple(Message("user", content) if place == last else message for place, message in enumerate(messages))

@@ -21,7 +21,7 @@ BINS: Final = 16
 
 @dataclass(frozen=True)
 class Lengths:
-    """Lengths of whole examples in `unit`, before cutting. `edges` has one entry more than `counts`; `over` rows exceed `limit`."""
+    """Lengths in `unit` of each row's longest sample, before cutting. `edges` has one entry more than `counts`; `over` rows exceed `limit`."""
 
     unit: Unit
     minimum: int
@@ -48,7 +48,8 @@ class DuplicateCounts:
 
 @dataclass(frozen=True)
 class DataReport:
-    """What `workbench data --json` prints. `shape` is messages, instruction, or instruction+input; `labels` is empty for free text."""
+    """What `workbench data --json` prints. `shape` is messages, instruction, instruction+input, chosen+rejected or text, of
+    each source where they differ; `labels` is empty for free text."""
 
     rows: int
     fingerprint: str
@@ -62,20 +63,28 @@ class DataReport:
 
 def summarise(sources: Sequence[MappedSource], found: Scan) -> DataReport:
     """The report of a scan."""
-    mappings = sources[0].mappings
-    shape = "messages" if "messages" in mappings else "instruction+input" if "input" in mappings else "instruction"
+    shapes = dict.fromkeys(_shape(source.mappings) for source in sources)
     labels = dict(sorted(found.labels.items(), key=lambda pair: -pair[1])) if len(found.labels) <= CLASSES else {}
     same = found.duplicates
     return DataReport(
         rows=sum(map(len, sources)),
         fingerprint=combined_fingerprint([source.source for source in sources]),
-        shape=shape,
+        shape=", ".join(shapes),
         columns=found.columns,
         lengths=_lengths(found),
         labels=labels,
         findings=found.findings,
         duplicates=DuplicateCounts(len(same.exact), len(same.normalised), len(same.conflicting)),
     )
+
+
+def _shape(mappings: Mapping[str, str]) -> str:
+    if "text" in mappings:
+        return "text"
+    asked = "messages" if "messages" in mappings else "instruction+input" if "input" in mappings else "instruction"
+    if "chosen" in mappings:
+        return "chosen+rejected" if asked == "instruction" else f"{asked}+chosen+rejected"
+    return f"{asked}+tools" if "tools" in mappings else asked
 
 
 def _lengths(found: Scan) -> Lengths:

@@ -10,17 +10,19 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.data.check import row_findings, token_findings
+from engine.data.check import pad_is_eos, row_findings, token_findings
 from engine.data.columns import ColumnFacts, ColumnWatch
 from engine.data.duplicates import DuplicateFinder, DuplicateRows
 from engine.data.examples import CLASSES, Example
 from engine.data.finding import Finding, Tally
 from engine.data.mapped import MappedSource
 from engine.data.question import normalised
-from engine.data.render import Renderer
+from engine.data.rendered import Sampler
 from engine.errors import Problem
 
 IMBALANCE: Final = 3  # the most frequent label is worth a word when it is this many times the rarest
+LENGTH_BIAS: Final = 0.65  # share of pairs from which a longer chosen response is worth a word
+FEW_PAIRS: Final = 10  # of which no share is told
 TELL_EVERY: Final = 50  # rows between two reports of progress
 
 Unit = Literal["tokens", "characters"]
@@ -43,7 +45,7 @@ class Measured:
 class Scan:
     """What one pass found. `lengths` and `supervised` have an entry a row, 0 where the row is broken; `unit` says of what.
 
-    `lengths` are before cutting; `limit` is the most that an example may have, None without a model.
+    `lengths` are of a row's longest sample, before cutting, `supervised` of all its samples; `limit` is the most that an example may have, None without a model.
     """
 
     unit: Unit
@@ -62,7 +64,7 @@ class Stopped(Exception):  # noqa: N818 - nothing went wrong
 
 def scan(
     sources: Sequence[MappedSource],
-    renderer: Renderer | None,
+    renderer: Sampler | None,
     limit: int | None = None,
     *,
     measured: Measured | None = None,
@@ -103,17 +105,17 @@ def scan(
 class _Looking:
     """What a scan has gathered."""
 
-    def __init__(self, renderer: Renderer | None, limit: int | None, measured: Measured) -> None:
+    def __init__(self, renderer: Sampler | None, limit: int | None, measured: Measured) -> None:
         self.renderer = renderer
-        self.fitted = (
-            Renderer(renderer.tokenizer, renderer.template, renderer.loss_on, limit) if renderer and limit else None
-        )
+        self.fitted = renderer.within(limit) if renderer and limit else None
         self.limit = limit
         self.lengths = measured.lengths
         self.supervised = measured.supervised
         self.labels: Counter[str] = Counter()
         self.label_rows: dict[str, int] = {}
         self.unlabelled: list[int] = []
+        self.longer_chosen: list[int] = []
+        self.pairs = 0
         self.duplicates = DuplicateFinder()
         self.columns: tuple[ColumnFacts, ...] = ()
         self.tally = Tally()
@@ -134,7 +136,7 @@ class _Looking:
             return
         found = dict.fromkeys(row_findings(example))
         if self.renderer is None:
-            self.lengths[row] = sum(len(turn.content) for turn in example.messages)
+            self.lengths[row] = sum(map(len, example.texts))
         else:
             found.update(dict.fromkeys(self._look_at_tokens(example, row, self.renderer)))
         for name in found:
@@ -146,17 +148,20 @@ class _Looking:
             self.labels[example.label] += 1
             self.label_rows.setdefault(example.label, row + 1)
 
-    def _look_at_tokens(self, example: Example, row: int, renderer: Renderer) -> list[str]:
+    def _look_at_tokens(self, example: Example, row: int, renderer: Sampler) -> list[str]:
         try:
-            rendered = renderer.render(example)
-            self.lengths[row] = len(rendered.ids)
-            if self.fitted and self.limit and len(rendered.ids) > self.limit:
-                rendered = self.fitted.render(example)
+            samples = renderer.samples(example)
+            self.lengths[row] = longest = max(len(rendered.ids) for rendered in samples)
+            if self.fitted and self.limit and longest > self.limit:
+                samples = self.fitted.samples(example)
         except Problem as problem:
             self.tally.add("template_refuses" if problem.code == "template" else "too_long", row + 1, problem.why)
             return []
-        self.supervised[row] = sum(rendered.supervised)
-        return list(token_findings(rendered, example, renderer))
+        self.supervised[row] = sum(sum(rendered.supervised) for rendered in samples)
+        if example.rejected and len(samples[0].ids) > len(samples[1].ids):
+            self.longer_chosen.append(row + 1)
+        self.pairs += bool(example.rejected)
+        return list(token_findings(samples, example, renderer))
 
     def result(self) -> Scan:
         """Add what only all rows together show."""
@@ -165,6 +170,11 @@ class _Looking:
         self.tally.add_all("normalised_duplicates", same.normalised)
         self.tally.add_all("conflicting_answers", same.conflicting)
         self._judge_labels()
+        if self.renderer and pad_is_eos(self.renderer.tokenizer):
+            self.tally.add("pad_is_eos", None)
+        if self.pairs >= FEW_PAIRS and len(self.longer_chosen) > LENGTH_BIAS * self.pairs:
+            share = f"{len(self.longer_chosen) / self.pairs:.0%} of the pairs"
+            self.tally.add_count("length_bias", len(self.longer_chosen), self.longer_chosen, share)
         self.tally.add_all("length_outliers", (np.flatnonzero(outliers(self.lengths)) + 1).tolist())
         unit: Unit = "tokens" if self.renderer else "characters"
         findings = self.tally.findings()

@@ -27,7 +27,8 @@ class ModelTokenizer:
     """What turns text into a base model's tokens and back.
 
     `eos_ids` are all tokens that end a generation, the tokenizer's own first. `pad_id` is only ever masked. `max_length` is the
-    model's window in tokens. `special` holds the named special tokens, as templates see them.
+    model's window in tokens. `special` holds the named special tokens, as templates see them. `tool_template` is a template of its own for
+    conversations with tools, which few models have.
     """
 
     base: str
@@ -38,6 +39,7 @@ class ModelTokenizer:
     pad_id: int
     max_length: int | None
     special_ids: frozenset[int] = field(repr=False)
+    tool_template: str | None = field(default=None, repr=False)
 
     @property
     def bos_token(self) -> str | None:
@@ -119,11 +121,13 @@ def _assemble(base: str, read: ReadFile) -> ModelTokenizer:
     named_ids = [tokenizer.token_to_id(token) for token in special.values()]
     marked = [number for number, token in tokenizer.get_added_tokens_decoder().items() if token.special]
     eos_ids = _eos_ids(tokenizer, special, _json(base, "generation_config.json", read), config)
+    chat_template, tool_template = _chat_templates(settings, read)
     pad = tokenizer.token_to_id(special["pad_token"]) if "pad_token" in special else None
     return ModelTokenizer(
         base=base,
         tokenizer=tokenizer,
-        chat_template=_chat_template(settings, read),
+        chat_template=chat_template,
+        tool_template=tool_template,
         special=special,
         eos_ids=eos_ids,
         pad_id=pad if pad is not None else eos_ids[0] if eos_ids else 0,
@@ -156,15 +160,17 @@ def _special_tokens(settings: Mapping[str, object], older: Mapping[str, object])
     return found
 
 
-def _chat_template(settings: Mapping[str, object], read: ReadFile) -> str | None:
+def _chat_templates(settings: Mapping[str, object], read: ReadFile) -> tuple[str | None, str | None]:
+    """The template, and that for conversations with tools where the model has several."""
     raw = read("chat_template.jinja")
     if raw is not None:
-        return raw.decode("utf-8", errors="replace")
+        return raw.decode("utf-8", errors="replace"), None
     template = settings.get("chat_template")
     if isinstance(template, list):  # several named ones, for tools or retrieval
         named = {entry.get("name"): entry.get("template") for entry in template if isinstance(entry, dict)}
-        template = named.get("default")
-    return template if isinstance(template, str) else None
+        default, tools = named.get("default"), named.get("tool_use")
+        return default if isinstance(default, str) else None, tools if isinstance(tools, str) else None
+    return template if isinstance(template, str) else None, None
 
 
 def _eos_ids(

@@ -172,6 +172,7 @@ def setup(profile: Profile, facts: Facts, rows: int, checkpointing: bool) -> Set
     assert facts.shape is not None
     limit = profile.template.max_tokens
     tokens = facts.max_tokens if limit == "auto" else min(facts.max_tokens, limit)
+    rows = max(rows, facts.rows_per_example)  # the rows of an example are never parted
     return memory.setup(
         profile, facts.shape, rows=rows, tokens=tokens, kept=facts.kept_tokens, checkpointing=checkpointing
     )
@@ -209,10 +210,11 @@ def run_seconds(profile: Profile, facts: Facts, card: Card, step: Setup) -> tupl
     training = profile.training
     steps = total_steps(facts.train_rows, training)
     mean = min(facts.mean_tokens, float(step.tokens))
-    low, high = speed.step_seconds(step, rate, batch=training.effective_batch, mean_tokens=mean)
+    batch = training.effective_batch * facts.rows_per_example
+    low, high = speed.step_seconds(step, rate, batch=batch, mean_tokens=mean)
     every = training.evaluate_every
     passes = training.epochs if every == "epoch" else steps / every
-    operations = passes * facts.validation_rows * speed.forward_flops(step, mean)
+    operations = passes * facts.validation_rows * facts.rows_per_example * speed.forward_flops(step, mean)
     sure, best = rate.flops
     return steps * low + operations / best, steps * high + operations / sure
 

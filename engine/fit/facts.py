@@ -8,8 +8,10 @@ from statistics import fmean
 from typing import Final
 
 from engine.data.division import Division, divide
-from engine.data.prepare import auto_max_tokens
-from engine.data.render import Rendered, Renderer
+from engine.data.limits import PIECE, auto_max_tokens
+from engine.data.mapping import PREFERENCE
+from engine.data.rendered import Rendered, Sampler
+from engine.data.sampler import sampler
 from engine.data.tokenizer import ModelTokenizer, load_tokenizer
 from engine.errors import Problem
 from engine.fit import shapes
@@ -26,8 +28,9 @@ class Facts:
     """What the profile's base and data are.
 
     `shape` is None for an architecture that is not understood (`no_shape` says so). Row counts are before rows are dropped for their
-    length. Lengths are in tokens of one example, after cutting: `max_tokens` the most, `mean_tokens` the mean of a sample, `kept_tokens`
-    the most that go through the output layer. `assumed` says what was guessed.
+    length; `train_rows` counts what an effective batch is counted in: pieces of documents, samples of conversations, pairs of preferences.
+    Lengths are in tokens of one row as the model is shown it, of which an example has `rows_per_example`, after cutting: `max_tokens` the
+    most, `mean_tokens` the mean of some, `kept_tokens` the most that go through the output layer. `assumed` says what was guessed.
     """
 
     shape: ModelShape | None
@@ -39,6 +42,17 @@ class Facts:
     mean_tokens: float
     kept_tokens: int
     assumed: str = ""
+    rows_per_example: int = 1
+
+
+@dataclass(frozen=True)
+class _Lengths:
+    """Of rows: the most tokens, the mean, the most that go through the output layer; and how many examples a row of the data makes."""
+
+    most: int
+    mean: float
+    kept: int
+    examples: float = 1.0
 
 
 def look(profile: Profile, *, guess: bool = False) -> Facts:
@@ -59,49 +73,59 @@ def look(profile: Profile, *, guess: bool = False) -> Facts:
     division = divide(profile)
     assumed = ""
     try:
-        max_tokens, mean, kept = _measured_lengths(profile, load_tokenizer(base, revision), division)
+        lengths = _measured_lengths(profile, load_tokenizer(base, revision), division)
     except Problem as problem:
         if not guess or shape is None or problem.code not in ("network", "gated"):
             raise
-        max_tokens, mean, kept = _guessed_lengths(profile, division, shape.context)
+        lengths = _guessed_lengths(profile, division, shape.context)
         assumed = f"{base} is not on this machine: a token is taken for {LETTERS} letters."
     return Facts(
         shape=shape,
         no_shape=no_shape,
-        train_rows=division.train_rows,
+        train_rows=round(division.train_rows * lengths.examples),
         validation_rows=len(division.parts.validation),
         test_rows=len(division.parts.test),
-        max_tokens=max_tokens,
-        mean_tokens=mean,
-        kept_tokens=kept,
+        max_tokens=lengths.most,
+        mean_tokens=lengths.mean,
+        kept_tokens=lengths.kept,
         assumed=assumed,
+        rows_per_example=_rows_per_example(profile),
     )
 
 
-def _measured_lengths(profile: Profile, tokenizer: ModelTokenizer, division: Division) -> tuple[int, float, int]:
-    """Most and mean tokens of an example, and the most columns of a micro-batch that have a supervised token."""
+def _rows_per_example(profile: Profile) -> int:
+    return 2 if profile.training.objective in PREFERENCE else 1
+
+
+def _measured_lengths(profile: Profile, tokenizer: ModelTokenizer, division: Division) -> _Lengths:
+    """Lengths of some training rows, rendered."""
     limit = profile.template.max_tokens
-    max_tokens = auto_max_tokens(profile, tokenizer) if limit == "auto" else limit
-    renderer = Renderer(tokenizer, profile.template, profile.training.loss_on, max_tokens)
-    sample = [rendered for rendered in _sample(renderer, division) if rendered.ids and not rendered.dropped]
-    if not sample:
-        return max_tokens, float(max_tokens), max_tokens
-    sizes = [len(rendered.ids) for rendered in sample]
+    most = auto_max_tokens(profile, tokenizer) if limit == "auto" else limit
+    looked = list(_samples(sampler(tokenizer, profile.template, profile.training, most), division))
+    made = [rendered for samples in looked for rendered in samples]
+    whole = [rendered for rendered in made if rendered.ids and not rendered.dropped]
+    if not whole:
+        return _Lengths(most, float(most), most)
+    sizes = [len(rendered.ids) for rendered in whole]
     # Rows of like length share a micro-batch: of the longer half, the earliest response decides where logits begin.
     middle = sorted(sizes)[len(sizes) // 2]
-    earliest = min(rendered.supervised.index(True) for rendered in sample if len(rendered.ids) >= middle)
-    return max_tokens, fmean(sizes), max(1, max_tokens - earliest)
+    earliest = min(rendered.supervised.index(True) for rendered in whole if len(rendered.ids) >= middle)
+    examples = len(made) / len(looked) / _rows_per_example(profile)
+    return _Lengths(most, fmean(sizes), max(1, most - earliest), examples)
 
 
-def _guessed_lengths(profile: Profile, division: Division, context: int) -> tuple[int, float, int]:
+def _guessed_lengths(profile: Profile, division: Division, context: int) -> _Lengths:
     """As `_measured_lengths`, from letters; every column is taken to go through the output layer."""
     sizes = [
-        TEMPLATE_TOKENS + sum(len(message.content) for message in division.example(row).messages) // LETTERS
+        TEMPLATE_TOKENS + sum(map(len, division.example(row).texts)) // LETTERS // _rows_per_example(profile)
         for row in _evenly(division.parts.train)
     ]
     limit = profile.template.max_tokens
-    most = min(max(sizes), context) if limit == "auto" else limit
-    return most, fmean(min(size, most) for size in sizes), most
+    pretrain = profile.training.objective == "pretrain"
+    longest = min(max(sizes), context, PIECE if pretrain else context)
+    most = longest if limit == "auto" else limit
+    examples = fmean(-(-size // most) for size in sizes) if pretrain else 1.0
+    return _Lengths(most, fmean(min(size, most) for size in sizes), most, examples)
 
 
 def _evenly(rows: Sequence[int]) -> list[int]:
@@ -109,9 +133,9 @@ def _evenly(rows: Sequence[int]) -> list[int]:
     return [rows[place * len(rows) // count] for place in range(count)]
 
 
-def _sample(renderer: Renderer, division: Division) -> Iterator[Rendered]:
+def _samples(making: Sampler, division: Division) -> Iterator[tuple[Rendered, ...]]:
     for row in _evenly(division.parts.train):
         try:
-            yield renderer.render(division.example(row))
+            yield making.samples(division.example(row))
         except Problem:
             continue  # too long under too_long = fail: preparing the data names the row

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -10,7 +12,7 @@ from textual.content import Content
 from engine.data.examples import Example
 from engine.data.opened import Opened
 from engine.data.pieces import Piece, pieces
-from engine.data.render import Note, Rendered
+from engine.data.rendered import Note, Rendered
 from engine.errors import Problem
 from screens.data.visible import visible
 
@@ -25,22 +27,28 @@ NO_BASE: Final = Content.assemble(
 )
 NOTES: Final[dict[Note, str]] = {
     "not_prefix": "the prompt's tokens are not a prefix of the whole",
-    "turn_masked": "earlier responses are not trained on",
     "eos_appended": "EOS appended",
     "no_eos": "no EOS: it would never learn to stop",
     "input_cut": "input cut",
+    "turns_cut": "later turns left out",
+    "cut_in_pieces": "cut in pieces",
+    "one_sample_a_turn": "a sample each response",
+    "tools_ignored": "the template writes no tools",
 }
 
 
 @dataclass(frozen=True)
 class Record:
-    """One row, looked at from all sides. `problem` says what is wrong where it cannot be an example."""
+    """One row, looked at from all sides: `samples` are what the model is shown of it, `pieces` their tokens.
+
+    `problem` says what is wrong where it cannot be an example.
+    """
 
     row: int
     raw: str
     example: Example | None = None
-    rendered: Rendered | None = None
-    pieces: tuple[Piece, ...] = ()
+    samples: tuple[Rendered, ...] = ()
+    pieces: tuple[tuple[Piece, ...], ...] = ()
     problem: str = ""
 
 
@@ -54,10 +62,11 @@ def look_at(opened: Opened, row: int) -> Record:
     if opened.renderer is None:
         return Record(row, raw, example)
     try:
-        rendered = opened.render(example)
+        samples = opened.samples(example)
     except Problem as problem:
         return Record(row, raw, example, problem=str(problem))
-    return Record(row, raw, example, rendered, tuple(pieces(rendered, opened.renderer.tokenizer)))
+    made = tuple(tuple(pieces(rendered, opened.renderer.tokenizer)) for rendered in samples)
+    return Record(row, raw, example, samples, made)
 
 
 def drawn(record: Record, view: View) -> Content:
@@ -69,25 +78,35 @@ def drawn(record: Record, view: View) -> Content:
     assert record.example is not None
     if view == "Mapped":
         return _mapped(record.example)
-    if record.rendered is None:
+    if not record.samples:
         return NO_BASE
     if view == "Rendered":
-        return _blanks(record.rendered.text[:LONGEST])
-    return _tokens(record.pieces) if view == "Tokens" else _labels(record.pieces)
+        shown = [_blanks(rendered.text[:LONGEST]) for rendered in record.samples]
+    else:
+        shown = [_tokens(made) if view == "Tokens" else _labels(made) for made in record.pieces]
+    headed = [_headed(rendered.part, content) for rendered, content in zip(record.samples, shown, strict=True)]
+    return Content("\n\n").join(headed)
 
 
 def counted(record: Record) -> Content:
     """How much of the row the loss counts, what was cut or why it is left out."""
-    rendered = record.rendered
-    if rendered is None:
+    if not record.samples:
         return Content()
-    said = f"supervised {sum(rendered.supervised):,} of {len(rendered.ids):,}"
-    if rendered.dropped:
-        return Content.assemble((f"left out: {rendered.dropped}", "$text-error"))
-    notes = [
-        f"{rendered.cut:,} tokens of the input cut" if note == "input_cut" else NOTES[note] for note in rendered.notes
-    ]
-    return Content.assemble((" · ".join(notes) + "  " if notes else "", "$text-warning"), said)
+    dropped = dict.fromkeys(rendered.dropped for rendered in record.samples if rendered.dropped)
+    kept = [rendered for rendered in record.samples if not rendered.dropped]
+    left_out = f"left out: {', '.join(dropped)}" if dropped else ""
+    if not kept:
+        return Content.styled(left_out, "$text-error")
+    supervised, tokens = (sum(map(sum, (one.supervised for one in kept))), sum(len(one.ids) for one in kept))
+    cut = max(rendered.cut for rendered in kept)
+    found = dict.fromkeys(note for rendered in kept for note in rendered.notes)
+    notes = [f"{cut:,} tokens of the input cut" if note == "input_cut" else NOTES[note] for note in found]
+    return Content.assemble(
+        (f"{left_out}  " if left_out else "", "$text-error"),
+        (" · ".join(notes) + "  " if notes else "", "$text-warning"),
+        f"{len(kept)} samples  " if len(kept) > 1 else "",
+        f"supervised {supervised:,} of {tokens:,}",
+    )
 
 
 def plain(record: Record, view: View) -> str:
@@ -95,12 +114,13 @@ def plain(record: Record, view: View) -> str:
     if view == "Raw" or record.example is None:
         return record.raw
     if view == "Mapped":
-        return "\n\n".join(f"{turn.role}: {turn.content}" for turn in record.example.messages)
-    if record.rendered is None:
+        return "\n\n".join(f"{name}: {text}" for name, text in _parts(record.example))
+    if not record.samples:
         return record.raw
     if view == "Labels":
-        return "\n".join(f"{piece.token}\t{int(piece.supervised)}\t{piece.text!r}" for piece in record.pieces)
-    return record.rendered.text
+        made = (piece for sample in record.pieces for piece in sample)
+        return "\n".join(f"{piece.token}\t{int(piece.supervised)}\t{piece.text!r}" for piece in made)
+    return "\n\n".join(rendered.text for rendered in record.samples)
 
 
 def _mapped(example: Example) -> Content:
@@ -112,9 +132,33 @@ def _mapped(example: Example) -> Content:
     ]
     if example.label is not None:
         parts += [("label   ", MUTED), (f"{visible(example.label)}\n", "")]
-    for turn in example.messages:
-        parts += [(f"\n{turn.role}\n", "bold $text-accent"), (visible(turn.content) + "\n", "")]
+    for name, text in _parts(example):
+        parts += [(f"\n{name}\n", "bold $text-accent"), (visible(text[:LONGEST]) + "\n", "")]
     return Content.assemble(*parts)
+
+
+def _parts(example: Example) -> Iterator[tuple[str, str]]:
+    """What the row says, part by part: tools, turns, what stands in place of the chosen response, or the document."""
+    if example.tools:
+        yield "tools", "\n".join(map(_json, example.tools))
+    named = [(turn.role, turn) for turn in example.messages[: example.shared or None]]
+    if example.rejected:
+        named += [(f"chosen {turn.role}", turn) for turn in example.messages[example.shared :]]
+        named += [(f"rejected {turn.role}", turn) for turn in example.rejected]
+    for name, turn in named:
+        said = (turn.reasoning and f"<{turn.reasoning}>", turn.content, *map(_json, turn.calls))
+        yield name, "\n".join(filter(None, said))
+    if example.text is not None:
+        yield "text", example.text
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _headed(part: str, content: Content) -> Content:
+    """A sample under its name, where its row has several."""
+    return Content.assemble((f"── {part}\n", "bold " + MUTED), content) if part else content
 
 
 def _dotted(text: str) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from engine.data.examples import Message, Row, guess_columns, map_row
+from engine.data.examples import Message, Row, map_row
+from engine.data.mapping import guess_columns
 from engine.errors import Problem
 
 

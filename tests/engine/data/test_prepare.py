@@ -104,7 +104,8 @@ def test_weights_repeat_rows_of_the_heavier_source(tiny_base: Path, tmp_path: Pa
     light = settings.data[0].model_copy(update={"source": str(other), "weight": 1.5})
     made = prepare(settings.model_copy(update={"data": (heavy, light)}), tmp_path / "run")
     seen = Counter(Counter(name.split(":")[0] for name in made.train.row_ids))
-    assert seen == {"rows.jsonl": 40, "more.jsonl": 40}
+    assert seen == {"rows.jsonl": 60, "more.jsonl": 60}
+    assert set(Counter(made.train.row_ids).values()) == {1, 2, 3}
 
 
 def test_auto_max_tokens_is_a_length_of_the_data_within_the_model(tiny_base: Path, tmp_path: Path) -> None:

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from engine import profile
 from engine.data.examples import Example, Message, Row, map_row
-from engine.data.render import Rendered, Renderer
+from engine.data.pieces import pieces
+from engine.data.render import Renderer
+from engine.data.rendered import Rendered
 from engine.data.tokenizer import ModelTokenizer, load_tokenizer
 from engine.errors import Problem
 from tests.engine.data import templates
@@ -72,7 +74,7 @@ def test_supervised_text_is_the_response(
     question: str, response: str, name: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     tokenizer = _tokenizer(name, tmp_path_factory)
-    rendered = Renderer(tokenizer, profile.Template()).render(example(question, response=response))
+    rendered = Renderer(tokenizer, profile.Template()).samples(example(question, response=response))[0]
     end = "<|eot|>" if name == "headers" else "<|im_end|>"
     assert supervised_text(rendered, tokenizer) == response.strip() + end
     assert rendered.ids[: rendered.supervised.index(True)] == Renderer(tokenizer, profile.Template()).prompt(
@@ -92,7 +94,7 @@ def _tokenizer(name: str, tmp_path_factory: pytest.TempPathFactory) -> ModelToke
 
 def test_blanks_after_the_end_of_turn_are_not_supervised(make_tokenizer: MakeTokenizer) -> None:
     tokenizer = make_tokenizer(templates.CHATML)
-    rendered = Renderer(tokenizer, profile.Template()).render(example())
+    rendered = Renderer(tokenizer, profile.Template()).samples(example())[0]
     assert rendered.text.endswith("<|im_end|>\n")
     assert not rendered.supervised[-1]
     assert supervised_text(rendered, tokenizer) == "Yes.<|im_end|>"
@@ -101,26 +103,32 @@ def test_blanks_after_the_end_of_turn_are_not_supervised(make_tokenizer: MakeTok
 def test_every_response_of_a_conversation_is_supervised(make_tokenizer: MakeTokenizer) -> None:
     tokenizer = make_tokenizer(templates.CHATML)
     turns = (QUESTION, Message("assistant", "One."), QUESTION, Message("assistant", "Two."))
-    rendered = Renderer(tokenizer, profile.Template()).render(Example("1", turns, "", None, "x:1"))
+    rendered = Renderer(tokenizer, profile.Template()).samples(Example("1", turns, "", None, "x:1"))[0]
     assert supervised_text(rendered, tokenizer) == "One.<|im_end|>Two.<|im_end|>"
     assert rendered.notes == ()
 
 
-def test_history_that_is_written_differently_is_masked_and_said(make_tokenizer: MakeTokenizer) -> None:
-    tokenizer = make_tokenizer(templates.THINKS)
-    turns = (QUESTION, Message("assistant", "One."), QUESTION, Message("assistant", "Two."))
-    rendered = Renderer(tokenizer, profile.Template()).render(Example("1", turns, "", None, "x:1"))
-    assert supervised_text(rendered, tokenizer) == "<think>\n\n</think>\n\nTwo.<|im_end|>"
-    assert rendered.notes == ("turn_masked",)
-
-
-def test_prompt_that_is_no_prefix_is_said(make_tokenizer: MakeTokenizer) -> None:
-    """Where the prompt ends inside a token of the whole, evaluation would see other tokens than training."""
-    glued = "{% for m in messages %}{{ m.content }}{% if m.role == 'user' %} the{% else %}{{ eos_token }}{% endif %}{% endfor %}"
+# trl#6361, trl#5213
+def test_a_prompt_whose_tokens_are_no_prefix_of_the_whole_is_trained_on_as_it_is_asked(
+    make_tokenizer: MakeTokenizer,
+) -> None:
+    """Where a token of the whole would reach over the end of the prompt, the model can never be asked so."""
+    glued = "{% for m in messages %}{{ m.content }}{% if m.role == 'user' %} harm{% else %}{{ eos_token }}{% endif %}{% endfor %}"
     tokenizer = make_tokenizer(glued)
-    assert len(tokenizer.encode("harmonics")) < len(tokenizer.encode("harm")) + len(tokenizer.encode("onics"))
-    joined = glued.replace(" the{%", " harm{%")
-    rendered = Renderer(make_tokenizer(joined), profile.Template()).render(example(response="onics"))
+    assert len(tokenizer.encode(" harmonics")) < len(tokenizer.encode(" harm")) + len(tokenizer.encode("onics"))
+    renderer = Renderer(tokenizer, profile.Template())
+    (rendered,) = renderer.samples(example(response="onics"))
+    assert rendered.ids[: rendered.supervised.index(True)] == renderer.prompt([Message("user", "Is it raised?")])
+    assert supervised_text(rendered, tokenizer) == "onics<|im_end|>"
+    assert rendered.notes == ()
+    assert "".join(piece.text for piece in pieces(rendered, tokenizer)) == rendered.text
+
+
+# ms-swift#4939
+def test_a_prompt_that_the_template_writes_otherwise_than_the_whole_is_said(make_tokenizer: MakeTokenizer) -> None:
+    """Some templates open a thinking block before a response that they never write into a finished conversation."""
+    opening = templates.CHATML.replace("assistant\\n' }}{% endif", "assistant\\n<think>\\n' }}{% endif")
+    (rendered,) = Renderer(make_tokenizer(opening), profile.Template()).samples(example())
     assert "not_prefix" in rendered.notes
     assert any(rendered.supervised)
 
@@ -130,7 +138,7 @@ def test_prompt_that_is_no_prefix_is_said(make_tokenizer: MakeTokenizer) -> None
 def test_built_in_templates_for_bases_without_one(name: str, add_bos: bool, make_tokenizer: MakeTokenizer) -> None:
     tokenizer = make_tokenizer(None, eos="</s>", add_bos=add_bos)
     renderer = Renderer(tokenizer, profile.Template(name=name))
-    rendered = renderer.render(example("Is it raised?", "jitter 1 percent", "Yes.</s>"))
+    rendered = renderer.samples(example("Is it raised?", "jitter 1 percent", "Yes.</s>"))[0]
     assert rendered.ids.count(0) == int(add_bos)
     assert rendered.ids.count(1) == 1
     assert rendered.ids[-1] == 1
@@ -142,7 +150,7 @@ def test_built_in_templates_for_bases_without_one(name: str, add_bos: bool, make
 
 def test_template_without_end_of_turn_gets_an_eos(make_tokenizer: MakeTokenizer) -> None:
     tokenizer = make_tokenizer("{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}", eos="</s>")
-    rendered = Renderer(tokenizer, profile.Template()).render(example())
+    rendered = Renderer(tokenizer, profile.Template()).samples(example())[0]
     assert rendered.ids[-1] == 1
     assert rendered.supervised[-1]
     assert rendered.notes == ("eos_appended",)
@@ -161,13 +169,13 @@ def test_cut_input_keeps_instruction_and_response(
     tokenizer = _tokenizer("chatml", tmp_path_factory)
     renderer = Renderer(tokenizer, profile.Template(), max_tokens=limit)
     made = example("Is it raised?", " ".join(f"jitter{number}" for number in range(words)), "Yes. The ratio is low.")
-    rendered = renderer.render(made)
+    rendered = renderer.samples(made)[0]
     assert rendered.dropped == ""
     assert len(rendered.ids) <= limit
     assert "Is it raised?" in rendered.text
     assert supervised_text(rendered, tokenizer) == "Yes. The ratio is low.<|im_end|>"
     assert made.prompt.startswith(renderer.cut_prompt(made, rendered))
-    assert (rendered.cut > 0) == (len(Renderer(tokenizer, profile.Template()).render(made).ids) > limit)
+    assert (rendered.cut > 0) == (len(Renderer(tokenizer, profile.Template()).samples(made)[0].ids) > limit)
     ids = tokenizer.encode(made.input_text)
     left = tokenizer.tokenizer.decode(ids[: len(ids) - rendered.cut])  # as many tokens fewer as it says, from the end
     assert renderer.cut_prompt(made, rendered) == (made.prompt.removesuffix(made.input_text) + left).rstrip()
@@ -175,22 +183,22 @@ def test_cut_input_keeps_instruction_and_response(
 
 def test_too_long_without_an_input_is_dropped_with_its_reason(make_tokenizer: MakeTokenizer) -> None:
     renderer = Renderer(make_tokenizer(templates.CHATML), profile.Template(), max_tokens=40)
-    assert renderer.render(example("raised " * 200)).dropped == "prompt fills the window"
-    assert renderer.render(example(response="normal " * 200)).dropped == "response does not fit"
+    assert renderer.samples(example("raised " * 200))[0].dropped == "prompt fills the window"
+    assert renderer.samples(example(response="normal " * 200))[0].dropped == "response does not fit"
 
 
 def test_too_long_drop_and_fail(make_tokenizer: MakeTokenizer) -> None:
     tokenizer = make_tokenizer(templates.CHATML)
     long = example("Is it raised?", "jitter " * 200)
-    assert Renderer(tokenizer, profile.Template(too_long="drop"), max_tokens=40).render(long).dropped == "too long"
+    assert Renderer(tokenizer, profile.Template(too_long="drop"), max_tokens=40).samples(long)[0].dropped == "too long"
     with pytest.raises(Problem, match=r"rows.jsonl:1: .* tokens, 40 allowed"):
-        Renderer(tokenizer, profile.Template(too_long="fail"), max_tokens=40).render(long)
+        Renderer(tokenizer, profile.Template(too_long="fail"), max_tokens=40).samples(long)[0]
 
 
 def test_empty_and_missing_responses_are_dropped(make_tokenizer: MakeTokenizer) -> None:
     renderer = Renderer(make_tokenizer(templates.CHATML), profile.Template())
-    assert renderer.render(example(response=" ")).dropped == "empty response"
-    assert renderer.render(Example("1", (QUESTION,), "", None, "x:1")).dropped == "no response"
+    assert renderer.samples(example(response=" "))[0].dropped == "empty response"
+    assert renderer.samples(Example("1", (QUESTION,), "", None, "x:1"))[0].dropped == "no response"
 
 
 @pytest.mark.parametrize(
@@ -206,20 +214,20 @@ def test_empty_and_missing_responses_are_dropped(make_tokenizer: MakeTokenizer) 
 def test_thinking(thinking: str, template: str, wanted: str, make_tokenizer: MakeTokenizer) -> None:
     tokenizer = make_tokenizer(template)
     settings = profile.Template.model_validate({"thinking": thinking})
-    rendered = Renderer(tokenizer, settings).render(example(response="<think>\nHm.\n</think>\n\nNo."))
+    rendered = Renderer(tokenizer, settings).samples(example(response="<think>\nHm.\n</think>\n\nNo."))[0]
     assert supervised_text(rendered, tokenizer) == wanted
     assert "not_prefix" not in rendered.notes
 
 
 def test_system_of_the_profile_where_the_row_has_none(make_tokenizer: MakeTokenizer) -> None:
     renderer = Renderer(make_tokenizer(templates.CHATML), profile.Template(system="Be brief."))
-    assert "<|im_start|>system\nBe brief.<|im_end|>" in renderer.render(example()).text
+    assert "<|im_start|>system\nBe brief.<|im_end|>" in renderer.samples(example())[0].text
     own = Example("1", (Message("system", "Be long."), QUESTION, ANSWER), "", None, "x:1")
-    assert "Be brief." not in renderer.render(own).text
+    assert "Be brief." not in renderer.samples(own)[0].text
 
 
 def test_loss_on_all_counts_every_token(make_tokenizer: MakeTokenizer) -> None:
-    rendered = Renderer(make_tokenizer(templates.CHATML), profile.Template(), loss_on="all").render(example())
+    rendered = Renderer(make_tokenizer(templates.CHATML), profile.Template(), loss_on="all").samples(example())[0]
     assert all(rendered.supervised)
 
 
@@ -247,14 +255,14 @@ def test_problems_of_templates_say_what_to_do(make_tokenizer: MakeTokenizer, tmp
         Renderer(tokenizer, profile.Template(name=str(broken)))
     refusing = Renderer(make_tokenizer(templates.INSTRUCT), profile.Template(system="Be brief."))
     with pytest.raises(Problem, match="refuses") as caught:
-        refusing.render(example())
+        refusing.samples(example())[0]
     assert "roles must alternate" in caught.value.why
 
 
 def test_own_template_file(make_tokenizer: MakeTokenizer, tmp_path: Path) -> None:
     own = tmp_path / "own.jinja"
     own.write_text(templates.CHATML)
-    rendered = Renderer(make_tokenizer(None), profile.Template(name=str(own))).render(example())
+    rendered = Renderer(make_tokenizer(None), profile.Template(name=str(own))).samples(example())[0]
     assert rendered.text.startswith("<|im_start|>user")
 
 
@@ -262,7 +270,7 @@ def test_a_profiles_system_message_is_said_in_training_and_in_what_is_asked(make
     tokenizer = make_tokenizer(templates.CHATML)
     renderer = Renderer(tokenizer, profile.Template(system="Be brief."))
     made = example("Is it raised?", "1.5 percent", "Yes.")
-    rendered = renderer.render(made)
+    rendered = renderer.samples(made)[0]
     asked = renderer.prompt([Message("user", made.prompt)])
     assert "Be brief." in tokenizer.decode(asked)
     assert rendered.ids[: rendered.supervised.index(True)] == asked

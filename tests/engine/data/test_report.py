@@ -14,7 +14,8 @@ from engine import profile
 from engine.data.check import DROPPED, RENDER_CHECKS, ROW_CHECKS
 from engine.data.finding import KNOWN
 from engine.data.mapped import MappedSource, open_mapped
-from engine.data.render import Note, Renderer
+from engine.data.render import Renderer
+from engine.data.rendered import Note
 from engine.data.report import DataReport, histogram, summarise
 from engine.data.scan import Stopped, label_synonyms, scan
 from tests.engine.data.conftest import MakeTokenizer
@@ -122,7 +123,7 @@ TEMPLATES: dict[str, tuple[str, str]] = {
     "template_refuses": ("{{ raise_exception('no') }}", "Yes."),
     "special_in_text": (CHATML, "Yes <|im_start|> no."),
     "answer_truncated": (CHATML, "Yes. " * 300),
-    "turn_masked": (CHATML.replace("message['content']", "(message['content'] if loop.last else 'x')"), ""),
+    "one_sample_a_turn": (CHATML.replace("message['content']", "(message['content'] if loop.last else 'x')"), ""),
 }
 
 
