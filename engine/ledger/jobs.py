@@ -24,7 +24,7 @@ STARTING_GRACE: Final = 30.0  # seconds from creating a job to its process havin
 
 @dataclass(frozen=True)
 class Job:
-    """One row of `job`. Times are seconds since the epoch; `argument` is JSON."""
+    """One row of `job`. Times are seconds since the epoch; `argument` and `places` are JSON (see `engine.ledger.schema`)."""
 
     id: int
     uid: str
@@ -47,6 +47,8 @@ class Job:
     total: int | None
     doing: str
     log: Path
+    turn: int | None
+    places: str
 
 
 COLUMNS: Final = ", ".join(field.name for field in fields(Job))
@@ -60,7 +62,9 @@ def from_row(row: tuple[Any, ...]) -> Job:
 
 
 def create(ledger: Ledger, kind: Kind, *, run: int | None, argument: dict[str, object], log: Path) -> Job:
-    """A new queued job on this machine. For a training job the run becomes queued with it, and orders to the job before are dropped.
+    """A new job on this machine, last in the queue where its argument says `queue`; until its process begins its state is queued in any case.
+
+    For a training job the run becomes queued with it, and orders to the job before are dropped.
 
     Raises:
         Problem: the run has a training job that is at work, or may be (`may_be_at_work`).
@@ -77,8 +81,9 @@ def create(ledger: Ledger, kind: Kind, *, run: int | None, argument: dict[str, o
                 (time.time(), DROPPED, run),
             )
         connection.execute(
-            "INSERT INTO job (uid, kind, run, argument, state, created, log, host, boot_id, pid_namespace)"
-            " VALUES (?, ?, ?, ?, 'queued', ?, ?, ?, ?, ?)",
+            "INSERT INTO job (uid, kind, run, argument, state, created, log, host, boot_id, pid_namespace, turn)"
+            " VALUES (?, ?, ?, ?, 'queued', ?, ?, ?, ?, ?, "
+            + ("(SELECT coalesce(max(turn), 0) + 1 FROM job))" if argument.get("queue") else "NULL)"),
             (uid, kind, run, json.dumps(argument), time.time(), str(log), here.host, here.boot_id, here.pid_namespace),
         )
     return get(ledger, uid)

@@ -176,7 +176,13 @@ FIRST: Final = (
     """,
 )
 
-MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (FIRST,)
+QUEUE: Final = (
+    "ALTER TABLE job ADD COLUMN turn INTEGER",  # place in the queue, the lowest is next; NULL where it was started at once
+    # JSON, GPUs by UUID or cpu: while queued those that it would take, then those that it works on
+    "ALTER TABLE job ADD COLUMN places TEXT NOT NULL DEFAULT '[]'",
+)
+
+MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (FIRST, QUEUE)
 """MIGRATIONS[n] takes a file from user_version n to n + 1."""
 
 VERSION: Final = len(MIGRATIONS)
