@@ -5,6 +5,7 @@ Asked in the order of cost: is the base to be had, are the data there, is there 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -21,6 +22,7 @@ from engine.fit.facts import Facts, look
 from engine.gpu import Gpu
 from engine.ledger import Ledger
 from engine.lineage import grounded
+from engine.placing import choose_gpus, ranks_of, sharding_of
 from engine.profile import Profile, changed, unresolved
 from engine.steps import total_steps
 
@@ -143,31 +145,46 @@ def _placed(profile: Profile, facts: Facts, notes: list[str]) -> tuple[Profile, 
             "Set hardware.device = cpu, or see: workbench doctor",
             code="gpu",
         )
-    chosen = choose_gpus(profile.hardware.gpus, there) if device == "cuda" else ()
+    chosen = choose_gpus(profile.hardware.gpus, there, profile.hardware.ranks) if device == "cuda" else ()
+    ranks = ranks_of(profile, chosen)
     if device == "cpu":
         notes.append("it runs on the CPU" + (", as asked" if there else f": {gpu.why_none()[:-1]}"))
-    card = next(iter(cards.live(chosen)), None) if device == "cuda" else this_cpu()
+    card = min(cards.live(chosen), key=lambda one: one.free_mib, default=None) if device == "cuda" else this_cpu()
     prediction = fit(profile, facts, card, climb=False) if facts.shape and card else None
-    if prediction and not prediction.fits:
+    sharding = sharding_of(profile, ranks, prediction)
+    if sharding == "shard":
+        prediction = None
+        notes.append(f"each of {ranks} GPUs holds a part of the model; what it then needs is not predicted")
+    elif prediction and not prediction.fits:
         notes.append(
             f"it may not fit {prediction.name}: {prediction.predicted_process_mib / 1024:.1f} GiB are predicted, "
             f"{prediction.free_mib / 1024:.1f} are free"
         )
     if facts.shape is None:
         notes.append(f"memory is not predicted: {facts.no_shape}")
-    return _settled(profile, facts, prediction, device, chosen), prediction
+    placed = changed(
+        profile,
+        {
+            "hardware.device": device,
+            "hardware.ranks": ranks,
+            "hardware.sharding": sharding,
+            "hardware.gpus": tuple(found.uuid for found in chosen),
+        },
+    )
+    return _settled(placed, facts, prediction), prediction
 
 
-def _settled(profile: Profile, facts: Facts, prediction: GpuFit | None, device: str, chosen: Sequence[Gpu]) -> Profile:
-    training = profile.training
+def _settled(profile: Profile, facts: Facts, prediction: GpuFit | None) -> Profile:
+    training, on_gpu = profile.training, profile.hardware.device == "cuda"
     batch = training.effective_batch
     rows = training.micro_batch
     if rows == "auto":
-        blind = 1 if device == "cuda" else divisors(batch, MOST_ROWS_CPU)[0]
-        rows = prediction.micro_batch if prediction else blind
+        blind = 1 if on_gpu else MOST_ROWS_CPU
+        share = math.ceil(batch / int(profile.hardware.ranks))  # what a rank has of a step
+        rows = divisors(batch, min(share, prediction.micro_batch if prediction else blind))[0]
     checkpointing = training.checkpoint_activations
     if checkpointing == "auto":
-        checkpointing = prediction.checkpoint_activations if prediction else device == "cuda"
+        checkpointing = prediction.checkpoint_activations if prediction else on_gpu
     attention = profile.model.attention
     return changed(
         profile,
@@ -178,10 +195,6 @@ def _settled(profile: Profile, facts: Facts, prediction: GpuFit | None, device: 
             "training.checkpoint_activations": checkpointing,
             "training.packing": training.packing is True,
             "training.row_tokens": facts.max_tokens if training.row_tokens == "auto" else training.row_tokens,
-            "hardware.device": device,
-            "hardware.ranks": max(1, len(chosen)) if profile.hardware.ranks == "auto" else profile.hardware.ranks,
-            "hardware.sharding": "replicate" if profile.hardware.sharding == "auto" else profile.hardware.sharding,
-            "hardware.gpus": tuple(found.uuid for found in chosen),
         },
     )
 
@@ -196,31 +209,3 @@ def cards_for(profile: Profile, there: Sequence[Gpu]) -> tuple[Card, ...]:
     if profile.hardware.device == "cpu" or not there:
         return ()
     return cards.live(there if wanted == "auto" or not wanted else choose_gpus(wanted, there))
-
-
-def choose_gpus(wanted: str | Sequence[str | int], there: Sequence[Gpu]) -> tuple[Gpu, ...]:
-    """The GPUs that a profile names by index or UUID; for "auto" the one with most free memory.
-
-    Raises:
-        Problem: there is no such GPU, or several are named (one device is what this version trains on).
-    """
-    if wanted == "auto" or not wanted:
-        return (max(there, key=lambda found: found.free_mib or 0.0),)
-    if len(wanted) > 1:
-        raise Problem(
-            f"hardware.gpus names {len(wanted)} GPUs",
-            "A run trains on one.",
-            "Name one, or set hardware.gpus = auto.",
-            code="gpu",
-        )
-    name = str(wanted[0])
-    for found in there:
-        if name == str(found.index) or (len(name) >= 8 and found.uuid.startswith(name)):
-            return (found,)
-    known = [f"{found.index} ({found.name}, {found.uuid})" for found in there]
-    raise Problem(
-        f"There is no GPU {name}{closest(name, [found.uuid for found in there])}",
-        f"Visible are {', '.join(known)}.",
-        "CUDA_VISIBLE_DEVICES may hide others.",
-        code="gpu",
-    )

@@ -7,7 +7,6 @@ Here every parameter is looked at afterwards. `whole` and `part` are how checkpo
 from __future__ import annotations
 
 import hashlib
-from typing import Final
 
 import torch
 from peft import PeftModel
@@ -18,10 +17,6 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from transformers import PreTrainedModel
 
 from engine.errors import Problem
-from engine.profile import Profile
-
-METHODS: Final = frozenset({"full", "lora", "ia3"})
-QUANTIZATIONS: Final = frozenset({"none", "nf4", "fp4"})
 
 
 def shard(scorer: nn.Module, model: PreTrainedModel | PeftModel, device: torch.device, world: int) -> None:
@@ -100,31 +95,3 @@ def part(found: Tensor, like: Tensor) -> Tensor:
         return found.to(like.device)
     there = found.to(like.device_mesh.device_type)
     return distribute_tensor(there, like.device_mesh, like.placements, src_data_rank=None)
-
-
-def refuse(resolved: Profile) -> None:
-    """See that the profile's settings work on weights that are cut.
-
-    Raises:
-        Problem: they do not, with the reason.
-    """
-    model, method, optimizer = resolved.model.quantization, resolved.method.name, resolved.training.optimizer
-    reasons = {
-        f"model.quantization = {model}": "bitsandbytes keeps the scales of 8-bit weights on the weight itself, which cutting drops."
-        if model not in QUANTIZATIONS
-        else "",
-        f"method.name = {method}": "Its virtual tokens stand outside of the layers that are cut."
-        if method not in METHODS
-        else "",
-        f"training.optimizer = {optimizer}": "It knows nothing of weights of which a GPU has only a part."
-        if optimizer != "adamw"
-        else "",
-    }
-    for setting, why in reasons.items():
-        if why:
-            raise Problem(
-                f"hardware.sharding = shard cannot go with {setting}",
-                why,
-                "Set hardware.sharding = replicate, or change it.",
-                code="sharding",
-            )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,10 @@ from engine import gpu
 from engine.errors import Problem
 from engine.gpu import Gpu
 from engine.ledger import Ledger, runs
+from engine.placing import choose_gpus
 from engine.profile import Profile, Training, flat, unresolved
 from engine.profile_file import dump
-from engine.resolve import choose_gpus, preference_advice, resolve
+from engine.resolve import preference_advice, resolve
 from engine.steps import total_steps
 from tests.tiny import tiny_profile, write_rows
 
@@ -88,8 +90,50 @@ def test_gpus_are_named_by_index_or_uuid_and_a_wrong_one_is_refused() -> None:
         with pytest.raises(Problem, match="There is no GPU") as caught:
             choose_gpus(wrong, there)
         assert "H200" in str(caught.value)
-    with pytest.raises(Problem, match="names 2 GPUs"):
-        choose_gpus((0, 1), there)
+    assert choose_gpus((1, 0), there) == (LARGE, SMALL)
+    assert choose_gpus("auto", there, 2) == (LARGE, SMALL)
+    with pytest.raises(Problem, match="twice"):
+        choose_gpus((0, "GPU-aaaaaaaa"), there)
+    for ranks, named in ((3, "auto"), (2, (0,))):
+        with pytest.raises(Problem, match=r"hardware\.ranks"):
+            choose_gpus(named, there, ranks)
+
+
+def test_several_gpus_replicate_while_the_model_fits_and_cut_it_where_it_does_not(
+    tiny_base: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    several = {**AUTO, "hardware.gpus": (0, 1), "hardware.ranks": "auto", "hardware.sharding": "auto"}
+
+    def found(free_mib: float, **settings: object) -> Profile:
+        there = (replace(LARGE, uuid="GPU-cccccccc-3", index=0), replace(LARGE, free_mib=free_mib))
+        monkeypatch.setattr(gpu, "gpus", lambda: there)
+        return resolve(tiny_profile(tiny_base, data, **{**several, **settings})).profile
+
+    roomy = found(100_000.0)
+    assert (roomy.hardware.ranks, roomy.hardware.sharding) == (2, "replicate")
+    assert roomy.hardware.gpus == ("GPU-cccccccc-3", LARGE.uuid)
+    assert roomy.training.micro_batch == 2  # of 4 examples a step, half of which are a rank's
+    full = found(500.0)
+    assert (full.hardware.sharding, full.training.micro_batch) == ("shard", 1)
+    assert found(500.0, **{"training.optimizer": "adafactor"}).hardware.sharding == "replicate"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("training.effective_batch", 1, "training.effective_batch = 1"),
+        ("model.quantization", "int8", "model.quantization = int8"),
+        ("method.name", "prefix", "method.name = prefix"),
+        ("training.optimizer", "adamw_8bit", "training.optimizer = adamw_8bit"),
+    ],
+)
+def test_what_cannot_be_shared_between_ranks_is_refused_with_the_reason(
+    tiny_base: Path, data: Path, key: str, value: object, words: str
+) -> None:
+    two = {**AUTO, "hardware.device": "cpu", "hardware.gpus": "auto", "hardware.ranks": 2, "hardware.sharding": "shard"}
+    with pytest.raises(Problem, match=words) as caught:
+        resolve(tiny_profile(tiny_base, data, **{**two, key: value}))
+    assert caught.value.why and caught.value.do
 
 
 def test_cuda_without_a_gpu_is_an_error_with_the_reason(
