@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from engine import gpu, hub
+from engine import compatible, gpu, hub
 from engine.data.hub_source import copy_path, download_apart, is_hub_id
 from engine.data.sources import check_there
 from engine.errors import Problem, closest
@@ -71,6 +71,9 @@ def resolve(profile: Profile, ledger: Ledger | None = None) -> Resolved:
     for data in profile.data:
         if is_hub_id(data.source) and not copy_path(data).is_file():
             download_apart(data)
+    config = hub.config(profile.model.base, profile.model.revision)
+    compatible.check(profile.method, config)
+    notes += compatible.notes(profile.model, profile.method, config)
     facts = look(profile)
     check_names(profile, facts)
     notes += preference_advice(profile)

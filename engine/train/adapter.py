@@ -24,6 +24,7 @@ from peft.tuners.lora.layer import ParamWrapper
 from torch import nn
 from transformers import PreTrainedModel
 
+from engine import compatible
 from engine.errors import Problem, closest
 from engine.profile import Method
 from engine.train import anatomy, quantized
@@ -38,6 +39,7 @@ def attach(base: PreTrainedModel, method: Method, *, name: str, is_quantised: bo
     Raises:
         Problem: a module that is not there, or a method that this architecture does not bear.
     """
+    compatible.check(method, base.config.to_dict())
     config = _config(base, method)
     model = get_peft_model(base, config)
     assert isinstance(model, PeftModel)
@@ -73,11 +75,7 @@ def _config(base: PreTrainedModel, method: Method) -> PeftConfig:
         case "ia3":
             return _ia3(base, method)
         case "prefix":
-            if anatomy.has_recurrent_layers(base):
-                raise _unbearable(method, "some of its layers keep a state in place of keys and values")
             return PrefixTuningConfig(task_type=CAUSAL, num_virtual_tokens=method.virtual_tokens)
-    if anatomy.looks_tokens_up_again(base):
-        raise _unbearable(method, "its layers look up embeddings by token, which a virtual token has not")
     if method.name == "p_tuning":
         return PromptEncoderConfig(task_type=CAUSAL, num_virtual_tokens=method.virtual_tokens)
     # Embeddings of real tokens are a better start than noise (Lester et al. 2021, arXiv:2104.08691, section 3.2).
@@ -190,12 +188,3 @@ def _check_there(wanted: tuple[str, ...], names: tuple[str, ...], key: str, base
 
 def _last_names(names: tuple[str, ...]) -> list[str]:
     return sorted({name.rsplit(".")[-1] for name in names})
-
-
-def _unbearable(method: Method, why: str) -> Problem:
-    return Problem(
-        f"method.name = {method.name} does not go with this base",
-        f"{why[0].upper()}{why[1:]}.",
-        "Set method.name = lora.",
-        code="method",
-    )

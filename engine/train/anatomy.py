@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Final, Literal, get_args
 
 from torch import nn
-from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 Kind = Literal[
@@ -81,13 +80,3 @@ def fused_experts(model: nn.Module) -> tuple[str, ...]:
 def named_like(names: tuple[str, ...], target: str) -> tuple[str, ...]:
     """Those that PEFT takes `target` to mean: the full name or its end."""
     return tuple(name for name in names if name == target or name.endswith(f".{target}"))
-
-
-def has_recurrent_layers(model: PreTrainedModel) -> bool:
-    """Whether some layers keep a state in place of keys and values."""
-    return any("attention" not in kind or "linear" in kind for kind in getattr(model.config, "layer_types", None) or ())
-
-
-def looks_tokens_up_again(model: PreTrainedModel) -> bool:
-    """Whether layers look up embeddings of their own by token id (Gemma 3n and 4), which a virtual token has not."""
-    return bool(getattr(model.config.get_text_config(), "hidden_size_per_layer_input", 0))
