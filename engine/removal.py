@@ -12,10 +12,10 @@ from engine.ledger.states import LIVE
 
 
 def refuse_if_used(ledger: Ledger, run: Run) -> None:
-    """Nothing, unless a process trains or evaluates the run.
+    """Nothing, unless a process trains or evaluates the run, or another run cannot be without it.
 
     Raises:
-        Problem: one does; it says which.
+        Problem: so it is; it says which.
     """
     if run.state in LIVE:
         raise Problem(f"{run.name} is {run.state}", "A process works on it.", "Stop it first.", code="running")
@@ -27,6 +27,19 @@ def refuse_if_used(ledger: Ledger, run: Run) -> None:
                 f"A job of kind {job.kind} works on it (process {job.pid}).",
                 "Wait for it to end.",
                 code="running",
+            )
+    for child in runs.listed(ledger):
+        if child.parent != run.uid:
+            continue
+        if child.state in LIVE:
+            why = f"{child.name} is {child.state} and goes on from it."
+            raise Problem(f"{run.name} is being used", why, "Wait for it to end.", code="running")
+        if run.result_kind == "model" and child.result_kind != "model":
+            raise Problem(
+                f"{run.name} is the base model of {child.name}",
+                f"{child.name} could neither be resumed nor used without it.",
+                f"Delete {child.name} first.",
+                code="base",
             )
 
 

@@ -95,7 +95,7 @@ def _open(ledger: Ledger, task: Task) -> tuple[int, list[_Opened]]:
     for suite in task.suites:
         conditions = task.conditions(suite)
         common = {"suite": suite.name, "suite_fingerprint": suite.fingerprint, "conditions": conditions}
-        name = Path(task.profile.model.base).name
+        name = Path(task.base.base).name
         found.append(
             _Opened(
                 suite,
@@ -116,27 +116,28 @@ def _fingerprints(ledger: Ledger, task: Task) -> tuple[str, str]:
     from engine.train import fingerprints, folders
     from engine.train.model import fetch
 
-    known = runs.document(ledger, task.run).fingerprints
+    known = {"base": task.known_base, "result": runs.document(ledger, task.run).fingerprints.get("result")}
     assert task.run.result is not None  # plan saw to it
-    found = {"base": fingerprints.of_base(fetch(task.profile.model)), "result": folders.fingerprint(task.run.result)}
-    names = {"base": f"The base model {task.profile.model.base}", "result": f"The result of {task.run.name}"}
+    found = {"base": fingerprints.of_base(fetch(task.base)), "result": folders.fingerprint(task.run.result)}
+    names = {"base": f"The base model {task.base.base}", "result": f"The result of {task.run.name}"}
     for key, fingerprint in found.items():
         # A run that was stopped may have been gone on with since: its result is what it is now.
         settled = key == "base" or task.run.state == State.FINISHED
-        if settled and known.get(key, fingerprint) != fingerprint:
+        if settled and known[key] not in (None, fingerprint):
             raise Problem(
                 f"{names[key]} has changed since the training",
                 "Its files have another fingerprint: figures would be of another model.",
                 "Put the files back" + (", or train again." if key == "base" else ", or resume the run."),
                 code="changed",
             )
-    runs.record(ledger, task.run, fingerprints=found)
+    first = "base" if task.base == task.profile.model else "origin"
+    runs.record(ledger, task.run, fingerprints={first: found["base"], "result": found["result"]})
     quantization = task.profile.model.quantization
     return model_key(found["base"], quantization), model_key(found["result"], quantization)
 
 
 def _evaluate(ledger: Ledger, job: Job, task: Task, progress: _Progress) -> None:
-    """Ask base and result of one run: in one loaded model where the result is an adapter, else one after the other."""
+    """Ask base and result of one run: in one loaded model where it is the base once an adapter is switched off, else one after the other."""
     from engine.train import device as devices
     from engine.train.model import load_result
 
@@ -146,16 +147,18 @@ def _evaluate(ledger: Ledger, job: Job, task: Task, progress: _Progress) -> None
     device = devices.choose(task.profile.hardware)
     devices.set_up(device, seed=task.profile.training.seed, deterministic=False, thread_count=devices.threads())
     settings, kind, path = task.profile.model, task.run.result_kind, task.run.result
-    if kind != "adapter" and base_left:
-        model = load_result(settings, device)
+    # Biases that were trained are the base's own: switching the adapter off leaves them as they have become.
+    together = kind == "adapter" and task.base == settings and task.profile.method.bias == "none"
+    if not together and base_left:
+        model = load_result(task.base, device)
         for one in base_left:
             _ask_all(ledger, task, one, one.base, model, progress)
         del model
         gc.collect()
-    if tuned_left or (kind == "adapter" and base_left):
+    if tuned_left or (together and base_left):
         model = load_result(settings, device, kind=kind, path=path)
         for one in opened:
-            if kind == "adapter" and one in base_left:
+            if together and one in base_left:
                 with _without_adapter(model):
                     _ask_all(ledger, task, one, one.base, model, progress)
             if one in tuned_left:

@@ -90,7 +90,9 @@ def base_of(ledger: Ledger, run: Run, tuned: Evaluation) -> Evaluation | None:
 
 
 def _key(ledger: Ledger, run: Run, part: str) -> str | None:
-    fingerprint = runs.document(ledger, run).fingerprints.get(part)
+    known = runs.document(ledger, run).fingerprints
+    # Of a chain of whole models the first one's base is asked, not the model that this run began with.
+    fingerprint = known.get("origin", known.get("base")) if part == "base" else known.get(part)
     quantization = str(runs.settings(ledger, run).get("model.quantization", "none"))
     return None if fingerprint is None else model_key(fingerprint, quantization)
 

@@ -18,7 +18,8 @@ from engine.evaluate.suites import Suite, check_overlap, find_suite, read_suite
 from engine.ledger import Ledger, runs
 from engine.ledger.runs import Run
 from engine.ledger.states import LIVE
-from engine.profile import Profile
+from engine.lineage import origin
+from engine.profile import Model, Profile
 
 # Raised when answers are asked for or read in another way: older evaluations are then not compared with new ones.
 READING: Final = 1
@@ -28,16 +29,22 @@ TEXT_TOKENS: Final = 64
 
 @dataclass(frozen=True)
 class Task:
-    """A run's suites with what decides how they are asked."""
+    """A run's suites with what decides how they are asked.
+
+    `base` is what its chain began with: the profile's own base but where that is another run's whole model. `known_base` is the fingerprint that
+    the training knew of it.
+    """
 
     run: Run
     profile: Profile
     suites: tuple[Suite, ...]
+    base: Model
+    known_base: str | None
 
     @cached_property
     def renderer(self) -> Renderer:
         """The run's template, for its base and for its result alike."""
-        tokenizer = load_tokenizer(self.profile.model.base, self.profile.model.revision)
+        tokenizer = load_tokenizer(self.base.base, self.base.revision)
         return Renderer(tokenizer, self.profile.template)
 
     def max_new_tokens(self, suite: Suite) -> int:
@@ -54,7 +61,7 @@ class Task:
             "system": template.system,
             "thinking": template.thinking,
             "dtype": model.dtype,
-            "device": "cpu" if turns.place(self.profile.hardware) == turns.CPU else "cuda",
+            "device": "cpu" if turns.places(self.profile.hardware) == (turns.CPU,) else "cuda",
             "max_new_tokens": self.max_new_tokens(suite),
             "reading": READING,
         }
@@ -90,7 +97,10 @@ def plan(ledger: Ledger, run_names: Sequence[str], suite_names: Sequence[str]) -
         suites = [read_suite(find_suite(suite, run.folder)) for suite in dict.fromkeys(suite_names)]
         for suite in suites:
             check_overlap(suite, run)
-        task = Task(run, profile, tuple(suites))
+        base, known = origin(profile, document.environment)
+        if base == profile.model:
+            known = document.fingerprints.get("base")
+        task = Task(run, profile, tuple(suites), base, known)
         _ = task.renderer  # a base that is gone or a broken template is said before torch is loaded
         tasks.append(task)
     return tasks
