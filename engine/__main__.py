@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import json
 import logging
 import os
 import sqlite3
@@ -21,13 +20,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from engine import process, profile_file, torchrun, turns
+from engine import process, profile_file, torchrun, turns, waiting
 from engine.ending import Ending, explain
 from engine.errors import Problem
-from engine.ledger import Ledger, events, jobs, orders, runs
+from engine.ledger import Ledger, events, jobs, runs
 from engine.ledger.jobs import Job
 from engine.ledger.states import State
-from engine.profile import Hardware
 
 BEAT_EVERY: Final = 3.0  # seconds
 ENDING_TRIES: Final = 60  # seconds for which a locked or full ledger is tried again with how the job ended
@@ -80,21 +78,16 @@ def _heartbeat(ledger: Ledger, job: Job) -> Iterator[None]:
 def _work(ledger: Ledger, job: Job) -> Ending:
     """Wait for the turn, do the work; whatever happens becomes an ending."""
     try:
-        hardware = _hardware(ledger, job)
-        where = turns.place(hardware)
-        queued = bool(json.loads(job.argument).get("queue"))
         run = runs.by_id(ledger, job.run) if job.run is not None else None
-        with turns.turn(
-            where,
-            queue=queued,
-            wait=lambda what: _wait(ledger, job, what),
-            needs_mib=run.predicted_mib if run else None,
-        ):
-            turns.show_only(where)
+        if run is None:
+            raise Problem("The run of this job was deleted", code="run")
+        hardware = profile_file.parse(runs.document(ledger, run).profile, run.folder / "profile.toml").hardware
+        with waiting.turn_of(ledger, job, run, hardware) as places:
+            turns.show_only(places)
             importlib.import_module("sqlite_utils")  # slow; its first use would otherwise be inside a transaction
             jobs.set_state(ledger, job, State.STARTING)
             jobs.beat(ledger, job, doing="starting")
-            if job.kind == "train" and run is not None and isinstance(hardware.ranks, int) and hardware.ranks > 1:
+            if job.kind == "train" and isinstance(hardware.ranks, int) and hardware.ranks > 1:
                 threads = max(1, process.threads() // hardware.ranks)
                 return torchrun.run(ledger, job, run.folder / "ranks", ranks=hardware.ranks, threads=threads)
             importlib.import_module(WORK[job.kind]).run(ledger, job)
@@ -104,30 +97,6 @@ def _work(ledger: Ledger, job: Job) -> Ending:
             log.error("The job failed", exc_info=error)
         return ending
     return Ending(State.FINISHED)
-
-
-def _hardware(ledger: Ledger, job: Job) -> Hardware:
-    """What the profile of the job's run says of where it runs."""
-    run = runs.by_id(ledger, job.run) if job.run is not None else None
-    if run is None:
-        raise Problem("The run of this job was deleted", code="run")
-    text = runs.document(ledger, run).profile
-    return profile_file.parse(text, run.folder / "profile.toml").hardware
-
-
-def _wait(ledger: Ledger, job: Job, what: str) -> None:
-    """One second of waiting for the turn; a stop order ends it.
-
-    Raises:
-        KeyboardInterrupt: the job was told to stop.
-    """
-    jobs.beat(ledger, job, doing=what)
-    if job.kind == "train" and job.run is not None:
-        for order in orders.waiting(ledger, job.run):
-            if order.verb == "stop":
-                orders.acknowledge(ledger, order, step=None, answer="taken while it was queued")
-                raise KeyboardInterrupt("Stopped by order before it began.")
-    time.sleep(1.0)
 
 
 def _step(ledger: Ledger, job: Job) -> int:

@@ -11,6 +11,7 @@ from engine.errors import Problem
 from engine.ledger.states import State
 
 HEAVY: Final = frozenset({"torch", "transformers", "peft", "bitsandbytes", "accelerate", "datasets", "safetensors"})
+BY_ORDER: Final = "Stopped by order"  # begins the message of whoever stops because a person said so
 FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
@@ -35,7 +36,8 @@ def explain(error: BaseException, *, step: int) -> Ending:
             str(error)
             or "Stopped by signal while it was starting. Resuming goes on from the last checkpoint, if there is one."
         )
-        return Ending(State.STOPPED, "", message)
+        # What was stopped by order stays so; what a reboot or a preemption stopped is resumed by `workbench runs resume --all`.
+        return Ending(State.STOPPED, "order" if message.startswith(BY_ORDER) else "signal", message)
     if isinstance(error, Problem):
         return Ending(State.FAILED, error.code or "problem", str(error))
     words = str(error).splitlines()[0] if str(error) else ""

@@ -160,11 +160,12 @@ def holders(uuid: str) -> tuple[Holder, ...]:
     """The processes that hold memory on a GPU, the largest first; none where the driver does not say."""
     handle = None if _start() else _ask(pynvml.nvmlDeviceGetHandleByUUID, uuid)
     processes = _ask(pynvml.nvmlDeviceGetComputeRunningProcesses, handle) if handle else None
-    found = [Holder(each.pid, _user(each.pid), (each.usedGpuMemory or 0) / MIB) for each in processes or ()]
+    found = [Holder(each.pid, user(each.pid), (each.usedGpuMemory or 0) / MIB) for each in processes or ()]
     return tuple(sorted(found, key=lambda holder: -holder.mib))
 
 
-def _user(pid: int) -> str:
+def user(pid: int) -> str:
+    """Whose a process is; empty where that is not to be seen from here."""
     try:
         return getpwuid(Path(f"/proc/{pid}").stat().st_uid).pw_name
     except (OSError, KeyError):

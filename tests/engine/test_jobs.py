@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import signal
 import sqlite3
@@ -18,15 +17,15 @@ from pathlib import Path
 import pytest
 
 from engine import __main__ as process
-from engine import gpu, launch, machine, profile_file, turns
 from engine import jobs as processes
+from engine import launch, machine, profile_file, turns
 from engine.ending import Ending, explain
 from engine.errors import Problem
 from engine.ledger import Ledger, jobs, lock, metrics, orders, runs
 from engine.ledger.jobs import Job
 from engine.ledger.runs import Run
 from engine.ledger.states import State
-from engine.profile import Hardware, flat
+from engine.profile import flat
 from tests.tiny import tiny_profile, write_rows
 
 SAME = ("train/loss", "train/grad_norm", "train/rate", "train/tokens", "validation/loss")
@@ -91,10 +90,10 @@ def test_killed_seen_as_lost_resumed_identical(ledger: Ledger, run: Run, tiny_ba
 
 
 def test_a_queued_job_waits_without_torch_and_can_be_stopped(ledger: Ledger, run: Run) -> None:
-    with turns.turn("cpu", queue=False, wait=lambda what: None):
+    with turns.turn([("cpu",)], queue=False, wait=lambda what: None):
         job = new_job(ledger, run, queue=True)
         processes.spawn(ledger, job)
-        until(lambda: jobs.get(ledger, job.uid).doing == "waiting for the CPU")
+        until(lambda: jobs.get(ledger, job.uid).doing.startswith("waiting for the CPU: process "))
         waiting = jobs.get(ledger, job.uid)
         assert waiting.state is State.QUEUED and jobs.seen_state(waiting) is State.QUEUED
         assert "libtorch" not in Path(f"/proc/{waiting.pid}/maps").read_text()
@@ -103,9 +102,9 @@ def test_a_queued_job_waits_without_torch_and_can_be_stopped(ledger: Ledger, run
     assert jobs.get(ledger, job.uid).state is State.STOPPED
     assert not orders.waiting(ledger, run.id)
     second = new_job(ledger, run, queue=True)
-    with turns.turn("cpu", queue=False, wait=lambda what: None):
+    with turns.turn([("cpu",)], queue=False, wait=lambda what: None):
         processes.spawn(ledger, second)
-        until(lambda: jobs.get(ledger, second.uid).doing == "waiting for the CPU")
+        until(lambda: jobs.get(ledger, second.uid).doing.startswith("waiting for the CPU: process "))
         processes.interrupt(jobs.get(ledger, second.uid))
         until(lambda: jobs.get(ledger, second.uid).ended is not None)
     assert jobs.get(ledger, second.uid).state is State.STOPPED
@@ -160,7 +159,8 @@ class SafetensorError(Exception):
         (OSError(errno.ENOSPC, "No space left on device"), State.FAILED, "disk", "resume"),
         (SafetensorError("I/O error: No space left on device (os error 28)"), State.FAILED, "disk", "resume"),
         (sqlite3.OperationalError("database or disk is full"), State.FAILED, "disk", "resume"),
-        (KeyboardInterrupt(), State.STOPPED, "", "while it was starting"),
+        (KeyboardInterrupt(), State.STOPPED, "signal", "while it was starting"),
+        (KeyboardInterrupt("Stopped by order at step 3."), State.STOPPED, "order", "step 3"),
         (ModuleNotFoundError("No module named 'peft'", name="peft"), State.FAILED, "peft", "pip install"),
         (ZeroDivisionError("division by zero"), State.FAILED, "ZeroDivisionError", "log"),
     ],
@@ -176,7 +176,7 @@ def test_an_unexpected_error_is_logged_with_its_traceback(
     ledger: Ledger, run: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     job = new_job(ledger, run)
-    monkeypatch.setattr(turns, "place", lambda hardware: 1 / 0)
+    monkeypatch.setattr(turns, "places", lambda hardware: 1 / 0)
     ending = process._work(ledger, job)
     assert ending.state is State.FAILED and "Traceback" not in ending.message
     assert "ZeroDivisionError" in caplog.text and "Traceback" in caplog.text
@@ -199,50 +199,3 @@ def test_the_heart_beats_on_and_the_end_is_written_after_somebody_has_held_the_l
             until(lambda: "cannot be written yet" in caplog.text)
         end.result()
     assert jobs.get(ledger, job.uid).state is State.FINISHED
-
-
-def test_an_exclusive_turn_waits_for_all_others_and_now_means_now() -> None:
-    waited: list[str] = []
-
-    def give_up(what: str) -> None:
-        waited.append(what)
-        raise KeyboardInterrupt
-
-    with turns.turn("cpu", queue=False, wait=give_up), turns.turn("cpu", queue=False, wait=give_up):
-        with pytest.raises(KeyboardInterrupt), turns.turn("cpu", queue=True, wait=give_up):
-            pass
-        assert waited == ["waiting for the CPU"]
-    with turns.turn("cpu", queue=True, wait=give_up), turns.turn("cpu", queue=False, wait=give_up):
-        pass  # started now, it does without the lock
-    assert len(waited) == 1
-
-
-def test_a_queued_turn_waits_until_the_memory_stays_free(monkeypatch: pytest.MonkeyPatch) -> None:
-    free = iter([900.0, 2000.0, 900.0] + [2000.0] * 5)
-    waited: list[str] = []
-    one = gpu.Gpu(uuid="GPU-1", index=0, name="H100")
-    monkeypatch.setattr(turns, "gpus", lambda: (replace(one, free_mib=next(free)),))
-    with turns.turn("GPU-1", queue=True, wait=waited.append, needs_mib=1500):
-        assert len(waited) == 8 and "1,500 MiB" in waited[0]
-
-
-def test_the_gpu_is_named_by_uuid_or_index(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = (gpu.Gpu(uuid="GPU-a", index=0, name="T4"), gpu.Gpu(uuid="GPU-b", index=1, name="L4"))
-    monkeypatch.setattr(turns, "gpus", lambda: seen)
-    assert turns.place(Hardware(device="cuda")) == "GPU-a"
-    assert turns.place(Hardware(device="cuda", gpus=(1,))) == "GPU-b"
-    assert turns.place(Hardware(device="cuda", gpus=("GPU-b",))) == "GPU-b"
-    assert turns.place(Hardware(device="cpu")) == "cpu"
-    with pytest.raises(Problem, match="no GPU 7"):
-        turns.place(Hardware(device="cuda", gpus=(7,)))
-    monkeypatch.setattr(turns, "gpus", lambda: ())
-    with pytest.raises(Problem, match="no GPU for this run"):
-        turns.place(Hardware(device="cuda"))
-
-
-def test_other_users_can_take_the_lock() -> None:
-    with turns.turn("cpu", queue=True, wait=lambda what: None):
-        path = Path(os.environ["TMPDIR"]) / "workbench-gpus" / "cpu.lock"
-        assert path.stat().st_mode & 0o777 == 0o666 and path.parent.stat().st_mode & 0o7777 == 0o1777
-        with path.open() as other, pytest.raises(BlockingIOError):
-            fcntl.flock(other, fcntl.LOCK_SH | fcntl.LOCK_NB)
