@@ -74,7 +74,7 @@ class Profile(Part):
 
 
 def refuse(model: Model, method: Method, training: Training) -> None:
-    """See that base, method and training go together.
+    """See that base, method and training go together, as far as the profile tells; what the architecture must bear is `engine.compatible`'s.
 
     Raises:
         ValueError: they cannot, with the reason and what to change.
@@ -88,10 +88,15 @@ def refuse(model: Model, method: Method, training: Training) -> None:
             f"training.packing = true cannot go with method.name = {method.name}: examples that share a row would share its "
             "virtual tokens; set training.packing = false"
         )
-    if method.name == "prefix" and training.checkpoint_activations is True:
+    if training.checkpoint_activations is True and not method.bears_recomputation:
         raise ValueError(
             "training.checkpoint_activations = true cannot go with method.name = prefix: its keys and values stand in the cache, "
             "which recomputation drops; set training.checkpoint_activations = false"
+        )
+    if method.modules_to_save and method.name not in ("lora", "ia3"):
+        why = "which trains every module" if method.name == "full" else "which trains no modules of the base"
+        raise ValueError(
+            f"method.modules_to_save cannot go with method.name = {method.name}, {why}: set method.modules_to_save = []"
         )
 
 

@@ -45,7 +45,7 @@ class Data(Part):
     """One source of examples."""
 
     source: str = Field(
-        description="A file (.jsonl, .json, .csv, .parquet), a folder, a glob, or a hub id.", min_length=1
+        description="A file (.jsonl, .json, .csv, .parquet, .txt), a folder, a glob, or a hub id.", min_length=1
     )
     subset: str = Field("", description="Of a hub data set.")
     split: str = Field("train", description="Of a hub data set.")
@@ -54,7 +54,12 @@ class Data(Part):
         description="Which columns hold what: instruction, input, response, system, label, id; or messages, tools; chosen "
         'and rejected for preferences; text for pretraining. "{a}. {b}" joins columns. Empty: guessed from the names.',
     )
-    weight: float = Field(1.0, gt=0, le=1000, description="How often its rows are seen, relative to the other sources.")
+    weight: float = Field(
+        1.0,
+        gt=0,
+        le=1000,
+        description="How often its rows are seen in an epoch: 1 once, 2 twice, 0.5 half of them.",
+    )
 
 
 class Template(Part):
@@ -137,6 +142,11 @@ class Method(Part):
     def learns_a_prompt(self) -> bool:
         """Whether virtual tokens before the text are what is trained: such rows never share a row with others."""
         return self.name in ("prefix", "p_tuning", "prompt_tuning")
+
+    @property
+    def bears_recomputation(self) -> bool:
+        """Whether activations can be recomputed: what prefix learns stands in the cache, which recomputation drops."""
+        return self.name != "prefix"
 
 
 class EarlyStopping(Part):

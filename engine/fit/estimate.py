@@ -159,7 +159,8 @@ def choose(profile: Profile, facts: Facts, card: Card) -> tuple[int, bool]:
     training = profile.training
     most = MOST_ROWS_CPU if card.uuid == "cpu" else MOST_ROWS
     sizes = [training.micro_batch] if training.micro_batch != "auto" else divisors(training.effective_batch, most)
-    ways = [training.checkpoint_activations] if training.checkpoint_activations != "auto" else [False, True]
+    either = [False, True] if profile.method.bears_recomputation else [False]
+    ways = [training.checkpoint_activations] if training.checkpoint_activations != "auto" else either
     for checkpointing in ways:
         for rows in sizes:
             if _fits(profile, facts, card, rows, checkpointing):

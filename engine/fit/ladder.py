@@ -57,7 +57,7 @@ def _cheaper(profile: Profile, now: GpuFit) -> list[tuple[dict[str, object], str
     found: list[tuple[dict[str, object], str]] = []
     if now.micro_batch > 1:
         found.append(({"training.micro_batch": 1}, "the same result, a little slower"))
-    if not now.checkpoint_activations:
+    if not now.checkpoint_activations and method.bears_recomputation:
         found.append(({"training.checkpoint_activations": True}, "the same result, about a third more computation"))
     if training.optimizer == "adamw":
         found.append(({"training.optimizer": "adamw_8bit"}, "optimizer state in 8 bits: hardly any loss"))
