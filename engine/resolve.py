@@ -187,7 +187,9 @@ def _settled(profile: Profile, facts: Facts, prediction: GpuFit | None) -> Profi
         rows = divisors(batch, min(share, prediction.micro_batch if prediction else blind))[0]
     checkpointing = training.checkpoint_activations
     if checkpointing == "auto":
-        checkpointing = prediction.checkpoint_activations if prediction else on_gpu and profile.method.bears_recomputation
+        checkpointing = (
+            prediction.checkpoint_activations if prediction else on_gpu and profile.method.bears_recomputation
+        )
     attention = profile.model.attention
     return changed(
         profile,
