@@ -1,16 +1,19 @@
-"""Starting work: a run and its job in the ledger, its folder, and the detached process; going on with a run; evaluations."""
+"""Starting work: a run and its job in the ledger, its folder, and the detached process; going on with one run or all; evaluations."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
 from engine import jobs as processes
+from engine import turns
 from engine.atomic import write_text
 from engine.errors import Problem
-from engine.ledger import Ledger, jobs, runs
+from engine.ledger import Ledger, jobs, orders, runs
 from engine.ledger.jobs import Job
 from engine.ledger.runs import Run
 from engine.ledger.states import LIVE, State
@@ -64,7 +67,9 @@ def start_resolved(ledger: Ledger, resolved: Resolved, *, name: str, runs_folder
     except Problem:
         _forget(ledger, run)
         raise
-    _start(ledger, run, queue=queue)
+    gpus = resolved.profile.hardware.gpus
+    any_of = turns.alike(str(gpus[0])) if resolved.any_gpu and len(gpus) == 1 else ()
+    _start(ledger, run, queue=queue, any_of=any_of)
     return runs.find(ledger, run.uid)
 
 
@@ -135,7 +140,44 @@ def resume(ledger: Ledger, run: Run, *, queue: bool = False) -> Job:
             code="disk",
         )
     check_installed()
-    return _start(ledger, run, queue=queue)
+    last = jobs.newest_training(ledger, run.id)
+    return _start(ledger, run, queue=queue, any_of=json.loads(last.argument).get("any_of", ()) if last else ())
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """What became of a run in `resume_all`: the state it was in, and the problem that kept it so, if any."""
+
+    run: Run
+    was: State
+    problem: Problem | None = None
+
+
+def resume_all(ledger: Ledger, *, failed: bool = False) -> list[Resumed]:
+    """Queue every run that a reboot, a preemption or a signal ended, and with `failed` those that failed; in the order in which they stood.
+
+    What a person stopped, or was told to stop when its process died, stays so. One that cannot be resumed does not keep back the others.
+    """
+    check_installed()
+    found = []
+    for run in reversed(runs.listed(ledger)):
+        job = jobs.newest_training(ledger, run.id)
+        if job is None or any(order.verb == "stop" for order in orders.waiting(ledger, run.id)):
+            continue
+        by_signal = run.state is State.STOPPED and job.cause == "signal"
+        if run.state is State.LOST or by_signal or (failed and run.state is State.FAILED):
+            found.append((run, job))
+    # Those that were at work first, then the others as they stood in the queue.
+    found.sort(key=lambda each: (each[1].state is State.QUEUED, each[1].turn or 0, each[1].id))
+    return [_resumed(ledger, run) for run, _ in found]
+
+
+def _resumed(ledger: Ledger, run: Run) -> Resumed:
+    try:
+        resume(ledger, run, queue=True)
+    except Problem as problem:
+        return Resumed(run, run.state, problem)
+    return Resumed(runs.find(ledger, run.uid), run.state)
 
 
 def start_evaluation(ledger: Ledger, run_list: Sequence[Run], suites: Sequence[str]) -> Job:
@@ -161,8 +203,10 @@ def start_evaluation(ledger: Ledger, run_list: Sequence[Run], suites: Sequence[s
     return _spawned(ledger, first, "evaluate", argument, first.folder / "evaluate.txt")
 
 
-def _start(ledger: Ledger, run: Run, *, queue: bool) -> Job:
-    return _spawned(ledger, run, "train", {"queue": queue}, run.folder / "log.txt")
+def _start(ledger: Ledger, run: Run, *, queue: bool, any_of: Sequence[str] = ()) -> Job:
+    """The run's next training job; `any_of` are the GPUs of which it may take any, when it is queued."""
+    argument: dict[str, object] = {"queue": queue, "any_of": list(any_of)}
+    return _spawned(ledger, run, "train", argument, run.folder / "log.txt")
 
 
 def _spawned(ledger: Ledger, run: Run, kind: jobs.Kind, argument: dict[str, object], log: Path) -> Job:

@@ -35,6 +35,7 @@ class Resolved:
 
     `steps` is the number of optimizer steps; rows dropped for their length may make it smaller. `notes` say what a person should know.
     `prediction` is None for a model whose memory is not understood. `parent` is the uid of the run that this one goes on from.
+    `any_gpu` says that the GPU was not named: queued, the run may take another that does as well.
     """
 
     profile: Profile
@@ -44,6 +45,7 @@ class Resolved:
     download: hub.Download
     prediction: GpuFit | None
     parent: str | None = None
+    any_gpu: bool = False
 
     @property
     def disk_bytes(self) -> float:
@@ -77,12 +79,12 @@ def resolve(profile: Profile, ledger: Ledger | None = None) -> Resolved:
     facts = look(profile)
     check_names(profile, facts)
     notes += preference_advice(profile)
+    any_gpu = profile.hardware.gpus in ("auto", ())
     profile, prediction = _placed(profile, facts, notes)
     left = unresolved(profile)
     assert not left, f"still auto: {left}"
-    return Resolved(
-        profile, total_steps(facts.train_rows, profile.training), tuple(notes), facts, download, prediction, parent
-    )
+    steps = total_steps(facts.train_rows, profile.training)
+    return Resolved(profile, steps, tuple(notes), facts, download, prediction, parent, any_gpu)
 
 
 def preference_advice(profile: Profile) -> list[str]:
