@@ -24,7 +24,7 @@ def is_hub_id(source: str) -> bool:
 
 
 def _names_file(source: str) -> bool:
-    return Path(source).exists() or bool(re.search(r"\.(jsonl|ndjson|json|csv|tsv|parquet)$", source))
+    return Path(source).exists() or bool(re.search(r"\.(jsonl|ndjson|json|csv|tsv|parquet|txt)$", source))
 
 
 def copy_path(data: profile.Data) -> Path:

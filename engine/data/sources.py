@@ -17,11 +17,12 @@ from engine.data.examples import Row
 from engine.data.hub_source import is_hub_id, local_copy
 from engine.data.json_files import JsonLines, open_json
 from engine.data.source import SAMPLE, Source, rows
+from engine.data.text_files import SUFFIX, TextFiles
 from engine.errors import Problem
 
 __all__ = ["SUFFIXES", "Source", "all_columns", "check_there", "combined_fingerprint", "open_source", "rows"]
 
-SUFFIXES: Final = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
+SUFFIXES: Final = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", SUFFIX)
 
 
 def open_source(data: profile.Data) -> Source:
@@ -39,7 +40,8 @@ def open_source(data: profile.Data) -> Source:
         return _joined([file for file in files if file.is_file()], data.source, "The glob matches no file.")
     if path.is_dir():
         files = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES)
-        return _joined(files, data.source, f"The folder holds no {', '.join(SUFFIXES)} file.")
+        tables = [file for file in files if file.suffix != SUFFIX]  # beside tables a text is a note about them
+        return _joined(tables or files, data.source, f"The folder holds no {', '.join(SUFFIXES)} file.")
     return _open_file(path)
 
 
@@ -73,6 +75,8 @@ def _open_file(path: Path) -> Source:
         from engine.data.parquet import Parquet
 
         return Parquet(path)
+    if suffix == SUFFIX:
+        return TextFiles(path.name, [path])
     if not path.exists():
         raise _missing(path)
     raise Problem(f"{path} is of no known format", f"Known are {', '.join(SUFFIXES)}.", code="data")
@@ -85,6 +89,8 @@ def _missing(path: Path) -> Problem:
 def _joined(files: Sequence[Path], name: str, why: str) -> Source:
     if not files:
         raise Problem(f"There are no data in {name}", why, code="data")
+    if all(file.suffix.lower() == SUFFIX for file in files):
+        return TextFiles(name, files)
     return _open_file(files[0]) if len(files) == 1 else Several(name, tuple(_open_file(file) for file in files))
 
 

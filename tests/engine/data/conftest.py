@@ -22,7 +22,9 @@ TEXT = [
 MakeTokenizer = Callable[..., ModelTokenizer]
 
 
-def write_tokenizer(folder: Path, template: str | None, *, eos: str = "<|im_end|>", add_bos: bool = False) -> Path:
+def write_tokenizer(
+    folder: Path, template: str | None, *, eos: str = "<|im_end|>", add_bos: bool = False, pad: str = "<pad>"
+) -> Path:
     """A tokenizer folder as transformers saves it, with or without a chat template; `add_bos` as Llama's do."""
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = Tokenizer(models.BPE())
@@ -41,7 +43,7 @@ def write_tokenizer(folder: Path, template: str | None, *, eos: str = "<|im_end|
         "tokenizer_class": "PreTrainedTokenizerFast",
         "bos_token": "<s>",
         "eos_token": {"__type": "AddedToken", "content": eos},
-        "pad_token": "<pad>",
+        "pad_token": pad,
         "model_max_length": 10**30,
     }
     if template is not None:
