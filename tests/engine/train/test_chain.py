@@ -1,0 +1,180 @@
+"""Runs that go on from runs: pretraining, then fine-tuning, then preferences."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from engine import lineage, removal
+from engine.errors import Problem
+from engine.evaluate.plan import plan
+from engine.ledger import events, runs
+from engine.ledger.runs import Run
+from engine.ledger.states import State
+from engine.train import folders
+from tests.engine.train.conftest import Bench, result_bytes
+from tests.tiny import make_llama
+
+BRIEF = {"training.max_steps": 3, "training.save_every": 100, "training.evaluate_every": 3}
+ADAPTER = "adapter_model.safetensors"
+
+
+def onward(bench: Bench, parent: str, name: str, **settings: object) -> Run:
+    """A run that goes on from the run `parent`, as starting one makes it."""
+    asked = bench.profile(**{**BRIEF, **settings, "model.base": f"run:{parent}"})
+    profile, uid = lineage.grounded(asked, bench.ledger, [])
+    made = bench.run(profile, name)
+    with bench.ledger.transaction() as connection:
+        connection.execute("UPDATE run SET parent = ? WHERE id = ?", (uid, made.id))
+    return runs.find(bench.ledger, made.uid)
+
+
+def trained_on(bench: Bench, parent: str, name: str, **settings: object) -> Run:
+    """The same, finished."""
+    run = onward(bench, parent, name, **settings)
+    job = bench.train(run)
+    assert job.state is State.FINISHED, job.message
+    return runs.find(bench.ledger, run.uid)
+
+
+def refused(bench: Bench, parent: str, **settings: object) -> Problem:
+    with pytest.raises(Problem) as caught:
+        onward(bench, parent, "refused", **settings)
+    assert caught.value.why and caught.value.do
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"method.dora": True, "method.targets": ("q_proj", "down_proj")},
+        {"method.modules_to_save": ("lm_head",)},
+        {"method.name": "ia3"},
+        {"method.name": "prefix", "method.virtual_tokens": 4},
+        {"method.name": "prompt_tuning", "method.virtual_tokens": 4},
+        {"method.name": "full"},
+    ],
+    ids=lambda settings: " ".join(str(value) for value in settings.values()),
+)
+def test_a_run_begins_with_exactly_what_the_one_before_left(bench: Bench, settings: dict[str, object]) -> None:
+    """With a rate of almost nothing, the second run's first validation is the first one's last, and its weights are the same."""
+    first = bench.trained("first", **{**BRIEF, **settings})
+    method = {key: value for key, value in settings.items() if key == "method.name"}
+    second = trained_on(bench, "first", "second", **{**method, "training.learning_rate": 1e-30})
+    assert first.result is not None and second.result is not None
+    assert bench.story(second)["validation/loss"][0][1] == pytest.approx(
+        bench.story(first)["validation/loss"][-1][1], rel=1e-6
+    )
+    name = "model.safetensors" if first.result_kind == "model" else ADAPTER
+    before, after = load_file(first.result / name), load_file(second.result / name)
+    assert before.keys() == after.keys() and all(np.array_equal(before[key], after[key]) for key in before)
+    told = [event for event in events.of_run(bench.ledger, second.id) if event.kind == "parent"]
+    assert [event.text for event in told] == [f"Started from the {first.result_kind} of first"]
+
+
+def test_the_virtual_tokens_of_p_tuning_go_on_as_prompt_tuning(bench: Bench) -> None:
+    first = bench.trained("first", **BRIEF, **{"method.name": "p_tuning", "method.virtual_tokens": 4})
+    problem = refused(bench, "first", **{"method.name": "p_tuning"})
+    assert "without the network" in problem.why and "prompt_tuning" in problem.do
+    second = trained_on(bench, "first", "second", **{"method.name": "prompt_tuning", "training.learning_rate": 1e-30})
+    assert bench.story(second)["validation/loss"][0][1] == pytest.approx(
+        bench.story(first)["validation/loss"][-1][1], rel=1e-6
+    )
+
+
+def test_an_adapter_goes_on_with_its_shape_and_on_its_base_as_it_was(bench: Bench) -> None:
+    bench.trained("first", **BRIEF, **{"model.quantization": "nf4", "method.targets": ("q_proj",), "method.rank": 2})
+    notes: list[str] = []
+    asked = bench.profile(**{"model.base": "run:first", "method.dropout": 0.3})
+    profile, _ = lineage.grounded(asked, bench.ledger, notes)
+    assert (profile.method.rank, profile.method.targets, profile.method.dropout) == (2, ("q_proj",), 0.3)
+    assert (profile.model.quantization, profile.model.base) == ("nf4", str(bench.base))
+    assert any("rank 2" in note and "targets q_proj" in note for note in notes)
+    assert any("the base is nf4" in note for note in notes)
+
+
+def test_another_method_is_refused_with_what_to_do(bench: Bench) -> None:
+    bench.trained("first", **BRIEF)
+    assert "method.name = lora" in refused(bench, "first", **{"method.name": "ia3"}).do
+    full = refused(bench, "first", **{"method.name": "full"})
+    assert "export first --format merged" in full.do and "whole model" in full.why
+
+
+def test_a_result_that_is_gone_or_still_changes_is_refused_with_what_to_do(bench: Bench) -> None:
+    first = bench.trained("first", **BRIEF)
+    assert first.result is not None
+    shutil.rmtree(first.result)
+    assert "any more" in refused(bench, "first").what
+    bench.run(bench.profile(), "waiting")
+    assert "waiting is queued" in refused(bench, "waiting").what
+    stopped = bench.run(bench.profile(), "stopped")
+    bench.train(stopped, prepare=bench.at_step(stopped, {4: "SIGTERM"}))
+    notes: list[str] = []
+    lineage.grounded(bench.profile(**{"model.base": "run:stopped"}), bench.ledger, notes)
+    assert notes == ["stopped is stopped at step 4: what it has left so far is gone on from"]
+
+
+def test_what_happens_to_the_parent_before_the_start_is_noticed(bench: Bench) -> None:
+    first = bench.trained("first", **BRIEF)
+    assert first.result is not None
+    adapter = first.result / ADAPTER
+    good = load_file(adapter)
+
+    def failure(run: Run) -> str:
+        job = bench.train(run)
+        assert job.state is State.FAILED
+        return f"{job.cause}: {job.message}"
+
+    adapter.write_bytes(adapter.read_bytes()[:-1] + b"x")
+    assert "changed: The result of first is damaged" in failure(onward(bench, "first", "flipped"))
+    lacking = {key: good[key] for key in list(good)[1:]}
+    folders.publish(first.result, lambda place: save_file(lacking, place / ADAPTER))
+    assert "model: The adapter of first cannot be gone on from" in failure(onward(bench, "first", "lacking"))
+    waiting = onward(bench, "first", "waiting")
+    with bench.ledger.transaction() as connection:
+        connection.execute("DELETE FROM run WHERE id = ?", (first.id,))
+    assert "run: The run that waiting goes on from was deleted" in failure(waiting)
+
+
+def test_an_adapter_for_another_base_is_refused(bench: Bench) -> None:
+    own = replace(bench, base=make_llama(bench.folder / "base", seed=1))
+    own.trained("first", **BRIEF)
+    second = onward(own, "first", "second")
+    make_llama(own.base, seed=2)
+    job = own.train(second)
+    assert (job.state, job.cause) == (State.FAILED, "changed") and "adapter of first is for another base" in job.message
+
+
+def test_a_killed_run_goes_on_without_its_parent_once_it_has_a_checkpoint(bench: Bench) -> None:
+    settings = {"training.max_steps": 8, "training.save_every": 3}
+    first = bench.trained("first", **BRIEF)
+    whole = trained_on(bench, "first", "whole", **settings)
+    killed = onward(bench, "first", "killed", **settings)
+    bench.train(killed, prepare=bench.at_step(killed, {5: "SIGKILL"}))
+    removal.remove(bench.ledger, first)
+    assert bench.train(killed).state is State.FINISHED
+    assert bench.story(killed) == bench.story(whole) and result_bytes(killed) == result_bytes(whole)
+
+
+def test_a_chain_of_whole_models_is_held_against_the_first_base(bench: Bench) -> None:
+    full = {"method.name": "full"}
+    first = bench.trained("first", **BRIEF, **full)
+    trained_on(bench, "first", "second", **full)
+    third = trained_on(bench, "second", "third", **{"method.name": "lora"})
+    document = runs.document(bench.ledger, third)
+    told = document.environment["lineage"]
+    assert isinstance(told, list) and [each["name"] for each in told] == ["first", "second"]
+    suite = bench.folder / "suite.jsonl"
+    suite.write_text('{"id": "a", "prompt": "What is it?", "answer": "normal"}\n')
+    (task,) = plan(bench.ledger, ["third"], [str(suite)])
+    assert task.base.base == str(bench.base) != task.profile.model.base
+    assert task.known_base == runs.document(bench.ledger, first).fingerprints["base"]
+    with pytest.raises(Problem, match="second is the base model of third"):
+        removal.remove(bench.ledger, runs.find(bench.ledger, "second"))
+    removal.remove(bench.ledger, runs.find(bench.ledger, "first"))
+    (task,) = plan(bench.ledger, ["third"], [str(suite)])
+    assert task.base.base == str(bench.base)
