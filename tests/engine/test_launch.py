@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 import stat
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from engine import launch
+from engine import gpu, launch, turns, waiting
+from engine import jobs as processes
 from engine.errors import Problem
-from engine.ledger import Ledger, jobs, runs
+from engine.ledger import Ledger, jobs, orders, queue, runs
 from engine.ledger.runs import Run
 from engine.ledger.states import LIVE, State
-from engine.profile import Profile
+from engine.profile import Hardware, Profile
 from engine.profile_file import dump, read
 from tests.tiny import tiny_profile, write_rows
 
@@ -116,3 +121,104 @@ def test_a_process_that_cannot_start_leaves_a_failed_run_that_says_why(ledger: L
         launch._start(ledger, idle, queue=False)
     found = runs.find(ledger, idle.uid)
     assert (found.state, found.cause) == (State.FAILED, "start")
+
+
+def standing(
+    ledger: Ledger, profile: Profile, folder: Path, name: str, state: State, *, cause: str = "", queue: bool = False
+) -> Run:
+    """A run whose last job ended in `state`; a live state is that of a process that is gone."""
+    run = runs.create(ledger, name=name, runs_folder=folder, profile=dump(profile), settings={})
+    run.folder.mkdir(parents=True)
+    argument: dict[str, object] = {"queue": queue}
+    job = jobs.sign_in(
+        ledger, jobs.create(ledger, "train", run=run.id, argument=argument, log=run.folder / "log.txt"), pid=1
+    )
+    jobs.set_state(ledger, job, state, cause=cause)
+    with ledger.transaction() as connection:
+        connection.execute("UPDATE job SET pid_started = pid_started + 1 WHERE id = ?", (job.id,))
+    return run
+
+
+def test_after_a_reboot_all_that_was_not_stopped_on_purpose_is_queued_again_in_its_order(
+    ledger: Ledger, profile: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[str] = []
+    monkeypatch.setattr("engine.jobs.spawn", lambda ledger, job: started.append(job.uid))
+    folder = tmp_path / "runs"
+    standing(ledger, profile, folder, "second in the queue", State.QUEUED, queue=True)
+    standing(ledger, profile, folder, "at work", State.RUNNING)
+    standing(ledger, profile, folder, "preempted", State.STOPPED, cause="signal")
+    standing(ledger, profile, folder, "stopped by a person", State.STOPPED, cause="order")
+    standing(ledger, profile, folder, "failed", State.FAILED, cause="OOM at 3")
+    standing(ledger, profile, folder, "finished", State.FINISHED)
+    told = standing(ledger, profile, folder, "told to stop when it died", State.RUNNING)
+    orders.give(ledger, told.id, "stop")
+    gone = standing(ledger, profile, folder, "folder gone", State.RUNNING)
+    gone.folder.rmdir()
+    resumed = launch.resume_all(ledger)
+    assert [(each.run.name, each.was, each.problem is None) for each in resumed] == [
+        ("at work", State.LOST, True),
+        ("preempted", State.STOPPED, True),
+        ("folder gone", State.LOST, False),
+        ("second in the queue", State.LOST, True),
+    ]
+    assert [each.name for each in queue.waiting(ledger)] == ["at work", "preempted", "second in the queue"]
+    assert len(started) == 3
+    assert [each.run.name for each in launch.resume_all(ledger, failed=True)] == ["failed", "folder gone"]
+
+
+def test_a_queued_run_that_names_no_gpu_may_take_any_that_does_as_well_and_resumes_so(
+    ledger: Ledger, profile: Profile, idle: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.jobs.spawn", lambda ledger, job: None)
+    job = launch._start(ledger, idle, queue=True, any_of=("GPU-a", "GPU-b"))
+    assert json.loads(job.argument)["any_of"] == ["GPU-a", "GPU-b"]
+    jobs.set_state(ledger, job, State.STOPPED, cause="signal")
+    again = launch.resume(ledger, runs.find(ledger, idle.uid), queue=True)
+    assert json.loads(again.argument)["any_of"] == ["GPU-a", "GPU-b"]
+    there = (gpu.Gpu(uuid="GPU-b", index=1, name="T4"),)
+    monkeypatch.setattr(waiting, "gpus", lambda: there)
+    monkeypatch.setattr(turns, "gpus", lambda: there)
+    with waiting.turn_of(ledger, again, idle, Hardware(device="cuda", gpus=("GPU-a",))) as taken:
+        assert taken == ("GPU-b",)
+        assert jobs.get(ledger, again.uid).places == '["GPU-b"]'
+
+
+def test_queued_runs_wait_in_the_order_that_is_shown_and_a_killed_one_blocks_nobody(
+    ledger: Ledger, profile: Profile, tmp_path: Path
+) -> None:
+    """Real processes wait for a CPU that this one holds, change places, are stopped, are killed."""
+    folder = tmp_path / "runs"
+    with turns.turn([("cpu",)], queue=True, wait=lambda what: None):
+        first, second, third = (
+            launch.start_training(ledger, profile, name=name, runs_folder=folder, queue=True) for name in "abc"
+        )
+        until(lambda: said(ledger, first).startswith("waiting for the CPU: process "))
+        until(lambda: (said(ledger, second), said(ledger, third)) == ("waiting behind a",) * 2)
+        queue.move(ledger, third.id, "first")
+        until(lambda: (said(ledger, first), said(ledger, second)) == ("waiting behind c",) * 2)
+        processes.interrupt(jobs.of_run(ledger, third.id)[-1])
+        until(lambda: said(ledger, first).startswith("waiting for the CPU: process "))
+        os.kill(jobs.of_run(ledger, first.id)[-1].pid or 0, signal.SIGKILL)
+        until(lambda: said(ledger, second).startswith("waiting for the CPU: process "))
+        orders.give(ledger, second.id, "stop")
+        ended(ledger, second)
+    states = [runs.find(ledger, run.uid) for run in (first, second, third)]
+    assert [(run.state, run.cause) for run in states] == [
+        (State.LOST, ""),
+        (State.STOPPED, "order"),
+        (State.STOPPED, "signal"),
+    ]
+
+
+def said(ledger: Ledger, run: Run) -> str:
+    job = jobs.newest_training(ledger, run.id)
+    return job.doing if job else ""
+
+
+def until(holds: Callable[[], bool]) -> None:
+    for _ in range(round(PATIENCE / 0.05)):  # looks are counted, not the time: a machine may stand still
+        if holds():
+            return
+        time.sleep(0.05)
+    raise AssertionError("it never came to hold")
