@@ -38,17 +38,11 @@ class Parts:
     tokenizer: ModelTokenizer
     loaded: Loaded
     scorer: nn.Module
+    layout: Layout
     objective: Objective
     validation_objective: Objective
     optimizer: torch.optim.Optimizer
     writer: metrics.Writer
-
-    @property
-    def layout(self) -> Layout:
-        """How rows become micro-batches; a resolved profile always says."""
-        rows = self.profile.training.micro_batch
-        assert isinstance(rows, int), "the profile is not resolved"
-        return Layout(rows, self.tokenizer.pad_id)
 
     def event(
         self,

@@ -48,7 +48,7 @@ def test_nothing_is_left_open_without_a_gpu(automatic: Profile, monkeypatch: pyt
     assert unresolved(found.profile) == []
     values = flat(found.profile)
     assert (values["hardware.device"], values["hardware.gpus"]) == ("cpu", [])
-    assert (values["model.attention"], values["training.packing"]) == ("sdpa", False)
+    assert (values["model.attention"], values["training.packing"]) == ("sdpa", True)
     assert values["training.micro_batch"] == 4  # the whole effective batch: not above eight
     assert 16 <= int(str(values["template.max_tokens"])) <= 512
     assert found.steps == 24
