@@ -44,12 +44,15 @@ def shard(scorer: nn.Module, model: PreTrainedModel | PeftModel, device: torch.d
 
 def _packed_bytes(layer: nn.Module) -> dict[str, str]:
     """Hashes of a layer's packed 4-bit weights by name."""
-    return {
-        name: hashlib.sha256(weight.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes()).hexdigest()
-        for name, part in layer.named_modules()
-        if type(part).__name__ == "Linear4bit"
-        for weight in [part.get_parameter("weight")]
-    }
+    found = {}
+    for name, module in layer.named_modules():
+        if (
+            "weight" in module._parameters and type(module).__name__ == "Linear4bit"
+        ):  # not PEFT's around it, of the same name
+            weight = module.get_parameter("weight").detach()
+            copied = weight.to("cpu", copy=True).contiguous()  # NumPy would hold on to memory that FSDP wants to free
+            found[name] = hashlib.sha256(copied.view(torch.uint8).numpy()).hexdigest()
+    return found
 
 
 def _check_gathered(layer: nn.Module, stood: dict[str, str]) -> None:

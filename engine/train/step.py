@@ -16,7 +16,7 @@ def forward_backward(
     objective: Objective,
     scorer: nn.Module,
     batch: MicroBatch,
-    count: int,
+    count: float,
     *,
     after_forward: Callable[[], None] | None = None,
 ) -> Loss:
