@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from engine.errors import Problem
 from engine.train import folders, generators
 from engine.train import optimizer as optimizers
+from engine.train.identity import Identity
 
 SPARE: Final = 1.05  # a checkpoint may be this much larger than what its tensors hold
 MIB: Final = 1 << 20
@@ -67,16 +68,20 @@ def save(
     optimizer: torch.optim.Optimizer,
     progress: Progress,
     *,
+    made: Identity | None = None,
     before_rename: Callable[[], None],
 ) -> tuple[Path, int]:
     """Write the checkpoint of this moment; returns its folder and bytes. `before_rename` commits what must not be newer than it.
 
+    `made` is what it was made with, for `identity`.
+
     Raises:
-        Problem: there is too little room for it; the last checkpoint is as it was.
+        Problem: there is too little room for it, or it would hold numbers that are not finite; the last checkpoint is as it was.
         OSError: the disk filled up while writing; likewise.
     """
     weights = {key: parameter.detach().to("cpu").contiguous() for key, parameter in trained(model).items()}
     tensors, numbers = optimizers.state(optimizer)
+    _check_finite(progress.step, {**weights, **tensors})
     _check_room(parent, progress.step, [*weights.values(), *tensors.values()])
 
     def write(folder: Path) -> None:
@@ -84,7 +89,12 @@ def save(
         save_file(weights, folder / "weights.safetensors")
         save_file(tensors, folder / "optimizer.safetensors")
         save_file(generators.torch_states(), folder / "generators.safetensors")
-        state = {"progress": asdict(progress), "optimizer": numbers, "generators": generators.other_states()}
+        state = {
+            "progress": asdict(progress),
+            "optimizer": numbers,
+            "generators": generators.other_states(),
+            "identity": asdict(made) if made else None,
+        }
         (folder / "state.json").write_text(json.dumps(state))
 
     folder = parent / name(progress.step)
@@ -107,6 +117,12 @@ def put_aside(folder: Path) -> Path:
     aside = folder.with_name(f"damaged-{folder.name}")
     shutil.rmtree(aside, ignore_errors=True)
     return folder.rename(aside)
+
+
+def identity(folder: Path) -> Identity | None:
+    """What a checkpoint was made with; None where it does not say."""
+    found = json.loads((folder / "state.json").read_text()).get("identity")
+    return Identity(**found) if found else None
 
 
 def restore(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
@@ -140,6 +156,18 @@ def step_of(folder: Path) -> int:
     """The optimizer steps behind a checkpoint's folder; -1 for one that is not named like a checkpoint."""
     digits = folder.name.removeprefix("step-")
     return int(digits) if digits.isdigit() else -1
+
+
+def _check_finite(step: int, tensors: Mapping[str, Tensor]) -> None:
+    """A poisoned checkpoint would take the place of a good one, and every step after a resume would be as bad."""
+    bad = [key for key, tensor in tensors.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
+    if bad:
+        raise Problem(
+            f"{len(bad)} of {len(tensors)} tensors are not finite after step {step}: its checkpoint was not written",
+            f"The first is {bad[0]}. The checkpoint before is good.",
+            "Start the profile anew with a lower training.learning_rate; bfloat16 overflows later than float16.",
+            code="NaN",
+        )
 
 
 def _check_room(parent: Path, step: int, tensors: list[Tensor]) -> None:

@@ -20,26 +20,24 @@ from engine import profile_file
 from engine.data import prepare
 from engine.data.tokenizer import load_tokenizer
 from engine.errors import Problem
-from engine.ledger import Ledger, checkpoints, jobs, metrics, runs
+from engine.ledger import Ledger, jobs, metrics, runs
 from engine.ledger.jobs import Job
 from engine.ledger.runs import Run
 from engine.profile import Profile
 from engine.train import (
-    chain,
-    checkpoint,
     device,
     fingerprints,
     folders,
+    identity,
     keep,
     model,
     objective,
     optimizer,
-    reference,
+    packing,
     result,
     watch,
 )
-from engine.train.checkpoint import Progress
-from engine.train.control import Control
+from engine.train.begin import begin
 from engine.train.loop import Loop
 from engine.train.parts import Parts
 from engine.train.scorer import Scorer
@@ -60,13 +58,14 @@ def run(ledger: Ledger, job: Job) -> None:
     with _lock(found.folder):
         for place in ("checkpoints", "adapter", "model"):
             folders.tidy(found.folder / place)
-        resolved = profile_file.parse(runs.document(ledger, found).profile, found.folder / "profile.toml")
+        known = profile_file.parse(runs.document(ledger, found).profile, found.folder / "profile.toml")
+        resolved = identity.own_profile(known, found.folder)
         with metrics.Writer(ledger, found.id) as writer:
             where = device.choose(resolved.hardware)  # before a download that may take an hour
             jobs.beat(ledger, job, doing="looking at the base model")
             base = _base(ledger, found, resolved)
             parts = _set_up(ledger, job, found, resolved, where, writer)
-            loop = _begin(parts)
+            loop = begin(parts)
             loop.train()
             _finish(parts, loop)
             base.join()
@@ -140,7 +139,10 @@ def _set_up(
     loaded = model.load(resolved, where, vocabulary=tokenizer.vocabulary)
     runs.record(ledger, found, environment=watch.environment(loaded, torch.get_num_threads()))
     asked = objective.make(training)
-    return Parts(
+    scorer = Scorer(loaded.model, loaded.autocast)
+    doing("trying how rows may share a forward pass")
+    chosen = packing.choose(loaded, scorer, resolved, tokenizer.pad_id)
+    parts = Parts(
         ledger=ledger,
         run=found,
         job=job,
@@ -148,12 +150,16 @@ def _set_up(
         prepared=prepared,
         tokenizer=tokenizer,
         loaded=loaded,
-        scorer=Scorer(loaded.model, loaded.autocast),
+        scorer=scorer,
+        layout=chosen.layout,
         objective=asked,
         validation_objective=asked,
         optimizer=optimizer.make(loaded.model, training, where),
         writer=writer,
     )
+    for sentence in chosen.refused:
+        parts.event("packing", sentence)
+    return parts
 
 
 def _prepared(resolved: Profile, folder: Path, ledger: Ledger, job: Job) -> prepare.Prepared:
@@ -163,39 +169,6 @@ def _prepared(resolved: Profile, folder: Path, ledger: Ledger, job: Job) -> prep
     return prepare.prepare(
         resolved, folder, lambda done, total: jobs.beat(ledger, job, done=done, total=total, doing="reading the data")
     )
-
-
-def _begin(parts: Parts) -> Loop:
-    """A loop at the newest whole checkpoint, or at step 0."""
-    folder = parts.run.folder / "checkpoints"
-    found = checkpoint.newest(folder)
-    for damaged, wrong in found.damaged.items():
-        aside = checkpoint.put_aside(damaged)
-        checkpoints.remove(parts.ledger, parts.run.id, step=checkpoint.step_of(damaged))
-        text = f"Checkpoint {damaged.name} is damaged and was put aside as {aside.name}: {wrong}"
-        parts.event("damaged", text, level="warning")
-    if not found.path or not reference.stands(parts):
-        chain.start(parts)
-    parts = reference.give(parts)
-    progress = Progress()
-    if found.path:
-        progress = checkpoint.restore(found.path, parts.loaded.model, parts.optimizer)
-        _restore_best(parts, folder, found.path, progress)
-        parts.event("resumed", f"Resumed from {found.path.name}", step=progress.step)
-    elif found.damaged or parts.run.step:
-        parts.event("resumed", "There was no whole checkpoint: started again from the beginning")
-    control = Control(parts.ledger, parts.run.id, after=progress.order)
-    return Loop(parts, progress, control, saved_at=progress.step)
-
-
-def _restore_best(parts: Parts, folder: Path, resumed: Path, progress: Progress) -> None:
-    """The best result may be newer than the checkpoint that the run goes back to: write it again from its own checkpoint."""
-    best = folder / checkpoint.name(progress.best_step)
-    if not progress.best_step or folders.damage(best):
-        return
-    checkpoint.restore_weights(best, parts.loaded.model)
-    keep.publish(parts, progress, "best")
-    checkpoint.restore_weights(resumed, parts.loaded.model)
 
 
 def _finish(parts: Parts, loop: Loop) -> None:

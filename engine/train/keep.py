@@ -6,7 +6,7 @@ import time
 
 from engine.errors import Problem
 from engine.ledger import checkpoints, runs
-from engine.train import checkpoint, folders, result
+from engine.train import checkpoint, folders, identity, result
 from engine.train.checkpoint import Progress
 from engine.train.parts import Parts
 from engine.train.watch import MIB
@@ -16,13 +16,18 @@ def save(parts: Parts, progress: Progress) -> None:
     """Publish a checkpoint, then what follows from it: the ledger's row, the best result, room for the next one.
 
     Raises:
-        Problem: there is no room for it, or the metrics before it could not be committed.
+        Problem: there is no room for it, it holds numbers that are not finite, or the metrics before it could not be committed.
         OSError: the disk filled up meanwhile.
     """
     began = time.perf_counter()
     parent = parts.run.folder / "checkpoints"
     folder, size = checkpoint.save(
-        parent, parts.loaded.model, parts.optimizer, progress, before_rename=lambda: _commit_metrics(parts)
+        parent,
+        parts.loaded.model,
+        parts.optimizer,
+        progress,
+        made=identity.of(parts.profile, parts.loaded.device),
+        before_rename=lambda: _commit_metrics(parts),
     )
     is_best = progress.best_step == progress.step
     checkpoints.add(
