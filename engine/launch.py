@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -23,6 +24,7 @@ from engine.profile_file import dump
 from engine.resolve import Resolved, resolve
 from engine.storage import free_bytes
 
+LOOK: Final = 0.2  # seconds
 NEEDED: Final = ("torch", "transformers", "peft")
 
 
@@ -169,6 +171,10 @@ def resume_all(ledger: Ledger, *, failed: bool = False) -> list[Resumed]:
             found.append((run, job))
     # Those that were at work first, then the others as they stood in the queue.
     found.sort(key=lambda each: (each[1].state is State.QUEUED, each[1].turn or 0, each[1].id))
+    # After a quick reboot hearts may have beaten just now: until they are silent for a while they could be another machine's of this name.
+    over = time.monotonic() + jobs.FRESH
+    while any(jobs.may_be_at_work(job) for _, job in found) and time.monotonic() < over:
+        time.sleep(LOOK)
     return [_resumed(ledger, run) for run, _ in found]
 
 

@@ -43,6 +43,11 @@ def waiting(ledger: Ledger) -> list[Waiting]:
     return [Waiting(place, job, uid, name) for place, (uid, name, job) in enumerate(there, 1)]
 
 
+def places(ledger: Ledger) -> dict[int, int]:
+    """The place of each waiting run, by its id."""
+    return {each.job.run: each.place for each in waiting(ledger) if each.job.run is not None}
+
+
 def ahead(ledger: Ledger, job: Job, places: Collection[str]) -> str:
     """The name of the first run of this machine's queue that stands before `job` and would take one of `places`; empty if none does."""
     for other in waiting(ledger):

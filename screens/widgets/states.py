@@ -30,12 +30,12 @@ STYLES: Final = {
 }
 
 
-def described(state: State, cause: str = "") -> str:
-    """Symbol and word; a failure says its cause in place of the word: `✗ OOM at 12`."""
+def described(state: State, cause: str = "", place: int | None = None) -> str:
+    """Symbol and word; a failure says its cause in place of the word, who waits in the queue the place: `✗ OOM at 12`, `○ queued 2`."""
     word = cause if state is State.FAILED and cause else state.value
-    return f"{SYMBOLS[state]} {word}"
+    return f"{SYMBOLS[state]} {word}" + (f" {place}" if place and state is State.QUEUED else "")
 
 
-def styled(state: State, cause: str = "") -> tuple[str, str]:
+def styled(state: State, cause: str = "", place: int | None = None) -> tuple[str, str]:
     """`described` and its style, as a cell of a table."""
-    return described(state, cause), STYLES[state]
+    return described(state, cause, place), STYLES[state]

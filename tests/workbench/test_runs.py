@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.ledger import Ledger, checkpoints, jobs, orders, runs
+from engine.ledger import Ledger, checkpoints, jobs, orders, queue, runs
 from engine.ledger.states import State
 from engine.ledger.writer import Writer
 from workbench import cli
@@ -207,7 +207,66 @@ def test_resume_needs_a_run_or_all(ledger: Ledger, capsys: pytest.CaptureFixture
     assert cli.main(["runs", "resume"]) == 2
     assert "--all" in capsys.readouterr().err
     assert cli.main(["runs", "resume", "--all"]) == 0
-    assert "No run is lost." in capsys.readouterr().err
+    assert "nothing to resume" in capsys.readouterr().err
+    assert cli.main(["runs", "resume", "first", "--failed"]) == 2
+    assert cli.main(["runs", "resume", "--all", "--follow"]) == 2
+
+
+def test_resume_all_in_a_start_up_script_before_there_is_any_run_is_no_mistake(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert json.loads(said(capsys, "runs", "resume", "--all", "--json")) == []
+    assert not (home / "ledger.db").exists()
+
+
+def test_resume_all_says_what_it_did_and_what_it_could_not_do(
+    ledger: Ledger, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.jobs.spawn", lambda ledger, job: None)
+    monkeypatch.setattr(jobs, "FRESH", 0.5)  # the reboot was quick: the hearts have beaten just now
+    lost, gone = make_run(ledger, "lost", State.RUNNING), make_run(ledger, "gone", State.RUNNING)
+    make_run(ledger, "failed", State.FAILED)
+    with ledger.transaction() as connection:
+        connection.execute("UPDATE job SET boot_id = 'before the reboot'")
+    shutil.rmtree(gone.folder)
+    told = json.loads(said(capsys, "runs", "resume", "--all", "--json", code=2))
+    assert [(each["name"], each["was"], each["state"]) for each in told] == [
+        ("lost", "lost", "queued"),
+        ("gone", "lost", "lost"),
+    ]
+    assert told[0]["uid"] == lost.uid and told[0]["problem"] is None and "folder of gone" in told[1]["problem"]
+    assert "failed" in said(capsys, "runs", "resume", "--all", "--failed", code=2)
+
+
+def test_the_queue_is_shown_and_changed(
+    ledger: Ledger, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert said(capsys, "runs", "queue") == ""
+    for name in ("a", "b", "c"):
+        run = runs.create(ledger, name=name, runs_folder=ledger.path.parent, profile="", settings={})
+        job = jobs.create(ledger, "train", run=run.id, argument={"queue": True}, log=run.folder / "log.txt")
+        queue.set_places(ledger, job, ("GPU-0",))
+        jobs.beat(ledger, jobs.sign_in(ledger, job, pid=os.getpid()), doing=f"{name} waits")
+
+    def order(*words: str) -> list[str]:
+        shown = json.loads(said(capsys, "runs", "queue", *words, "--json"))
+        assert [each["place"] for each in shown] == [1, 2, 3]
+        assert all(each["gpus"] == ["GPU-0"] and each["doing"] == f"{each['name']} waits" for each in shown)
+        return [each["name"] for each in shown]
+
+    assert order() == ["a", "b", "c"]
+    assert order("c", "--first") == ["c", "a", "b"]
+    assert order("c", "--last") == ["a", "b", "c"]
+    assert order("c", "--before", "b") == ["a", "c", "b"]
+    assert "c waits" in said(capsys, "runs", "queue")
+    listed = json.loads(said(capsys, "runs", "list", "--json"))
+    assert {run["name"]: run["queue"] for run in listed} == {"a": 1, "b": 3, "c": 2}
+    assert "queued 3" in said(capsys, "runs")
+    assert cli.main(["runs", "queue", "a"]) == 2
+    assert cli.main(["runs", "queue", "--first"]) == 2
+    make_run(ledger, "done")
+    assert cli.main(["runs", "queue", "done", "--first"]) == 2
+    assert "not waiting in the queue" in capsys.readouterr().err
 
 
 def test_what_a_command_wrote_is_in_the_file_that_people_copy(ledger: Ledger, tmp_path: Path) -> None:

@@ -66,9 +66,9 @@ def figure(value: float | None, digits: int = 4) -> str:
     return f"{value:.0f}" if 10**digits <= abs(value) < 1e15 else f"{value:.{digits}g}"
 
 
-def state_word(state: State, cause: str = "") -> str:
-    """A state as a symbol and a word; a failure says its cause."""
-    return shown(described(state, cause))
+def state_word(state: State, cause: str = "", place: int | None = None) -> str:
+    """A state as a symbol and a word; a failure says its cause, who waits in the queue the place."""
+    return shown(described(state, cause, place))
 
 
 def shown(text: str) -> str:

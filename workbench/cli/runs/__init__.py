@@ -11,7 +11,7 @@ Add: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def add(commands: Add) -> None:
     """Add `runs` and its own commands to the command line."""
-    from workbench.cli.runs import change, order, read
+    from workbench.cli.runs import change, order, queue, read
 
     parser = commands.add_parser(
         "runs",
@@ -31,9 +31,20 @@ def add(commands: Add) -> None:
     _verb(verbs, "diff", "settings, data and versions in which runs differ", read.diff, many="several")
 
     resume = _verb(verbs, "resume", "go on from the last checkpoint", change.resume, many="any")
-    resume.add_argument("--all", action="store_true", help="all runs that are lost")
+    resume.add_argument(
+        "--all",
+        action="store_true",
+        help="queue all that a reboot, a preemption or a signal ended, for start-up scripts; not what a person stopped",
+    )
+    resume.add_argument("--failed", action="store_true", help="with --all: those that failed too")
     resume.add_argument("--queue", action="store_true", help="wait until the GPU is free, then go on")
     resume.add_argument("--follow", action="store_true", help="show progress until the run ends (one run)")
+    queued = _verb(verbs, "queue", "show who waits for a turn, or give a run another place", queue.queued)
+    queued.add_argument("runs", nargs="?", metavar="RUN", help="the run to move")
+    place = queued.add_mutually_exclusive_group()
+    for end in ("first", "last"):
+        place.add_argument(f"--{end}", dest="where", action="store_const", const=end, help=f"put it {end}")
+    place.add_argument("--before", metavar="OTHER", help="put it before another that waits")
     delete = _verb(verbs, "delete", "remove runs: their rows, then their files", change.delete, many="several")
     delete.add_argument("--yes", action="store_true", help="do not ask")
     note = _verb(verbs, "note", "your own words about a run", change.note, many="one")
@@ -43,6 +54,7 @@ def add(commands: Add) -> None:
     _verb(verbs, "pause", "pause, keeping the GPU's memory", order.give, many="several")
     _verb(verbs, "continue", "go on after a pause", order.give, many="several")
     _verb(verbs, "checkpoint", "save a checkpoint now", order.give, many="several")
+    _verb(verbs, "evaluate", "measure validation loss now (suites: workbench evaluate)", order.give, many="several")
     rate = _verb(verbs, "rate", "multiply the learning rate of the schedule", order.give, many="one")
     rate.add_argument("factor", type=order.factor, metavar="FACTOR", help="0.5 halves it, 1 goes back to the schedule")
 

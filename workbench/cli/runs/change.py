@@ -4,28 +4,37 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import TYPE_CHECKING
 
 from engine import removal
 from engine.errors import Problem
 from engine.ledger import runs
-from engine.ledger.states import State
 from workbench.cli.existing import existing_ledger
 from workbench.cli.output import print_json, print_table, words
 
+if TYPE_CHECKING:
+    from engine.launch import Resumed
+
 
 def resume(options: argparse.Namespace) -> int:
-    """Go on from the last checkpoint: of the named runs, or with --all of those whose process is gone."""
+    """Go on from the last checkpoint: of the named runs, or with --all of those that nobody stopped on purpose."""
     from engine import launch
 
-    ledger = existing_ledger(options.ledger)
     if bool(options.runs) == options.all:
-        raise Problem("Which run is to be resumed?", do="Name one or more, or --all for those that are lost.")
-    lost = [run for run in reversed(runs.listed(ledger)) if run.state == State.LOST]
-    chosen = lost if options.all else [runs.find(ledger, name) for name in options.runs]
-    if options.follow and len(chosen) > 1:
-        raise Problem("--follow shows one run", f"{len(chosen)} are to be resumed.", "Leave it out, or name one.")
+        raise Problem(
+            "Which run is to be resumed?", do="Name one or more, or --all for those that nobody stopped on purpose."
+        )
+    if options.failed and not options.all:
+        raise Problem("--failed is for --all", do="A run that failed is resumed by its name.")
+    if options.follow and (options.all or len(options.runs) > 1):
+        raise Problem("--follow shows one run", "Several may be resumed.", "Leave it out, or name one.")
+    if options.all and not options.ledger_named and not options.ledger.exists():  # a start-up script before any run
+        return _print_all([], as_json=options.json)
+    ledger = existing_ledger(options.ledger)
+    if options.all:
+        return _print_all(launch.resume_all(ledger, failed=options.failed), as_json=options.json)
     resumed, failures = [], []
-    for run in chosen:
+    for run in [runs.find(ledger, name) for name in options.runs]:
         try:
             launch.resume(ledger, run, queue=options.queue)
         except Problem as problem:
@@ -41,9 +50,33 @@ def resume(options: argparse.Namespace) -> int:
     _print_states(resumed, as_json=options.json)
     for failure in failures:
         words(str(failure))
-    if options.all and not chosen:
-        words("No run is lost.")
     return 2 if failures else code
+
+
+def _print_all(done: list[Resumed], *, as_json: bool) -> int:
+    """What became of each run; 2 where one could not be resumed."""
+    if as_json:
+        print_json(
+            [
+                {
+                    "uid": each.run.uid,
+                    "name": each.run.name,
+                    "was": each.was,
+                    "state": each.run.state,
+                    "problem": str(each.problem) if each.problem else None,
+                }
+                for each in done
+            ]
+        )
+    elif done:
+        rows = [(each.run.uid, each.run.name, each.was, each.run.state) for each in done]
+        print_table(("uid", "name", "was", "is"), rows)
+    else:
+        words("There is nothing to resume.")
+    problems = [each.problem for each in done if each.problem]
+    for problem in problems:
+        words(str(problem))
+    return 2 if problems else 0
 
 
 def _print_states(changed: list[runs.Run], *, as_json: bool) -> None:

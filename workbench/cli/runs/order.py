@@ -1,4 +1,4 @@
-"""`workbench runs stop`, `pause`, `continue`, `checkpoint`, `rate`: orders to the job that trains a run."""
+"""`workbench runs stop`, `pause`, `continue`, `checkpoint`, `evaluate`, `rate`: orders to the job that trains a run."""
 
 from __future__ import annotations
 

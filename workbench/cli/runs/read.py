@@ -10,7 +10,7 @@ from typing import Final
 import tomlkit
 
 from engine.errors import Problem
-from engine.ledger import Ledger, checkpoints, jobs, runs
+from engine.ledger import Ledger, checkpoints, jobs, queue, runs
 from screens.widgets import figures
 from workbench.cli.existing import existing_ledger
 from workbench.cli.output import Cell, figure, print_json, print_table, state_word, words
@@ -23,26 +23,27 @@ def list_runs(options: argparse.Namespace) -> int:
     """All runs, newest first."""
     found: list[runs.Run] = []
     metrics: dict[int, dict[str, runs.Summary]] = {}
+    places: dict[int, int] = {}
     if options.ledger.exists() or options.ledger_named:  # before the first run there is no ledger, which is no problem
         ledger = existing_ledger(options.ledger)
-        found, metrics = runs.listed(ledger), runs.summaries(ledger)
+        found, metrics, places = runs.listed(ledger), runs.summaries(ledger), queue.places(ledger)
     if options.json:
-        print_json([_brief(run, metrics.get(run.id, {})) for run in found])
+        print_json([{**_brief(run, metrics.get(run.id, {})), "queue": places.get(run.id)} for run in found])
         return 0
     if not found:
         words("There are no runs yet. Start one: workbench train PROFILE, or try: workbench demo")
         return 0
     titles = ("name", "state", "step", "loss", "val", "best", "ends", "age", "uid")
-    rows = [_row(run, metrics.get(run.id, {})) for run in found]
+    rows = [_row(run, metrics.get(run.id, {}), places.get(run.id)) for run in found]
     print_table(titles, rows, right=("step", "loss", "val", "best", "ends", "age"))
     return 0
 
 
-def _row(run: runs.Run, metrics: Metrics) -> tuple[Cell, ...]:
+def _row(run: runs.Run, metrics: Metrics, place: int | None) -> tuple[Cell, ...]:
     loss, validation = metrics.get("train/loss"), metrics.get("validation/loss")
     return (
         run.name,
-        state_word(run.state, run.cause),
+        state_word(run.state, run.cause, place),
         f"{run.step}/{run.steps}" if run.steps and run.step < run.steps else str(run.step or "–"),
         figure(loss.last if loss else None),
         figure(validation.last if validation else None),
