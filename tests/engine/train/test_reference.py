@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -14,14 +15,17 @@ from numpy.typing import NDArray
 
 from engine.data.prepare import Prepared, Tokens
 from engine.data.tokenizer import load_tokenizer
-from engine.ledger import jobs, metrics, orders
+from engine.ledger import checkpoints, events, jobs, metrics, orders
+from engine.ledger.runs import Run
+from engine.ledger.states import State
+from engine.profile import Data, Profile
 from engine.train import device, model, optimizer, reference, validate
-from engine.train.batches import micro_batches
+from engine.train.batches import Layout, micro_batches
 from engine.train.checkpoint import trained
 from engine.train.objective import Dpo
 from engine.train.parts import Parts
 from engine.train.scorer import Scorer
-from tests.engine.train.conftest import Bench
+from tests.engine.train.conftest import Bench, result_bytes
 from tests.engine.train.test_objectives import by_hand, paired
 
 CPU = torch.device("cpu")
@@ -52,6 +56,7 @@ def parts_of(bench: Bench, name: str = "run", **settings: object) -> Parts:
         tokenizer=load_tokenizer(str(bench.base), "main"),
         loaded=loaded,
         scorer=Scorer(loaded.model, loaded.autocast),
+        layout=Layout(2, pad_id=0),
         objective=asked,
         validation_objective=asked,
         optimizer=optimizer.make(loaded.model, plain.training, CPU),
@@ -178,3 +183,94 @@ def test_without_validation_only_the_training_pairs_are_scored(bench: Bench) -> 
     train, validation = of(reference.give(replace(parts, prepared=replace(parts.prepared, validation=none))))
     assert len(train) == 8 and not len(validation)
     assert (parts.run.folder / "prepared" / "reference.safetensors").stat().st_mode & 0o077 == 0
+
+
+def preferring(bench: Bench, **settings: object) -> Profile:
+    """A profile of pairs: 24 to train on, 8 to validate, the chosen one with another ending than the rejected one."""
+    rows = [json.loads(line) for line in bench.data.read_text().splitlines()]
+    pairs = [
+        {
+            "instruction": f"{row['instruction']} {row['input']}",
+            "chosen": row["output"],
+            "rejected": "I do not know." * (1 + n % 4),
+        }
+        for n, row in enumerate(rows)
+    ]
+    place = bench.folder / "pairs.jsonl"
+    place.write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    columns = {"instruction": "instruction", "chosen": "chosen", "rejected": "rejected"}
+    asked = bench.profile(**{"training.objective": "dpo", "training.max_steps": 8, **settings})
+    return asked.model_copy(update={"data": (Data(source=str(place), columns=columns),)})
+
+
+TOLD = tuple(
+    f"{part}/{name}"
+    for part in ("train", "validation")
+    for name in (
+        "loss",
+        "accuracy",
+        "reward_margin",
+        "chosen_reward",
+        "rejected_reward",
+        "chosen_logp",
+        "rejected_logp",
+    )
+)
+
+
+def story(bench: Bench, run: Run) -> dict[str, list[tuple[int, float]]]:
+    curves = {key: metrics.curve(bench.ledger, run.id, key) for key in TOLD}
+    return {key: list(zip(curve.steps.tolist(), curve.values.tolist(), strict=True)) for key, curve in curves.items()}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"method.name": "full", "training.packing": True}],
+    ids=["lora", "full, packed"],
+)
+def test_a_killed_and_resumed_dpo_run_is_bit_identical(bench: Bench, settings: dict[str, object]) -> None:
+    asked = preferring(bench, **settings)
+    whole, killed = bench.run(asked, "whole"), bench.run(asked, "killed")
+    assert bench.train(whole).state is State.FINISHED
+    told = story(bench, whole)
+    assert all(len(told[key]) == (8 if key.startswith("train/") else 2) for key in TOLD)
+    assert told["train/loss"][0][1] == pytest.approx(np.log(2), rel=1e-5)  # the first step sees its own reference
+    assert told["validation/reward_margin"][-1][1] > 0
+
+    bench.train(killed, prepare=_die_while_scoring)
+    assert not checkpoints.of_run(bench.ledger, killed.id)
+    bench.train(killed, prepare=bench.at_step(killed, {2: "SIGKILL"}))  # before the first checkpoint
+    written = (killed.folder / "prepared" / "reference.safetensors").read_bytes()
+    bench.train(killed, prepare=bench.at_step(killed, {4: "SIGKILL"}))
+    assert bench.train(killed).state is State.FINISHED
+    assert (killed.folder / "prepared" / "reference.safetensors").read_bytes() == written
+    assert written == (whole.folder / "prepared" / "reference.safetensors").read_bytes()
+    assert story(bench, killed) == told and bench.story(killed) == bench.story(whole)
+    assert result_bytes(killed) == result_bytes(whole)
+    assert [event.kind for event in events.of_run(bench.ledger, killed.id)].count("reference") == 1
+
+
+def test_a_reference_that_was_lost_is_never_taken_from_trained_weights(bench: Bench) -> None:
+    asked = preferring(bench, **{"method.name": "full"})
+    whole, killed = bench.run(asked, "whole"), bench.run(asked, "killed")
+    bench.train(whole)
+    bench.train(killed, prepare=bench.at_step(killed, {5: "SIGKILL"}))
+    assert checkpoints.of_run(bench.ledger, killed.id)
+    (killed.folder / "prepared" / "reference.safetensors").unlink()
+    assert bench.train(killed).state is State.FINISHED
+    assert story(bench, killed) == story(bench, whole) and result_bytes(killed) == result_bytes(whole)
+
+
+def _die_while_scoring() -> None:
+    from engine.train import reference as scoring
+
+    scoring.KEPT_EVERY = 0.0  # type: ignore[misc]
+    after, left = scoring._Watch.after, [4]
+
+    def dying(self: object, examples: int) -> None:
+        after(self, examples)  # type: ignore[arg-type]
+        left[0] -= 1
+        if not left[0]:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    scoring._Watch.after = dying  # type: ignore[method-assign]
