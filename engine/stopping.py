@@ -10,8 +10,8 @@ from types import FrameType
 
 
 @contextmanager
-def stopping(at_once: str) -> Iterator[threading.Event]:
-    """An event that the first signal sets. Only a process's main thread hears signals; in another it is never set.
+def stopping(at_once: str | None) -> Iterator[threading.Event]:
+    """An event that the first signal sets; `at_once` None: no other does more. Only a process's main thread hears signals; in another it is never set.
 
     Raises:
         KeyboardInterrupt: there was a second signal; `at_once` says what that means.
@@ -22,7 +22,7 @@ def stopping(at_once: str) -> Iterator[threading.Event]:
         return
 
     def signalled(_number: int, _frame: FrameType | None) -> None:
-        if stop.is_set():
+        if stop.is_set() and at_once is not None:
             raise KeyboardInterrupt(at_once)
         stop.set()
 

@@ -7,7 +7,7 @@ what it reads from outside - orders, signals, the clock - it tells the others, s
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
@@ -28,18 +28,16 @@ Word = TypeVar("Word")
 
 
 @dataclass(frozen=True)
-class Share:
-    """A rank's part of a step: its micro-batches, and whether the last is only there because all ranks have to take part.
+class Piece:
+    """A micro-batch that this rank runs; `last` is its last of the step.
 
-    A stand-in runs like the others, so that no rank waits for one that has nothing to do, and counts for nothing.
+    One that does not count is a stand-in: where all ranks have to take part and this one has nothing left to do, it runs again what another
+    has, for nothing.
     """
 
-    batches: tuple[MicroBatch, ...]
-    stand_ins: int = 0
-
-    def counts(self, place: int) -> bool:
-        """Whether the micro-batch at `place` is this rank's to count."""
-        return place < len(self.batches) - self.stand_ins
+    batch: MicroBatch
+    counts: bool
+    last: bool
 
 
 @dataclass(frozen=True)
@@ -89,28 +87,34 @@ class Ranks:
         examples = np.asarray(examples, np.int64)
         if self.world == 1:
             return examples
-        lengths = row_lengths(tokens)[rows_of(tokens, examples)].reshape(-1, tokens.per_example).sum(axis=1)
-        ordered = examples[np.lexsort((examples, -lengths))]
+        ordered = examples[np.lexsort((examples, -example_lengths(tokens, examples)))]
         lap, place = np.divmod(np.arange(len(ordered)), self.world)
         own: NDArray[np.int64] = ordered[np.where(lap % 2, self.world - 1 - place, place) == self.rank]
         return own
 
-    def batches(
+    def pieces(
         self, tokens: Tokens, examples: Sequence[int] | NDArray[np.int64], layout: Layout, *, equally: bool
-    ) -> Share:
-        """This rank's micro-batches of a step, at least one; `equally` many on all, where each gathers weights from all (`sharded`)."""
+    ) -> Iterator[Piece]:
+        """This rank's micro-batches, at least one; `equally` many on all, where each forward pass gathers weights from all (`sharded`)."""
         own = self.share(tokens, examples)
-        found = list(micro_batches(tokens, own, layout)) if len(own) else []
-        if self.world == 1:
-            return Share(tuple(found))
-        needed = max(self.gathered(len(found))) if equally else 1
-        missing = max(0, needed - len(found))
-        if missing:
-            shortest = min(
-                examples, key=lambda example: (row_lengths(tokens)[rows_of(tokens, [example])].sum(), example)
-            )
-            found += [*micro_batches(tokens, [int(shortest)], layout)][:1] * missing
-        return Share(tuple(found), missing)
+        found: Iterable[MicroBatch] = micro_batches(tokens, own, layout) if len(own) else ()
+        missing = 0 if len(own) else 1
+        if equally and self.world > 1:
+            found = list(found)
+            missing = max(self.gathered(len(found))) - len(found)
+        if not missing:
+            before = None
+            for batch in found:
+                if before is not None:
+                    yield Piece(before, counts=True, last=False)
+                before = batch
+            if before is not None:
+                yield Piece(before, counts=True, last=True)
+            return
+        yield from (Piece(batch, counts=True, last=False) for batch in found)
+        shortest = np.asarray(examples)[example_lengths(tokens, examples).argmin()]
+        stand_in = next(micro_batches(tokens, [int(shortest)], layout))
+        yield from (Piece(stand_in, counts=False, last=place == missing) for place in range(1, missing + 1))
 
     def seed(self, seed: int) -> None:
         """Let each rank's dropout draw numbers of its own; to be called when the adapter's start, equal on all, has been drawn."""
@@ -121,6 +125,12 @@ class Ranks:
 
 
 ALONE: Final = Ranks()
+
+
+def example_lengths(tokens: Tokens, examples: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
+    """Tokens of each example."""
+    sums: NDArray[np.int64] = row_lengths(tokens)[rows_of(tokens, examples)].reshape(-1, tokens.per_example).sum(axis=1)
+    return sums
 
 
 @contextmanager

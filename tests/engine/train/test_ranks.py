@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +18,7 @@ from torch.distributed.tensor import DTensor
 
 from engine.errors import Problem
 from engine.train import device, model, sharded, step
+from engine.train import optimizer as optimizers
 from engine.train.batches import Layout
 from engine.train.checkpoint import trained
 from engine.train.objective import Likelihood
@@ -64,16 +66,15 @@ def steps(ranks: Ranks, base: Path, case: Case) -> Trained:
         sharded.shard(scorer, loaded.model, CPU, ranks.world)
         assert all(isinstance(parameter, DTensor) for parameter in scorer.parameters())
     weights = list(trained(loaded.model).values())
-    optimizer = torch.optim.AdamW(weights, lr=1e-3)
+    optimizer = optimizers.make(loaded.model, profile.training, CPU)
     tokens, objective, told = ragged(LENGTHS), Likelihood(), []
     for examples in BATCHES:
         count = objective.count(tokens, examples)
-        share = ranks.batches(tokens, examples, case.layout, equally=case.how == "shard")
         total = 0.0
-        for place, batch in enumerate(share.batches):
-            with apart(scorer, last=place == len(share.batches) - 1):
-                divisor = count / ranks.world if share.counts(place) else float("inf")
-                total += float(step.forward_backward(objective, scorer, batch, divisor).total)
+        for piece in ranks.pieces(tokens, examples, case.layout, equally=case.how == "shard"):
+            with apart(scorer, last=piece.last):
+                divisor = count / ranks.world if piece.counts else math.inf
+                total += float(step.forward_backward(objective, scorer, piece.batch, divisor).total)
         norm = sharded.whole(step.clip(weights, 1.0))
         step.update(optimizer)
         told.append((ranks.summed({"loss": total})["loss"] / ranks.world, float(norm)))
