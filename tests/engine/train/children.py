@@ -145,3 +145,55 @@ class AtStep:
                     orders.give(ledger, self.run, verb, float(value) if value else None)  # type: ignore[arg-type]
 
         step.update = updating
+
+
+class AllOf:
+    """In the child: several preparations, the first the innermost."""
+
+    def __init__(self, *preparations: Callable[[], None]) -> None:
+        self.preparations = preparations
+
+    def __call__(self) -> None:
+        """Prepare for all of them."""
+        for prepare in self.preparations:
+            prepare()
+
+
+class OutOfMemory:
+    """In the child: behind this many updates, forward passes over more than `rows` rows run out of memory, `times` of them at most.
+
+    The first pass of a step still fits, so that gradients and random numbers of a failed attempt are there to be got rid of.
+    """
+
+    def __init__(self, *, behind: int, rows: int, evaluating: bool = False, times: int = 1_000_000) -> None:
+        self.behind = behind
+        self.rows = rows
+        self.evaluating = evaluating
+        self.times = times
+
+    def __call__(self) -> None:
+        """Put itself around the forward pass and the update."""
+        import torch
+
+        from engine.train import step
+        from engine.train.scorer import Scorer
+
+        update, forward = step.update, Scorer.forward
+        updates = passes = failed = 0
+
+        def updating(optimizer: Any) -> None:
+            nonlocal updates
+            update(optimizer)
+            updates += 1
+
+        def scoring(scorer: Any, batch: Any) -> Any:
+            nonlocal passes, failed
+            found = forward(scorer, batch)
+            if updates >= self.behind and len(batch.ids) > self.rows and scorer.model.training is not self.evaluating:
+                passes += 1
+                if passes > 1 and failed < self.times:
+                    failed += 1
+                    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+            return found
+
+        step.update, Scorer.forward = updating, scoring  # type: ignore[method-assign]
