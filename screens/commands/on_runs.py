@@ -12,6 +12,13 @@ STOP: Final = Command("run.stop", "S", "stop", "Stop the run with a checkpoint; 
 RESUME: Final = Command(
     "run.resume", "R", "resume", "Go on from the newest checkpoint of a run that has ended.", "resume"
 )
+QUEUE: Final = Command(
+    "run.queue",
+    "Q",
+    "queue",
+    "Give a waiting run another place in the queue; queue one that has ended to go on.",
+    "queue",
+)
 EVALUATE: Final = Command(
     "run.evaluate", "E", "evaluate", "Validate a live run now; evaluate one that has ended with suites.", "evaluate"
 )

@@ -34,7 +34,7 @@ def cells(row: Row) -> tuple[Cell, ...]:
     best = f"{'★' if row.leads else ''}{figures.value(row.best)}"
     return (
         run.name,
-        states.styled(run.state, run.cause),
+        states.styled(run.state, run.cause, row.place),
         step,
         figures.value(row.val),
         (best, "bold $text-success") if row.leads else best,

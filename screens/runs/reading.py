@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from engine.ledger import Ledger, events, jobs, runs
+from engine.ledger import Ledger, events, jobs, queue, runs
 from engine.ledger.events import Event
 from engine.ledger.runs import Run, Summary
 from engine.ledger.states import LIVE, State
@@ -27,7 +27,9 @@ NOTHING: Final = Summary(None, 0, None, None)
 
 @dataclass(frozen=True)
 class Row:
-    """A run and its figures. `leads` says that its best validation loss is the lowest of the runs that it is comparable with."""
+    """A run and its figures. `leads` says that its best validation loss is the lowest of the runs that it is comparable with; `place`
+    is its place in the queue, None where it does not wait.
+    """
 
     run: Run
     base: str
@@ -38,6 +40,7 @@ class Row:
     best: float | None
     leads: bool
     age: float
+    place: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +88,7 @@ class Reading:
                     (key, str(value)) for key, value in known.items() if key.startswith(SAME)
                 )
         leaders = self._leaders(listed, summaries)
+        places = queue.places(self._ledger)
         states: dict[State, int] = {}
         for run in listed:
             states[run.state] = states.get(run.state, 0) + 1
@@ -92,7 +96,7 @@ class Reading:
             row
             for run in listed
             if only.holds(self._facts(run))
-            and (row := self._row(run, summaries.get(run.id, {}), run.id in leaders, now))
+            and (row := self._row(run, summaries.get(run.id, {}), run.id in leaders, now, places.get(run.id)))
         )
         chosen = next((row for row in rows if row.run.uid == selected), rows[0] if rows else None)
         detail = self._detail(chosen, listed, leaders) if chosen else None
@@ -108,7 +112,7 @@ class Reading:
             "note": run.note,
         }
 
-    def _row(self, run: Run, summary: Mapping[str, Summary], leads: bool, now: float) -> Row:
+    def _row(self, run: Run, summary: Mapping[str, Summary], leads: bool, now: float, place: int | None) -> Row:
         settings = self._settings[run.id]
         loss = summary.get(LOSS, NOTHING)
         rank, rate = settings.get("method.rank"), settings.get("training.learning_rate")
@@ -122,6 +126,7 @@ class Reading:
             loss.best,
             leads,
             now - run.created,
+            place,
         )
 
     def _leaders(self, listed: list[Run], summaries: Mapping[int, Mapping[str, Summary]]) -> frozenset[int]:
@@ -150,7 +155,7 @@ class Reading:
             other,
             self.differences(run, other) if other else (),
             tuple(reversed(events.of_run(self._ledger, run.id, limit=8))),
-            newest.doing if newest and run.state in LIVE and not run.step else "",
+            newest.doing if newest and run.state in LIVE and (not run.step or run.state is State.QUEUED) else "",
             newest.message if newest and run.state is State.FAILED else "",
         )
 

@@ -11,9 +11,10 @@ from textual.content import Content
 from textual.events import Resize
 
 from engine import removal
-from engine.ledger import runs
+from engine.ledger import Ledger, queue, runs
+from engine.ledger.queue import Waiting
 from engine.ledger.runs import Run
-from engine.ledger.states import LIVE
+from engine.ledger.states import LIVE, State
 from screens.commands import Command, on_runs
 from screens.messages import CompareRuns, ConfigureFrom, WatchRun
 from screens.runs import detail, filtering
@@ -55,6 +56,7 @@ class RunsScreen(RunPage[Snapshot]):
         on_runs.PAUSE,
         on_runs.STOP,
         on_runs.RESUME,
+        on_runs.QUEUE,
         on_runs.EVALUATE,
         Command("runs.compare", "=", "compare", "Compare the marked runs' answers on Compare.", "compare"),
         Command("runs.like", "+", "like this", "Configure a run that begins with this run's profile.", "like"),
@@ -217,6 +219,25 @@ class RunsScreen(RunPage[Snapshot]):
         else:
             self.app.push_screen(DiffScreen([(run, runs.settings(self.session.ledger, run)) for run in chosen]))
 
+    @work(group="orders")
+    async def action_queue(self) -> None:
+        """Another place in the queue for who waits; the end of it for who is to go on."""
+        run = self._fit("queue")
+        if run is None:
+            return
+        if run.state is not State.QUEUED:
+            if await self._resumed(run, queue=True):
+                self.say(f"{called(run)} waits for its turn, then goes on from its newest checkpoint.")
+            return
+        ledger = self.session.ledger
+        typed = await self.prompt(f"place of {called(run)} in the queue, 1 is next:", "1")
+        if typed is None:
+            return
+        if not typed.strip().isdigit() or not int(typed):
+            self.say(f"{typed!r} is not a place: 1, 2, 3 ... are. Nothing was changed.", "warning")
+        elif order := await self.attempt(lambda: _put(ledger, run, int(typed))):
+            self.say(f"In the queue: {', '.join(each.name for each in order)}.")
+
     def action_like(self) -> None:
         """On Configure."""
         if run := self.chosen:
@@ -257,6 +278,13 @@ class RunsScreen(RunPage[Snapshot]):
 
         if await self.attempt(remove):
             self.say(f"Deleted {names}.")
+
+
+def _put(ledger: Ledger, run: Run, place: int) -> list[Waiting]:
+    """Give a waiting run the place that it then has in the queue; the last one if there are not so many."""
+    others = [each.job.run for each in queue.waiting(ledger) if each.job.run != run.id]
+    before = others[place - 1] if place <= len(others) else None
+    return queue.move(ledger, run.id, "last" if before is None else before)
 
 
 def _what_is_lost(chosen: list[Run]) -> str:

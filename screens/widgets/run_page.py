@@ -26,6 +26,7 @@ ACTS_ON: Final[dict[str, frozenset[State]]] = {
     "stop": ORDERABLE,
     "factor": frozenset({State.RUNNING, State.PAUSED}),
     "resume": frozenset({State.STOPPED, State.FAILED, State.LOST}),
+    "queue": frozenset({State.QUEUED, State.STOPPED, State.FAILED, State.LOST}),
     "evaluate": frozenset({State.RUNNING, State.PAUSED, State.FINISHED, State.STOPPED, State.LOST, State.FAILED}),
     "delete": ENDED,
 }
@@ -140,19 +141,19 @@ class RunPage(Page[Snapshot]):
     @work(group="orders")
     async def action_resume(self) -> None:
         """Go on from the newest checkpoint."""
-        run = self._fit("resume")
-        if run is None:
-            return
+        if (run := self._fit("resume")) and await self._resumed(run, queue=False):
+            self.say(f"{called(run)} goes on from its newest checkpoint.")
+
+    async def _resumed(self, run: Run, *, queue: bool) -> bool:
         self.say(f"Resuming {called(run)} ...")
 
         def start() -> bool:
             from engine import launch  # costs time that opening the application should not pay
 
-            launch.resume(self.session.ledger, run)
+            launch.resume(self.session.ledger, run, queue=queue)
             return True
 
-        if await self.attempt(start):
-            self.say(f"{called(run)} goes on from its newest checkpoint.")
+        return bool(await self.attempt(start))
 
 
 def _means_something(action: str, run: Run) -> bool:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from textual.pilot import Pilot
 
-from engine.ledger import Ledger, orders, runs
+from engine import launch
+from engine.ledger import Ledger, jobs, orders, queue, runs
 from engine.ledger.states import State
 from screens.runs.filtering import parse
 from screens.runs.screen import RunsScreen
@@ -73,6 +75,42 @@ async def test_what_happens_in_the_ledger_is_seen(four: Example) -> None:
         runs.progress(ledger, run, step=53, steps=84, ends=None)
         await until(pilot, lambda: "53/84" in screen(pilot))
         assert "52/84" not in screen(pilot)
+
+
+async def test_the_queue_is_seen_and_its_order_changed_by_key(four: Example, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger = four.session.ledger
+    monkeypatch.setattr("engine.jobs.spawn", lambda ledger, job: None)
+
+    def order() -> list[str]:
+        return [each.name for each in queue.waiting(ledger)]
+
+    for name in ("healthcare-full", "speech-dora"):
+        four.runs[name].folder.mkdir(parents=True)
+        launch.resume(ledger, runs.find(ledger, name), queue=True)
+        (job,) = [each.job for each in queue.waiting(ledger) if each.name == name]
+        jobs.beat(ledger, jobs.sign_in(ledger, job, pid=os.getpid()), doing="waiting behind somebody")
+    async with WorkbenchApp(four.session).run_test() as pilot:
+        await until(pilot, lambda: "○ queued 1" in screen(pilot) and "○ queued 2" in screen(pilot))
+        await choose(pilot, "speech-dora")
+        await until(pilot, lambda: "waiting behind somebody" in line(pilot, "detail") and "Q queue" in last_line(pilot))
+        await pilot.press("Q", "enter")
+        await until(pilot, lambda: order() == ["speech-dora", "healthcare-full"])
+        await pilot.press("Q", "backspace", "9", "enter")
+        await until(pilot, lambda: order() == ["healthcare-full", "speech-dora"])
+        await pilot.press("Q", "backspace", "x", "enter")
+        await until(pilot, lambda: "is not a place" in last_line(pilot))
+        await choose(pilot, "pubmedqa-lora-16")
+        await pilot.press("Q")
+        await until(pilot, lambda: "is running: there is nothing to queue" in last_line(pilot))
+
+
+async def test_a_run_that_was_lost_is_queued_by_key(four: Example, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.jobs.spawn", lambda ledger, job: None)
+    four.runs["speech-dora"].folder.mkdir(parents=True)
+    async with WorkbenchApp(four.session).run_test() as pilot:
+        await choose(pilot, "speech-dora")
+        await pilot.press("Q")
+        await until(pilot, lambda: [each.name for each in queue.waiting(four.session.ledger)] == ["speech-dora"])
 
 
 @pytest.mark.parametrize(
