@@ -12,13 +12,13 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, 
 
 from tests.tiny import SPECIAL, TEMPLATE
 
-WORDS: Final = 4091  # with the five special tokens a vocabulary of 4,096
 WINDOW: Final = 512
+WORDS: Final = 507  # with the five special tokens the smallest vocabulary below
 FRAME: Final = 6  # tokens that the template adds to a row of one question and one answer
-SHAPES: Final = {  # hidden size, layers, heads, key-value heads, size of the feed-forward blocks
-    "million": (256, 4, 4, 2, 688),  # 5 million parameters, of which the head has a fifth, as in Llama 3.2 1B
-    "tiny": (64, 2, 4, 2, 128),  # what a step costs besides arithmetic
-    "1b": (2048, 16, 32, 8, 8192),  # Llama 3.2 1B but for the vocabulary, which is that of the tokenizer
+SHAPES: Final = {  # hidden size, layers, heads, key-value heads, size of the feed-forward blocks, vocabulary
+    "million": (256, 4, 4, 2, 688, 4096),  # 5 million parameters, of which the head has a fifth, as in Llama 3.2 1B
+    "tiny": (64, 2, 4, 2, 128, 512),  # of which little but the loop's own work is seen
+    "1b": (2048, 16, 32, 8, 8192, 128256),  # Llama 3.2 1B
 }
 
 
@@ -27,11 +27,11 @@ def base(folder: Path, shape: str, corpus: list[str] | None = None, *, seed: int
     from engine.train.initialise import initialise
 
     folder.mkdir(parents=True)
-    hidden, layers, heads, key_heads, inner = SHAPES[shape]
+    hidden, layers, heads, key_heads, inner, vocabulary = SHAPES[shape]
     config = {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
-        "vocab_size": WORDS + len(SPECIAL),
+        "vocab_size": vocabulary,
         "hidden_size": hidden,
         "intermediate_size": inner,
         "num_hidden_layers": layers,
@@ -44,7 +44,7 @@ def base(folder: Path, shape: str, corpus: list[str] | None = None, *, seed: int
         "pad_token_id": SPECIAL.index("<|pad|>"),
     }
     (folder / "config.json").write_text(json.dumps(config))
-    (_pieces(corpus) if corpus else _words()).save(str(folder / "tokenizer.json"))
+    (_pieces(corpus, vocabulary) if corpus else _words(vocabulary)).save(str(folder / "tokenizer.json"))
     settings = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "eos_token": "<|end|>",
@@ -62,21 +62,21 @@ def _special() -> list[AddedToken]:
     return [AddedToken(name, special=True, normalized=False) for name in SPECIAL]
 
 
-def _words() -> Tokenizer:
+def _words(vocabulary: int) -> Tokenizer:
     """One token a word, so that a row is as long as it is meant to be."""
-    vocabulary = {name: number for number, name in enumerate((*SPECIAL, *(f"w{word}" for word in range(WORDS))))}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="w0"))
+    names = (*SPECIAL, *(f"w{word}" for word in range(vocabulary - len(SPECIAL))))
+    tokenizer = Tokenizer(models.WordLevel({name: number for number, name in enumerate(names)}, unk_token="w0"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer.add_special_tokens(_special())
     return tokenizer
 
 
-def _pieces(corpus: list[str]) -> Tokenizer:
+def _pieces(corpus: list[str], vocabulary: int) -> Tokenizer:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=WORDS + len(SPECIAL),
+        vocab_size=vocabulary,
         special_tokens=_special(),
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
@@ -92,7 +92,7 @@ def lengths(count: int, *, seed: int) -> NDArray[np.int64]:
 
 
 def rows(path: Path, lengths: NDArray[np.int64], *, seed: int) -> Path:
-    """Rows of so many tokens, drawn evenly from the vocabulary; half of a row is its answer."""
+    """Rows of so many tokens, drawn evenly from the smallest vocabulary; half of a row is its answer."""
     draw = np.random.default_rng(seed)
     with path.open("w") as file:
         for length in lengths:

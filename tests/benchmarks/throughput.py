@@ -129,9 +129,11 @@ def side_by_side(folder: Path, chosen: Profile, options: argparse.Namespace, wit
     base, steps = Path(chosen.model.base), chosen.training.max_steps or 0
     pad_id = load_tokenizer(str(base)).pad_id
     speeds: dict[str, list[float]] = {}
+    cpu: dict[str, list[float]] = {}
 
     def booked(name: str, marks: Marks) -> None:
         speeds.setdefault(name, []).append(marks.tokens_per_second(options.warm_up))
+        cpu.setdefault(name, []).append(marks.tokens_per_cpu_second(options.warm_up))
 
     for repeat in range(options.repeats):
         found = ours.train(folder / str(repeat), chosen)
@@ -147,6 +149,7 @@ def side_by_side(folder: Path, chosen: Profile, options: argparse.Namespace, wit
         "ratio_padded": medians["ours"] / medians["padded"],
         "ratio_trl": medians["ours"] / medians["trl"] if with_trl else None,
         "tokens_per_second": medians,
+        "tokens_per_cpu_second": {name: statistics.median(values) for name, values in cpu.items()},
         "repeats": speeds,
         "mean_length": tokens / len(found.rows),
         "supervised_share": sum(found.marks.supervised) / tokens,
