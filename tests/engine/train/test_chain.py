@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 
@@ -12,9 +13,10 @@ from safetensors.numpy import load_file, save_file
 from engine import lineage, removal
 from engine.errors import Problem
 from engine.evaluate.plan import plan
-from engine.ledger import events, runs
+from engine.ledger import events, metrics, runs
 from engine.ledger.runs import Run
 from engine.ledger.states import State
+from engine.profile import Data
 from engine.train import folders
 from tests.engine.train.conftest import Bench, result_bytes
 from tests.tiny import make_llama
@@ -23,9 +25,11 @@ BRIEF = {"training.max_steps": 3, "training.save_every": 100, "training.evaluate
 ADAPTER = "adapter_model.safetensors"
 
 
-def onward(bench: Bench, parent: str, name: str, **settings: object) -> Run:
+def onward(bench: Bench, parent: str, name: str, data: Data | None = None, /, **settings: object) -> Run:
     """A run that goes on from the run `parent`, as starting one makes it."""
     asked = bench.profile(**{**BRIEF, **settings, "model.base": f"run:{parent}"})
+    if data:
+        asked = asked.model_copy(update={"data": (data,)})
     profile, uid = lineage.grounded(asked, bench.ledger, [])
     made = bench.run(profile, name)
     with bench.ledger.transaction() as connection:
@@ -33,9 +37,9 @@ def onward(bench: Bench, parent: str, name: str, **settings: object) -> Run:
     return runs.find(bench.ledger, made.uid)
 
 
-def trained_on(bench: Bench, parent: str, name: str, **settings: object) -> Run:
+def trained_on(bench: Bench, parent: str, name: str, data: Data | None = None, /, **settings: object) -> Run:
     """The same, finished."""
-    run = onward(bench, parent, name, **settings)
+    run = onward(bench, parent, name, data, **settings)
     job = bench.train(run)
     assert job.state is State.FINISHED, job.message
     return runs.find(bench.ledger, run.uid)
@@ -46,6 +50,46 @@ def refused(bench: Bench, parent: str, **settings: object) -> Problem:
         onward(bench, parent, "refused", **settings)
     assert caught.value.why and caught.value.do
     return caught.value
+
+
+def test_pretraining_then_fine_tuning_then_preferences(bench: Bench) -> None:
+    rows = [json.loads(line) for line in bench.data.read_text().splitlines()]
+    texts, pairs = bench.folder / "texts.jsonl", bench.folder / "pairs.jsonl"
+    texts.write_text("".join(json.dumps({"text": f"{row['input']} {row['output']}"}) + "\n" for row in rows))
+    pairs.write_text(
+        "".join(
+            json.dumps({"instruction": row["instruction"], "chosen": row["output"], "rejected": "I do not know."})
+            + "\n"
+            for row in rows
+        )
+    )
+    pretrain = bench.profile(**BRIEF, **{"training.objective": "pretrain"})
+    first = bench.run(pretrain.model_copy(update={"data": (Data(source=str(texts)),)}), "pretrain")
+    assert bench.train(first).state is State.FINISHED
+    trained_on(bench, "pretrain", "sft", **{"training.max_steps": 6})
+    last = trained_on(
+        bench, "sft", "dpo", Data(source=str(pairs)), **{"training.objective": "dpo", "method.dropout": 0.0}
+    )
+
+    told = runs.document(bench.ledger, last).environment["lineage"]
+    assert isinstance(told, list)
+    assert [(each["name"], each["objective"], each["base"]) for each in told] == [
+        ("pretrain", "pretrain", str(bench.base)),
+        ("sft", "sft", str(bench.base)),
+    ]
+    assert last.parent == told[1]["uid"] and runs.find(bench.ledger, "sft").parent == told[0]["uid"]
+    # What it prefers is measured against the model as fine-tuned, not against the base: at first they do not differ.
+    curves = {
+        key: metrics.curve(bench.ledger, last.id, f"train/{key}").values
+        for key in ("loss", "chosen_reward", "reward_margin")
+    }
+    assert curves["loss"][0] == pytest.approx(np.log(2), rel=1e-5) and abs(curves["chosen_reward"][0]) < 1e-4
+    assert curves["reward_margin"][-1] > 0
+    suite = bench.folder / "suite.jsonl"
+    suite.write_text('{"id": "a", "prompt": "What is it?", "answer": "normal"}\n')
+    assert {task.base.base for task in plan(bench.ledger, ["pretrain", "sft", "dpo"], [str(suite)])} == {
+        str(bench.base)
+    }
 
 
 @pytest.mark.parametrize(
