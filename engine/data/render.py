@@ -127,11 +127,13 @@ class Renderer(Conversation):
 
     def _blind_to_tools(self, example: Example) -> bool:
         """Whether the template writes neither the tools nor what they answered, though the row has them."""
-        text = self.text(example.messages, generation=False, tools=example.tools) if example.messages else ""
+        told = tuple(replace(turn, content="Zq7") if turn.role == "tool" else turn for turn in example.messages)
+        if not example.tools and told == example.messages:
+            return False
+        text = self.text(example.messages, generation=False, tools=example.tools)
         if example.tools and text == self.text(example.messages, generation=False):
             return True
-        told = [replace(turn, content="Zq7") if turn.role == "tool" else turn for turn in example.messages]
-        return tuple(told) != example.messages and text == self.text(told, generation=False, tools=example.tools)
+        return told != example.messages and text == self.text(told, generation=False, tools=example.tools)
 
     def _tokens(self, side: _Side) -> Rendered | None:
         """The conversation with its responses supervised; None where the template or tokenizer writes an earlier one differently now."""

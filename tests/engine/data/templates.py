@@ -133,7 +133,11 @@ LLAMA31 = """{{- bos_token }}
 {%- if add_generation_prompt %}{{- '<|start_header|>assistant<|end_header|>\\n\\n' }}{%- endif %}"""
 
 # As Hermes: ChatML with a turn of its own for the answers of tools, and a macro for a tool's signature.
-HERMES = """{%- macro signature(tool) %}{{ tool.name }}({% for name, kind in tool.parameters.properties | items %}{{ name }}: {{ kind.type }}{% if not loop.last %}, {% endif %}{% endfor %}){% endmacro %}
+HERMES = """{%- macro signature(tool) %}
+{{- tool.name + '(' }}
+{%- for name, kind in tool.parameters.properties | items %}{{- name + ': ' + kind.type + ('' if loop.last else ', ') }}{%- endfor %}
+{{- ')' }}
+{%- endmacro %}
 {{- bos_token }}
 {%- if tools %}
 {{- '<|im_start|>system\\nFunctions: <tools>' }}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +48,7 @@ def test_every_token_but_the_first_is_predicted_exactly_once_over_the_pieces(
     together = samples[0].ids + [token for rendered in samples[1:] for token in rendered.ids[1:]]
     assert together == whole.ids
     assert all(2 <= len(rendered.ids) <= limit for rendered in samples)
-    for before, rendered in zip(samples, samples[1:], strict=False):
+    for before, rendered in pairwise(samples):
         assert rendered.ids[0] == before.ids[-1]
         assert rendered.supervised == [False, *[True] * (len(rendered.ids) - 1)]
     for rendered in samples:
@@ -68,7 +69,7 @@ def test_long_documents_under_each_policy(tmp_path_factory: pytest.TempPathFacto
     assert cut[0].part == f"piece 1 of {len(cut)}"
     assert all(rendered.notes == ("cut_in_pieces",) for rendered in cut)
     assert [rendered.dropped for rendered in Documents(tokenizer, "drop", 32).samples(long)] == ["too long"]
-    with pytest.raises(Problem, match="^x:7: .* tokens, 32 allowed"):
+    with pytest.raises(Problem, match=r"^x:7: .* tokens, 32 allowed"):
         Documents(tokenizer, "fail", 32).samples(long)
     assert Documents(tokenizer).samples(document(" \n"))[0].dropped == "empty text"
 

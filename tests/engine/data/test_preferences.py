@@ -129,9 +129,9 @@ def test_pairs_that_teach_nothing_are_left_out(
 
 def test_pairs_that_answer_different_questions_name_their_row() -> None:
     values = {"c": turns("Is it?", "Yes."), "r": turns("Is it not?", "No.")}
-    with pytest.raises(Problem, match="^x:7: chosen and rejected do not answer the same"):
+    with pytest.raises(Problem, match=r"^x:7: chosen and rejected do not answer the same"):
         map_row(Row("7", values, "x:7"), LISTS)
-    with pytest.raises(Problem, match="^x:7: chosen answers nothing"):
+    with pytest.raises(Problem, match=r"^x:7: chosen answers nothing"):
         map_row(Row("7", {"c": "Yes.", "r": "No."}, "x:7"), LISTS)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from collections import Counter
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from engine.data.tokenizer import load_tokenizer
 from engine.errors import Problem
 from engine.evaluate.suites import read_suite
 from engine.profile import Profile
+from tests.engine.data.templates import THINKS
 from tests.tiny import tiny_profile, write_rows
 
 PUBMEDQA = {
@@ -159,3 +161,37 @@ def test_test_ids_that_are_in_no_row(tiny_base: Path, tmp_path: Path) -> None:
 def test_unknown_stratify_column(tiny_base: Path, tmp_path: Path) -> None:
     with pytest.raises(Problem, match="no column lable - did you mean label"):
         prepare(tiny(tiny_base, tmp_path, **{"split.stratify": "lable"}), tmp_path / "run")
+
+
+def test_every_response_of_a_rewriting_template_is_a_row_of_its_example(tiny_base: Path, tmp_path: Path) -> None:
+    turns = [
+        ("user", "Is it?"),
+        ("assistant", "<think>\nHm.\n</think>\n\nYes."),
+        ("user", "Why?"),
+        ("assistant", "So."),
+    ]
+    messages = [{"role": role, "content": content} for role, content in turns]
+    data = tmp_path / "rows.jsonl"
+    data.write_text("".join(json.dumps({"messages": messages, "id": f"r{number}"}) + "\n" for number in range(3)))
+    own = tmp_path / "own.jinja"
+    own.write_text(THINKS.replace("<|im_end|>", "<|end|>"))
+    settings = tiny_profile(tiny_base, data, **{"template.name": str(own), "split.validation": 0})
+    settings = settings.model_copy(update={"data": (profile.Data(source=str(data)),)})
+    made = prepare(settings, tmp_path / "run")
+    assert made.train.row_ids == ("r0", "r0", "r1", "r1", "r2", "r2")
+    assert (made.train.per_example, made.train.examples) == (1, 6)
+    assert {finding.id: finding.count for finding in made.findings} == {"one_sample_a_turn": 3}
+
+
+def test_preparing_holds_little_more_than_the_tokens(tiny_base: Path, tmp_path: Path) -> None:
+    """Five bytes a token and the writing of them, not a Python object for each: 100,000 rows have to go through a laptop."""
+    settings = tiny(tiny_base, tmp_path, 40, **{"split.validation": 0, "template.max_tokens": 512})
+    long = {"instruction": "Read.", "input": "pitch voice " * 150, "output": "It is raised.", "label": "raised"}
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps({**long, "id": n}) + "\n" for n in range(400)))
+    prepare(settings, tmp_path / "before")  # templates and libraries loaded
+    tracemalloc.start()
+    made = prepare(settings, tmp_path / "run")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(made.train) == 400
+    assert peak < 4 * 5 * len(made.train.ids) + 1_000_000

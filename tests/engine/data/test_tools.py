@@ -143,12 +143,12 @@ def test_calls_in_their_usual_forms(form: str, as_text: bool) -> None:
 
 @pytest.mark.parametrize("tools", ["no JSON", 3, ["name"], {"name": "jitter"}])
 def test_tools_that_are_none_name_their_row(tools: object) -> None:
-    with pytest.raises(Problem, match="^x:7: there is no list of tools"):
+    with pytest.raises(Problem, match=r"^x:7: there is no list of tools"):
         mapped(tools=tools)
 
 
 def test_a_call_that_cannot_be_read_names_its_row() -> None:
-    with pytest.raises(Problem, match="^x:7: a tool call cannot be read"):
+    with pytest.raises(Problem, match=r"^x:7: a tool call cannot be read"):
         mapped([{"role": "assistant", "content": "", "tool_calls": [{"arguments": "{}"}]}])
 
 
