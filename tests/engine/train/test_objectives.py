@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from engine.data.prepare import Tokens
 from engine.profile import Training
 from engine.train import device, model, objective, preference, step, validate
-from engine.train.batches import Layout, MicroBatch, micro_batches
+from engine.train.batches import Layout, micro_batches
 from engine.train.checkpoint import trained
 from engine.train.model import Loaded
 from engine.train.objective import Dpo, Likelihood, Objective, Orpo
@@ -69,17 +69,14 @@ def reference_of(tokens: Tokens) -> NDArray[np.float32]:
 
 
 def effective_batch(
-    loaded: Loaded, tokens: Tokens, asked: Objective, size: int
+    loaded: Loaded, tokens: Tokens, asked: Objective, layout: Layout
 ) -> tuple[float, dict[str, float], dict[str, Tensor]]:
-    """Loss, what else is told, and gradients of all examples in micro-batches of `size` rows."""
+    """Loss, what else is told, and gradients of all examples in micro-batches."""
     loaded.model.zero_grad(set_to_none=True)
     examples = range(tokens.examples)
     count = asked.count(tokens, examples)
     scorer = Scorer(loaded.model, loaded.autocast)
-    losses = [
-        step.forward_backward(asked, scorer, batch, count)
-        for batch in micro_batches(tokens, examples, Layout(size, pad_id=0))
-    ]
+    losses = [step.forward_backward(asked, scorer, batch, count) for batch in micro_batches(tokens, examples, layout)]
     told = {name: sum(float(loss.told[name]) for loss in losses) / count for name in losses[0].told}
     gradients = {name: weight.grad.clone() for name, weight in trained(loaded.model).items() if weight.grad is not None}
     return sum(float(loss.total) for loss in losses), told, gradients
@@ -103,7 +100,7 @@ def test_dpo_is_the_paper_s_and_trl_s(loaded: Loaded, normalised: bool) -> None:
     tokens, beta = paired(PAIRS), 0.3
     reference = reference_of(tokens)
     said = by_hand(loaded, tokens)
-    ours, told, _ = effective_batch(loaded, tokens, Dpo(beta, normalised, reference), size=4)
+    ours, told, _ = effective_batch(loaded, tokens, Dpo(beta, normalised, reference), Layout(4, 0))
 
     lengths = torch.tensor([len(row) for row in said]) if normalised else torch.ones(len(said))
     policy = torch.stack([row.sum() for row in said]).detach() / lengths
@@ -125,7 +122,7 @@ def test_dpo_is_the_paper_s_and_trl_s(loaded: Loaded, normalised: bool) -> None:
 def test_orpo_is_the_paper_s_and_trl_s(loaded: Loaded) -> None:
     tokens, beta = paired(PAIRS), 0.3
     said = by_hand(loaded, tokens)
-    ours, told, _ = effective_batch(loaded, tokens, Orpo(beta), size=4)
+    ours, told, _ = effective_batch(loaded, tokens, Orpo(beta), Layout(4, 0))
     means = torch.stack([row.mean() for row in said]).detach()
     assert ours == pytest.approx(float(trl_orpo(means, -means[0::2], beta).mean()), rel=1e-5)
 
@@ -152,12 +149,16 @@ def test_orpo_of_a_response_known_by_heart_is_a_number() -> None:
 
 @pytest.mark.parametrize("name", ["dpo", "dpo length-normalised", "orpo"])
 def test_accumulation_over_pairs_equals_one_large_batch(loaded: Loaded, name: str) -> None:
-    """transformers#34191, for losses over pairs."""
+    """transformers#34191, for losses over pairs, padded and packed."""
     tokens = paired(PAIRS)
     asked = Orpo(0.5) if name == "orpo" else Dpo(0.5, "normalised" in name, reference_of(tokens))
-    whole_loss, whole_told, whole = effective_batch(loaded, tokens, asked, 8)
-    for size in (1, 2, 4, 6):
-        loss, told, found = effective_batch(loaded, tokens, asked, size)
+    whole_loss, whole_told, whole = effective_batch(loaded, tokens, asked, Layout(8, 0))
+    for layout in (
+        *(Layout(size, 0) for size in (1, 2, 4, 6)),
+        Layout(1, 0, row_tokens=80),
+        Layout(2, 0, row_tokens=60),
+    ):
+        loss, told, found = effective_batch(loaded, tokens, asked, layout)
         assert loss == pytest.approx(whole_loss, rel=1e-5)
         assert told == pytest.approx(whole_told, rel=1e-4)
         for key, gradient in whole.items():
@@ -166,8 +167,12 @@ def test_accumulation_over_pairs_equals_one_large_batch(loaded: Loaded, name: st
 
 def test_a_pair_is_never_divided_and_its_order_is_kept() -> None:
     tokens = paired([5, 40, 11, 90, 23, 7, 64, 12, 30, 31])
-    for size in (1, 2, 3, 4, 7):
-        for batch in micro_batches(tokens, range(5), Layout(size, pad_id=0)):
+    layouts = [Layout(size, 0) for size in (1, 2, 3, 4, 7)]
+    layouts += [Layout(2, 0, row_tokens=100), Layout(1, 0, row_tokens=50), Layout(2, 0, row_tokens=100, flat=True)]
+    for layout in layouts:
+        found = list(micro_batches(tokens, range(5), layout))
+        assert sorted(row for batch in found for row in batch.rows) == list(range(10))
+        for batch in found:
             assert len(batch.rows) % 2 == 0
             for chosen, rejected in zip(batch.rows[0::2], batch.rows[1::2], strict=True):
                 assert chosen % 2 == 0 and rejected == chosen + 1
@@ -196,45 +201,8 @@ def test_dpo_learns_to_prefer_and_tells_so(loaded: Loaded) -> None:
     first = validate.validation_loss(loaded, scorer, asked, tokens, Layout(4, 0))
     assert first["loss"] == pytest.approx(math.log(2), rel=1e-4)  # the policy is its own reference
     for _ in range(12):
-        effective_batch(loaded, tokens, asked, 4)
+        effective_batch(loaded, tokens, asked, Layout(4, 0))
         step.update(optimizer)
     last = validate.validation_loss(loaded, scorer, asked, tokens, Layout(4, 0))
     assert last["loss"] < 0.5 * first["loss"] and last["accuracy"] == 1
     assert last["reward_margin"] > 1 > first["reward_margin"]
-
-
-@pytest.mark.parametrize("after", [0, 2])
-def test_validation_stops_between_two_micro_batches_without_a_trace(loaded: Loaded, after: int) -> None:
-    tokens = ragged([9, 30, 12, 20])
-    seen: list[MicroBatch] = []
-
-    class Watching(Likelihood):
-        def loss(self, scorer: nn.Module, batch: MicroBatch) -> objective.Loss:
-            seen.append(batch)
-            return super().loss(scorer, batch)
-
-    before = torch.get_rng_state()
-    with pytest.raises(validate.Interrupted):
-        validate.validation_loss(
-            loaded, Scorer(loaded.model, None), Watching(), tokens, Layout(1, 0), stop=lambda: len(seen) >= after
-        )
-    assert len(seen) == after
-    assert loaded.model.training and torch.is_grad_enabled() and torch.equal(before, torch.get_rng_state())
-
-
-def test_validation_keeps_no_logits(loaded: Loaded) -> None:
-    """transformers#12878: memory of an evaluation grew with every batch, as all logits were kept to its end."""
-    alive: list[int] = []
-    kept: list[object] = []
-
-    def after(_module: nn.Module, _arguments: object, output: object) -> None:
-        import weakref
-
-        logits = output.logits  # type: ignore[attr-defined]
-        kept.append(weakref.ref(logits))
-        alive.append(sum(reference() is not None for reference in kept))  # type: ignore[operator]
-
-    hook = loaded.model.register_forward_hook(after)
-    validate.validation_loss(loaded, Scorer(loaded.model, None), Likelihood(), ragged([30] * 6), Layout(1, 0))
-    hook.remove()
-    assert alive == [1] * 6
