@@ -41,7 +41,15 @@ def attach(base: PreTrainedModel, method: Method, *, name: str, is_quantised: bo
     """
     compatible.check(method, base.config.to_dict())
     config = _config(base, method)
-    model = get_peft_model(base, config)
+    try:
+        model = get_peft_model(base, config)
+    except ValueError as error:
+        raise Problem(
+            f"method.name = {method.name} does not go with this base",
+            str(error).splitlines()[0],
+            'Change the method\'s settings, or set method.targets = "all-linear".',
+            code="method",
+        ) from error
     assert isinstance(model, PeftModel)
     if isinstance(config, LoraConfig) and config.target_parameters:
         _drop_out_beside_experts(model, method.dropout)
@@ -90,7 +98,9 @@ def _lora(base: PreTrainedModel, method: Method) -> LoraConfig:
     linear, fused = anatomy.linear_names(base), anatomy.fused_experts(base)
     targets: str | list[str]
     if isinstance(method.targets, str):
-        targets, experts = method.targets, list(fused)  # what PEFT takes all-linear to mean leaves fused experts out
+        # What PEFT takes all-linear to mean differs where experts are fused: it misses them (gpt-oss), or adapts the router as well and
+        # doubles the rank (Mixtral, Qwen's), and refuses dropout either way. Here it means the linear modules and the experts.
+        targets, experts = (_but_the_head(base, linear), list(fused)) if fused else (method.targets, [])
     else:
         _check_there(method.targets, (*linear, *fused), "method.targets", base)
         targets = [target for target in method.targets if anatomy.named_like(linear, target)]
@@ -116,6 +126,11 @@ def _lora(base: PreTrainedModel, method: Method) -> LoraConfig:
         modules_to_save=whole,
         ensure_weight_tying=bool(whole) and _is_tied(base, method),
     )
+
+
+def _but_the_head(base: PreTrainedModel, linear: tuple[str, ...]) -> list[str]:
+    head = base.get_output_embeddings()  # type: ignore[no-untyped-call]
+    return [name for name in linear if base.get_submodule(name) is not head]
 
 
 def _drop_out_beside_experts(model: PeftModel, share: float) -> None:
@@ -176,11 +191,13 @@ def _check_there(wanted: tuple[str, ...], names: tuple[str, ...], key: str, base
     missing = [name for name in wanted if not anatomy.named_like(names, name)]
     if not missing:
         return
-    known = _last_names(anatomy.linear_names(base))
+    known = _last_names((*anatomy.linear_names(base), *anatomy.fused_experts(base)))
     remedy = ', or set it to "all-linear"' if key == "method.targets" else ""
     raise Problem(
         f"The model has no module {missing[0]}{closest(missing[0], _last_names(names))}",
-        f"Linear modules are {', '.join(known)}.",
+        f"Linear modules and experts are {', '.join(known)}."
+        if anatomy.fused_experts(base)
+        else f"Linear modules are {', '.join(known)}.",
         f"Change {key}{remedy}.",
         code="model",
     )

@@ -65,6 +65,12 @@ def kind_of(name: str) -> Kind:
     return "other"
 
 
+def size_of(parameter: nn.Parameter) -> int:
+    """How many weights it stands for: bitsandbytes packs two 4-bit ones in a byte, and its state knows the weight's own shape."""
+    state = getattr(parameter, "quant_state", None)
+    return int(state.shape.numel()) if state is not None else parameter.numel()
+
+
 def linear_names(model: nn.Module) -> tuple[str, ...]:
     """Full names of the model's linear modules."""
     return tuple(name for name, module in model.named_modules() if isinstance(module, LINEAR))

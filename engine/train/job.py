@@ -29,6 +29,7 @@ from engine.train import (
     fingerprints,
     folders,
     identity,
+    inventory,
     keep,
     model,
     objective,
@@ -137,7 +138,9 @@ def _set_up(
     runs.record(ledger, found, fingerprints={"data": prepared.fingerprint})
     doing("loading the model")
     loaded = model.load(resolved, where, vocabulary=tokenizer.vocabulary)
-    runs.record(ledger, found, environment=watch.environment(loaded, torch.get_num_threads()))
+    stock = inventory.take(loaded.model, resolved)
+    known = watch.environment(loaded, torch.get_num_threads())
+    runs.record(ledger, found, environment={**known, "inventory": stock.detail()})
     asked = objective.make(training)
     scorer = Scorer(loaded.model, loaded.autocast)
     doing("trying how rows may share a forward pass")
@@ -157,6 +160,8 @@ def _set_up(
         optimizer=optimizer.make(loaded.model, training, where),
         writer=writer,
     )
+    if not found.step:
+        parts.event("inventory", stock.text(), step=0, level="warning" if stock.notes else "info")
     for sentence in chosen.refused:
         parts.event("packing", sentence)
     return parts

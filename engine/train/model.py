@@ -7,7 +7,8 @@ from pathlib import Path
 
 import torch
 from peft import PeftModel
-from safetensors import SafetensorError
+from peft.utils import get_peft_model_state_dict
+from safetensors import SafetensorError, safe_open
 from transformers import PreTrainedModel
 
 from engine import profile
@@ -55,7 +56,8 @@ def load(resolved: profile.Profile, device: torch.device, *, vocabulary: int) ->
     trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     mixed = full or _trains_of_the_base(model)
     autocast = DTYPES[settings.dtype] if mixed and settings.dtype != "float32" else None
-    return Loaded(model, device, trainable, model.num_parameters(), autocast)
+    total = sum(anatomy.size_of(parameter) for parameter in model.parameters())
+    return Loaded(model, device, trainable, total, autocast)
 
 
 def _trains_of_the_base(model: PreTrainedModel | PeftModel) -> bool:
@@ -83,6 +85,7 @@ def load_result(
         return model
     try:
         tuned: PeftModel = PeftModel.from_pretrained(model, str(path), is_trainable=False)
+        _see_that_it_fits(tuned, path)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise Problem(
             f"The adapter at {path} cannot be loaded onto {settings.base}",
@@ -92,3 +95,17 @@ def load_result(
         ) from error
     tuned.train(False)
     return tuned
+
+
+def _see_that_it_fits(tuned: PeftModel, path: Path) -> None:
+    """PEFT only warns of weights that the model has no place for, and leaves those that the file lacks as they were drawn.
+
+    Raises:
+        ValueError: there are such.
+    """
+    with safe_open(path / "adapter_model.safetensors", "pt") as file:
+        saved = set(file.keys())
+    there = set(get_peft_model_state_dict(tuned, save_embedding_layers=False))
+    if odd := sorted(saved ^ there):
+        where = "is not in this base" if odd[0] in saved else "is missing from the adapter"
+        raise ValueError(f"{odd[0]} {where}, as are {len(odd) - 1} others: the adapter is of another base.")

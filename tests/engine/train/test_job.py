@@ -141,6 +141,13 @@ def poisoned(folder: Path, text: str) -> Path:
     return folder
 
 
+def _look_away() -> None:
+    """The base is not searched for such values when it is loaded: the loop has to bear them all the same."""
+    from engine.train import base
+
+    base.check_finite = lambda folder, name: None
+
+
 def test_a_step_that_is_not_finite_changes_nothing_and_names_its_rows(bench: Bench) -> None:
     rows = [json.loads(line) for line in bench.data.read_text().splitlines()]
     for row in rows[:3]:  # at least one of them is trained on: 8 of 32 validate, but equal answers keep company
@@ -148,7 +155,7 @@ def test_a_step_that_is_not_finite_changes_nothing_and_names_its_rows(bench: Ben
     bench.data.write_text("".join(json.dumps(row) + "\n" for row in rows))
     base = poisoned(bench.folder / "poisoned", "Q")
     run = bench.run(bench.profile(**{"model.base": str(base), "split.validation": 0}))
-    assert bench.train(run).state is State.FINISHED
+    assert bench.train(run, prepare=_look_away).state is State.FINISHED
     losses = dict(bench.story(run)["train/loss"])
     bad = [step for step, loss in losses.items() if loss != loss]
     assert 0 < len(bad) < len(losses)
@@ -162,7 +169,7 @@ def test_a_step_that_is_not_finite_changes_nothing_and_names_its_rows(bench: Ben
 def test_a_run_that_learns_nothing_any_more_gives_up(bench: Bench) -> None:
     base = poisoned(bench.folder / "poisoned", "<|user|>")
     run = bench.run(bench.profile(**{"model.base": str(base), "split.validation": 0}))
-    job = bench.train(run)
+    job = bench.train(run, prepare=_look_away)
     assert (job.state, job.cause) == (State.FAILED, "NaN") and "up to step 5" in job.message
     assert runs.find(bench.ledger, run.uid).step == 5
 
