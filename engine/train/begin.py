@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from engine.data import prepare
 from engine.ledger import checkpoints
 from engine.train import chain, checkpoint, folders, identity, keep, reference
 from engine.train.checkpoint import Progress
@@ -53,12 +52,9 @@ def _restore_best(parts: Parts, folder: Path, resumed: Path, progress: Progress)
 
 
 def _check_identity(parts: Parts, resumed: Path) -> None:
-    """Refuse another run; say what keeps this one from ending bit for bit as it would have, and that sources are no longer what was read."""
+    """Refuse another run; say what keeps this one from ending bit for bit as it would have."""
     made = checkpoint.identity(resumed)
     odd = identity.check(made, identity.of(parts.profile, parts.loaded.device)) if made else []
     if odd:
         text = f"From here on not bit for bit as without an interruption: {'; '.join(odd)}"
         parts.event("identity", text, step=checkpoint.step_of(resumed), level="warning")
-    for source in prepare.changed_sources(parts.profile, parts.prepared):
-        text = f"{source} is not what it was when the run began; it goes on with the rows that it read then"
-        parts.event("data", text, step=checkpoint.step_of(resumed), level="warning")

@@ -93,7 +93,7 @@ def test_data_that_changed_between_start_and_resume_are_said_and_do_not_change_t
     run = killed(bench, "data")
     bench.data.write_text("".join(reversed(bench.data.read_text().splitlines(keepends=True)[3:])))
     assert bench.train(run).state is State.FINISHED
-    [said] = told(bench, run, "data")
+    [said] = told(bench, run, "data_changed")
     assert str(bench.data) in said
 
 
