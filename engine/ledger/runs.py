@@ -62,7 +62,12 @@ class Document:
     fingerprints: dict[str, str] = field(default_factory=dict)
 
 
-HIGHER_IS_BETTER: Final = frozenset({"train/tokens_per_second"})
+HIGHER_IS_BETTER: Final = frozenset(
+    {
+        "train/tokens_per_second",
+        *(f"{part}/{name}" for part in ("train", "validation") for name in ("accuracy", "reward_margin")),
+    }
+)
 _COLUMNS: Final = ", ".join(field.name for field in fields(Run))
 
 

@@ -22,7 +22,17 @@ from screens.widgets.curves import Curves
 
 KNOWN: Final = (
     ("loss", (("train/loss", "train"), ("validation/loss", "val"))),
+    ("margin", (("train/reward_margin", "train"), ("validation/reward_margin", "val"))),
     ("grad norm", (("train/grad_norm", "norm"),)),
+    ("accuracy", (("train/accuracy", "train"), ("validation/accuracy", "val"))),
+    (
+        "rewards",
+        (("train/chosen_reward", "chosen"), ("train/rejected_reward", "rejected")),
+    ),
+    (
+        "log-probability",
+        (("train/chosen_logp", "chosen"), ("train/rejected_logp", "rejected")),
+    ),
     ("rate", (("train/rate", "rate"),)),
     ("tokens/s", (("train/tokens_per_second", "tokens/s"),)),
     (
@@ -30,7 +40,9 @@ KNOWN: Final = (
         (("memory/process_mib", "process"), ("memory/reserved_mib", "reserved"), ("memory/allocated_mib", "allocated")),
     ),
 )
-"""The charts that `[` and `]` go through, with the metrics in each; what else a run has comes after them, one by one."""
+"""The charts that `[` and `]` go through, with the metrics in each; what else a run has comes after them, one by one. The second stands
+beside the first: what preferences have learned where they are, else the gradient norm.
+"""
 
 NOT_DRAWN: Final = ("time/", "train/tokens", "train/epoch")
 PARTS: Final = ("data", "forward", "backward", "update", "save")

@@ -15,6 +15,7 @@ from screens.widgets.line import shortened
 LABEL = 10  # columns
 SHORTEST_NAME = 12  # columns
 MUTED = "$foreground-muted"
+BEFORE = frozenset({State.QUEUED, State.STARTING})  # a step that stands then is that of the job before
 
 
 def headline(snapshot: Snapshot, now: float, width: int) -> Content:
@@ -29,7 +30,7 @@ def headline(snapshot: Snapshot, now: float, width: int) -> Content:
         )
     if run.step:
         parts.append(Content(f"{run.step}/{run.steps}" if run.steps else str(run.step)))
-    elif snapshot.job and run.state in LIVE:
+    if snapshot.job and run.state in LIVE and (not run.step or run.state in BEFORE):
         job = snapshot.job
         counted = f" {job.done}/{job.total}" if job.total and job.done < job.total else ""
         if job.doing != run.state:
@@ -71,6 +72,10 @@ def _facts(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
     last, run = snapshot.last, snapshot.run
     if snapshot.best is not None:
         yield "best", f"{figures.value(snapshot.best)} @{snapshot.best_step}"
+    part = "validation" if "validation/reward_margin" in last else "train"
+    if f"{part}/reward_margin" in last:
+        right = figures.percent(last.get(f"{part}/accuracy"))
+        yield "margin", f"{figures.value(last[f'{part}/reward_margin'])}, {right}"
     if "train/rate" in last:
         yield "rate", figures.scientific(last["train/rate"])
     patience = snapshot.settings.get("training.early_stopping.patience")

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from textual.pilot import Pilot
 
-from engine.ledger import Ledger, events, metrics, orders, runs
+from engine.ledger import Ledger, events, jobs, metrics, orders, runs
 from engine.ledger.metrics import Curve
+from engine.ledger.states import State
 from screens.monitor.pace import pace
 from screens.session import Session
 from screens.widgets.chart import Chart
@@ -104,6 +105,34 @@ async def test_brackets_go_through_the_metrics_and_back(four: Example) -> None:
         assert title(pilot).startswith("loss")
         await pilot.press("left_square_bracket")
         assert title(pilot).startswith("memory MiB")
+
+
+async def test_preferences_show_margin_and_accuracy_beside_the_loss(four: Example) -> None:
+    run = four.runs["pubmedqa-lora-16"]
+    with metrics.Writer(four.session.ledger, run.id) as writer:
+        for step in range(1, 53):
+            told = {"reward_margin": step / 100, "accuracy": 0.75, "chosen_reward": 0.1, "rejected_reward": -0.1}
+            writer.log(step, {f"train/{name}": value for name, value in told.items()})
+        writer.log(52, {"validation/reward_margin": 0.31, "validation/accuracy": 0.64})
+    async with opened(four, run.name).run_test(size=(120, 40)) as pilot:
+        await shown(pilot, run.name)
+        await until(pilot, lambda: title(pilot, "side").startswith("margin  ━ train .520  ━ val .310"))
+        assert any(fact.split() == ["margin", ".310,", "64", "%"] for fact in line(pilot, "facts").split("\n"))
+        seen = []
+        for _ in range(5):
+            seen.append(title(pilot).split("  ")[0])
+            await pilot.press("right_square_bracket")
+        assert seen == ["loss", "margin", "grad norm", "accuracy", "rewards"]
+
+
+async def test_what_a_run_does_before_its_first_step_is_counted(four: Example) -> None:
+    ledger, run = four.session.ledger, four.runs["pubmedqa-lora-16"]
+    (job,) = jobs.of_run(ledger, run.id)
+    jobs.set_state(ledger, job, State.STARTING)
+    jobs.beat(ledger, job, doing="computing reference log-probabilities", done=12, total=480)
+    async with opened(four, run.name).run_test(size=(120, 40)) as pilot:
+        await shown(pilot, run.name)
+        await until(pilot, lambda: "computing reference log-probabilities 12/480" in line(pilot, "headline"))
 
 
 async def test_the_cursor_reads_the_spike(four: Example) -> None:
