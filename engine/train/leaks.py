@@ -59,7 +59,7 @@ def found(scorer: Scorer, layout: Layout, device: torch.device) -> str:
     moved = _largest(before - after)
     if moved > _rounding(scorer) * _largest(before):
         return f"its documents see each other: another first document moved the second's scores by {moved:.2g}"
-    strayed = float((before - alone).abs().mean())
+    strayed = float((before - alone).detach().abs().mean())
     if strayed > STRAYING:
         return f"scores in them differ by {strayed:.2g} from those of the document alone"
     return ""

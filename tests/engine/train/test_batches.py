@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,7 +13,7 @@ from engine.data.prepare import Tokens
 from engine.profile import Training
 from engine.steps import total_steps
 from engine.train import schedule
-from engine.train.batches import Layout, examples_of_step, micro_batches, supervised_tokens
+from engine.train.batches import Layout, MicroBatch, examples_of_step, micro_batches, row_lengths, supervised_tokens
 
 
 def ragged(lengths: list[int], seed: int = 0) -> Tokens:
@@ -37,25 +40,69 @@ def test_an_epoch_sees_every_row_once_and_each_epoch_in_another_order(
     assert seen == [examples_of_step(rows, step, training).tolist() for step in range(1, steps + 1)]
 
 
-@given(lengths=st.lists(st.integers(2, 40), min_size=1, max_size=9), size=st.integers(1, 4))
-def test_micro_batches_hold_every_supervised_token_once(lengths: list[int], size: int) -> None:
-    tokens = ragged(lengths)
-    rows = list(range(len(lengths)))
-    found = list(micro_batches(tokens, rows, Layout(size, pad_id=0)))
+LAYOUTS = st.one_of(
+    st.builds(Layout, st.integers(1, 4), st.just(0)),
+    st.builds(Layout, st.integers(1, 4), st.just(0), st.integers(16, 64), st.booleans()),
+)
+
+
+@given(
+    lengths=st.lists(st.integers(1, 40), min_size=2, max_size=12), layout=LAYOUTS, per_example=st.sampled_from([1, 2])
+)
+def test_micro_batches_hold_every_supervised_token_once(lengths: list[int], layout: Layout, per_example: int) -> None:
+    tokens = replace(ragged(lengths[: len(lengths) // per_example * per_example]), per_example=per_example)
+    rows = list(range(len(tokens)))
+    found = list(micro_batches(tokens, range(tokens.examples), layout))
     targets = np.concatenate([batch.targets.numpy() for batch in found])
     expected = np.concatenate(
         [tokens.ids[start + 1 : end][tokens.supervised[start + 1 : end]] for start, end in _spans(tokens)]
     )
     assert sorted(targets.tolist()) == sorted(expected.tolist())
     assert supervised_tokens(tokens, rows) == len(expected)
-    assert [batch.ids.shape[1] for batch in found] == sorted((batch.ids.shape[1] for batch in found), reverse=True)
-    for batch in found:  # a target is the token one to the right of its column, in the row that owns it
-        places = (batch.kept % len(batch.columns)).tolist()
-        for place, owner, target in zip(places, batch.owners.tolist(), batch.targets.tolist(), strict=True):
-            assert target == batch.ids[owner, int(batch.columns[place]) + 1]
-        for owner, row in enumerate(batch.rows):
-            mine = int(tokens.supervised[tokens.starts[row] + 1 : tokens.starts[row + 1]].sum())
-            assert int((batch.owners == owner).sum()) == mine
+    assert sorted(row for batch in found for row in batch.rows) == rows
+    for batch in found:
+        _whole(batch, tokens)
+        if layout.row_tokens is None:
+            assert len(batch.rows) <= max(layout.rows_at_once, per_example)
+
+
+def _whole(batch: MicroBatch, tokens: Tokens) -> None:
+    """A target is the token after its place; each row owns its own targets, and those of one example stand side by side."""
+    flat = batch.ids.flatten()
+    length = batch.ids.shape[1]
+    assert torch.equal(flat[batch.places + 1], batch.targets)
+    kept = batch.kept // len(batch.columns) * length + batch.columns[batch.kept % len(batch.columns)]
+    assert torch.equal(kept, batch.places)
+    if batch.positions is not None:  # a place and the one after it are of one document
+        positions = batch.positions.flatten()
+        assert torch.equal(positions[batch.places + 1], positions[batch.places] + 1)
+    for owner, row in enumerate(batch.rows):
+        inside = slice(int(tokens.starts[row]) + 1, int(tokens.starts[row + 1]))
+        mine = tokens.ids[inside][tokens.supervised[inside]]
+        assert batch.targets[batch.owners == owner].tolist() == mine.tolist()
+    pairs = np.array(batch.rows).reshape(-1, tokens.per_example)
+    assert (pairs[:, 0] % tokens.per_example == 0).all() and (np.diff(pairs, axis=1) == 1).all()
+
+
+@given(lengths=st.lists(st.integers(1, 40), min_size=1, max_size=20), at_once=st.integers(1, 4), flat=st.booleans())
+def test_packed_rows_are_full_and_nothing_is_ever_cut(lengths: list[int], at_once: int, flat: bool) -> None:
+    tokens = ragged(lengths)
+    layout = Layout(at_once, pad_id=0, row_tokens=24, flat=flat)
+    found = list(micro_batches(tokens, range(len(lengths)), layout))
+    sizes = row_lengths(tokens)
+    for batch in found:
+        rows, length = batch.ids.shape
+        assert batch.mask is None and batch.positions is not None
+        assert rows * length <= max(at_once * 24, max(lengths))  # an example that is longer has a row of its own
+        starts = torch.nonzero(batch.positions.flatten() == 0).flatten().tolist()
+        if flat:
+            assert rows == 1 and length == sum(batch.lengths) == sizes[list(batch.rows)].sum()  # no padding at all
+            assert batch.bounds is not None
+            assert batch.bounds.tolist() == [*starts, length]
+    again = list(micro_batches(tokens, list(reversed(range(len(lengths)))), layout))
+    assert [batch.rows for batch in again] == [batch.rows for batch in found]  # whatever the order they were drawn in
+    if flat:  # the largest first: what does not fit memory shows at once
+        assert found[0].ids.numel() == max(batch.ids.numel() for batch in found)
 
 
 def _spans(tokens: Tokens) -> list[tuple[int, int]]:
