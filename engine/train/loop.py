@@ -9,13 +9,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final, NoReturn
-
-import numpy as np
-import torch
-from numpy.typing import NDArray
 
 from engine.ledger import jobs
 from engine.ledger.orders import Order
@@ -23,31 +17,17 @@ from engine.ledger.states import State
 from engine.profile import Every
 from engine.steps import steps_per_epoch, total_steps
 from engine.stopping import stopping
-from engine.train import backoff, batches, keep, optimizer, schedule, step, validate
+from engine.train import batches, keep, optimizer, schedule, validate
+from engine.train.attempt import optimizer_step
 from engine.train.backoff import Backoff, DoesNotFit
-from engine.train.batches import Layout
 from engine.train.checkpoint import Progress, trained
 from engine.train.control import Control
-from engine.train.objective import Loss
 from engine.train.parts import Parts
 from engine.train.rehearse import rehearse
 from engine.train.tell import Teller
-from engine.train.watch import Clock
 
 SAMPLE_EVERY: Final = 60.0  # seconds between sample texts
-TIMES_EVERY: Final = 10  # steps between exact times on a GPU
 LOOK_EVERY: Final = 0.1  # seconds between looks at orders while paused
-
-
-@dataclass(frozen=True)
-class Done:
-    """What a step came to: its mean loss, its gradient's norm before clipping, what the objective tells, its times, whether weights moved."""
-
-    loss: float
-    norm: float
-    told: Mapping[str, float]
-    clock: Clock
-    updated: bool
 
 
 class Loop:
@@ -112,7 +92,7 @@ class Loop:
         rows = batches.rows_of(tokens, examples)
         rate = schedule.rate(number, self.steps, training) * progress.rate_factor
         optimizer.set_rate(parts.optimizer, rate)
-        done = self._backoff.attempt("training", lambda layout: self._attempt(examples, layout))
+        done = optimizer_step(parts, progress, self._trained, examples, self._backoff)
         progress.not_finite = 0 if done.updated else progress.not_finite + 1
         progress.step = number
         progress.tokens += batches.supervised_tokens(tokens, rows)
@@ -120,30 +100,6 @@ class Loop:
         self._teller.timings(done.clock, tokens=int(self._lengths[rows].sum()))
         self._teller.oddities(done.loss, done.norm, [tokens.row_ids[row] for row in rows])
         self._teller.where()
-
-    def _attempt(self, examples: NDArray[np.int64], layout: Layout) -> Done:
-        """Forward, backward and update over the examples; out of memory in here leaves the weights as they were."""
-        parts, tokens, device = self._parts, self._parts.prepared.train, self._parts.loaded.device
-        clock = Clock(device, exact=self.progress.step % TIMES_EVERY == 0)
-        count = max(1, parts.objective.count(tokens, examples))
-        losses = []
-        for batch in batches.micro_batches(tokens, examples, layout):
-            on_device = batch.to(device)
-            clock.lap("data")
-            found = step.forward_backward(
-                parts.objective, parts.scorer, on_device, count, after_forward=lambda: clock.lap("forward")
-            )
-            losses.append(found)
-            clock.lap("backward")
-        norm = float(step.clip(self._trained, parts.profile.training.max_grad_norm))
-        loss = float(torch.stack([found.total for found in losses]).sum())
-        updated = math.isfinite(loss) and math.isfinite(norm)
-        if updated:
-            backoff.update(parts.optimizer)
-        else:
-            parts.optimizer.zero_grad(set_to_none=True)
-        clock.lap("update")
-        return Done(loss, norm, {name: total / count for name, total in _summed(losses).items()}, clock, updated)
 
     def _between(self) -> None:
         """What is due after an optimizer step: orders, a stop, validation, a checkpoint."""
@@ -276,8 +232,3 @@ class Loop:
 
     def _state(self, state: State) -> None:
         jobs.set_state(self._parts.ledger, self._parts.job, state)
-
-
-def _summed(losses: Sequence[Loss]) -> dict[str, float]:
-    """What the micro-batches tell besides the loss, added up by name."""
-    return {name: sum(float(found.told[name]) for found in losses) for name in losses[0].told}

@@ -1,0 +1,91 @@
+"""The work of one optimizer step, which may be done again: with less memory, or with smaller float16 gradients."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from engine.train import backoff, batches, generators, scaling, step
+from engine.train.backoff import Backoff
+from engine.train.batches import Layout
+from engine.train.checkpoint import Progress
+from engine.train.objective import Loss
+from engine.train.parts import Parts
+from engine.train.watch import Clock
+
+TIMES_EVERY: Final = 10  # steps between exact times on a GPU
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a step came to: its mean loss, its gradient's norm before clipping, what the objective tells, its times, whether weights moved."""
+
+    loss: float
+    norm: float
+    told: Mapping[str, float]
+    clock: Clock
+    updated: bool
+
+
+def optimizer_step(
+    parts: Parts, progress: Progress, trained: Sequence[nn.Parameter], examples: NDArray[np.int64], fitting: Backoff
+) -> Done:
+    """One update from these examples; none where loss or gradient is not finite.
+
+    Raises:
+        DoesNotFit: there is too little memory for any of them.
+    """
+    stood = progress.scale
+    while True:
+        before = generators.torch_states()
+        done = fitting.attempt("training", lambda layout: _attempt(parts, progress, trained, examples, layout))
+        overflowed = math.isfinite(done.loss) and not done.updated and scaling.scale(parts.profile, progress) > 1
+        if not overflowed:
+            break
+        progress.scale /= 2
+        generators.restore_torch(before)
+    if not done.updated:
+        progress.scale = stood  # it was not the scale
+    scaling.note(progress, updated=done.updated and progress.scale == stood)
+    return done
+
+
+def _attempt(
+    parts: Parts, progress: Progress, trained: Sequence[nn.Parameter], examples: NDArray[np.int64], layout: Layout
+) -> Done:
+    """Forward, backward and update over the examples; out of memory in here leaves the weights as they were."""
+    tokens, device = parts.prepared.train, parts.loaded.device
+    clock = Clock(device, exact=progress.step % TIMES_EVERY == 0)
+    count = max(1, parts.objective.count(tokens, examples))
+    scale = scaling.scale(parts.profile, progress)
+    losses = []
+    for batch in batches.micro_batches(tokens, examples, layout):
+        on_device = batch.to(device)
+        clock.lap("data")
+        found = step.forward_backward(
+            parts.objective, parts.scorer, on_device, count / scale, after_forward=lambda: clock.lap("forward")
+        )
+        losses.append(found)
+        clock.lap("backward")
+    scaling.unscale(trained, scale)
+    norm = float(step.clip(trained, parts.profile.training.max_grad_norm))
+    loss = float(torch.stack([found.total for found in losses]).sum()) / scale
+    updated = math.isfinite(loss) and math.isfinite(norm)
+    if updated:
+        backoff.update(parts.optimizer)
+    else:
+        parts.optimizer.zero_grad(set_to_none=True)
+    clock.lap("update")
+    return Done(loss, norm, {name: total / count for name, total in _summed(losses).items()}, clock, updated)
+
+
+def _summed(losses: Sequence[Loss]) -> dict[str, float]:
+    """What the micro-batches tell besides the loss, added up by name."""
+    return {name: sum(float(found.told[name]) for found in losses) for name in losses[0].told}
