@@ -6,7 +6,7 @@ What a finding is called, how bad it is and its sentence stand in `engine.data.f
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Final
 
@@ -51,6 +51,18 @@ def role_order(example: Example) -> bool:
     return roles[:1] == ["assistant"] or twice
 
 
+def phantom_nulls(example: Example) -> bool:
+    """A table gave a tool or call the keys of others, with nothing in them."""
+    calls = (call for turn in (*example.messages, *example.rejected) for call in turn.calls)
+    return any(map(_holds_null, (*example.tools, *calls)))
+
+
+def _holds_null(value: object) -> bool:
+    if isinstance(value, Mapping):
+        return any(map(_holds_null, value.values()))
+    return value is None or (isinstance(value, list) and any(map(_holds_null, value)))
+
+
 def copies_input(example: Example) -> bool:
     """The response is the question or the input again."""
     response = normalised(example.response)
@@ -66,6 +78,7 @@ ROW_CHECKS: Final[dict[str, Callable[[Example], bool]]] = {
     "empty_output": placeholder,
     "no_response": no_response,
     "role_order": role_order,
+    "phantom_nulls": phantom_nulls,
     "output_copies_input": copies_input,
     "bad_text": damaged_text,
 }

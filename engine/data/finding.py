@@ -37,6 +37,10 @@ KNOWN: Final[dict[str, tuple[Severity, str]]] = {
     ),
     "tools_ignored": ("warning", "tools or their answers, which the chat template does not write"),
     "tool_call_not_written": ("error", "tool call that the chat template does not write: left out"),
+    "phantom_nulls": (
+        "warning",
+        "null in a tool or its call, as tables add for keys that other rows have: keep them as JSON text",
+    ),
     "role_order": ("warning", "two turns of one speaker in a row, or a response before a question"),
     "identical_responses": ("warning", "chosen and rejected are the same: left out"),
     "responses_rewritten": ("error", "several different responses, which the template rewrites as history: left out"),

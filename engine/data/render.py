@@ -173,7 +173,7 @@ class Renderer(Conversation):
                 start = _common(prompt, ids)
                 notes.append("not_prefix")
         stop = self._end(ids, start, len(ids))
-        if stop == start or ids[stop - 1] not in self._ends:
+        if stop > start and ids[stop - 1] not in self._ends:
             notes.append("eos_appended" if self.tokenizer.eos_ids else "no_eos")
             ids = [*ids, *self.tokenizer.eos_ids[:1]]
             stop = len(ids)

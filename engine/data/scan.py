@@ -142,9 +142,9 @@ class _Looking:
         for name in found:
             self.tally.add(name, row + 1)
         self.duplicates.add(example, row + 1)
-        if example.label is None:
+        if example.label is None and "label" in source.mappings:
             self.unlabelled.append(row + 1)
-        else:
+        elif example.label is not None:
             self.labels[example.label] += 1
             self.label_rows.setdefault(example.label, row + 1)
 

@@ -29,7 +29,7 @@ FINDING_COLUMNS: Final = (
 
 
 def row_cells(opened: Opened, row: int) -> tuple[Cell, ...]:
-    """Number, tokens (`!` where over the limit), supervised tokens, label, and how the question begins."""
+    """Number, tokens (`!` where over the limit), supervised tokens, label, and how the question or document begins."""
     number = f"{row + 1:,}"
     try:
         example = opened.example(row)
@@ -41,7 +41,13 @@ def row_cells(opened: Opened, row: int) -> tuple[Cell, ...]:
         over = opened.limit is not None and length > opened.limit
         tokens = (f"{length:,}!", "$text-warning") if over else f"{length:,} "
     counted = f"{supervised:,}" if opened.renderer is not None and supervised >= 0 else NONE
-    return number, tokens, counted, in_a_line(example.label or ""), in_a_line(example.prompt[:LETTERS])
+    return (
+        number,
+        tokens,
+        counted,
+        in_a_line(example.label or ""),
+        in_a_line((example.prompt or example.asked)[:LETTERS]),
+    )
 
 
 def finding_cells(finding: Finding) -> tuple[Cell, ...]:

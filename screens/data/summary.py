@@ -30,6 +30,9 @@ def title(opened: Opened, looked: Looked | None) -> Content:
     if looked and looked.parts:
         train, validation, test = looked.parts
         parts += [("  split ", MUTED), (f"{train:,}/{validation:,}/{test:,}", "")]
+        if len(looked.mixture) > 1:
+            shares = ", ".join(f"{part.source} {part.share:.0%}" for part in looked.mixture)
+            parts += [("  an epoch ", MUTED), (in_a_line(shares), "")]
     if opened.renderer is None:
         parts += [("  in characters: ", MUTED), ("b", "bold $text-accent"), (" chooses a base model", MUTED)]
     return Content.assemble(*parts)

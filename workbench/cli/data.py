@@ -10,6 +10,7 @@ from pathlib import Path
 from engine import profile_file
 from engine.data import hub_source
 from engine.data.finding import Finding
+from engine.data.mixing import Part
 from engine.data.opened import Opened, asked, look, open_data, with_base
 from engine.data.report import DataReport
 from engine.errors import Problem
@@ -29,7 +30,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "path",
         metavar="PATH",
-        help="a file (.jsonl, .json, .csv, .tsv, .parquet), folder, glob, hub id, or a profile (.toml)",
+        help="a file (.jsonl, .json, .csv, .tsv, .parquet, .txt), folder, glob, hub id, or a profile (.toml)",
     )
     parser.add_argument("--profile", metavar="FILE", help="map, render and split as this profile says")
     parser.add_argument("--model", metavar="BASE", help="count in the tokens of this base model: a folder or a hub id")
@@ -48,9 +49,10 @@ def run(options: argparse.Namespace) -> int:
     parts = dict(zip(("train", "validation", "test"), looked.parts, strict=True)) if looked.parts else None
     if options.json:
         told = {name: getattr(looked.report, name) for name in looked.report.__dataclass_fields__}
-        print_json({**told, "findings": looked.findings, "split": parts})
+        print_json({**told, "findings": looked.findings, "split": parts, "mixture": looked.mixture})
     else:
         _print(options.path, looked.report, looked.findings, parts)
+        _print_mixture(looked.mixture)
     errors = [finding for finding in looked.findings if finding.severity == "error"]
     words(_verdict(looked.findings, errors))
     return 1 if errors else 0
@@ -118,6 +120,17 @@ def _print(path: str, found: DataReport, findings: Sequence[Finding], parts: dic
         )
     print()
     _print_findings(findings)
+
+
+def _print_mixture(mixture: Sequence[Part]) -> None:
+    """How often the rows of each source are seen, where there are several or one is weighted."""
+    if len(mixture) > 1 or any(part.weight != 1 for part in mixture):
+        print()
+        print_table(
+            ["source", "weight", "training rows", "seen an epoch", "share"],
+            [[part.source, f"{part.weight:g}", _thousands(part.rows), _thousands(part.seen), f"{part.share:.1%}"] for part in mixture],
+            right=["weight", "training rows", "seen an epoch", "share"],
+        )  # fmt: skip
 
 
 def _thousands(number: int) -> str:

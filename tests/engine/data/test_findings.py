@@ -103,6 +103,26 @@ def test_a_tool_call_that_the_template_does_not_write(tmp_path: Path) -> None:
     assert made.findings[0].severity == "error"
 
 
+@pytest.mark.parametrize("where", ["tools", "calls"])
+def test_nulls_that_a_table_added_to_tools_and_calls(where: str, tmp_path: Path) -> None:
+    arguments = {"file": "a.wav", "other": None} if where == "calls" else {"file": "a.wav"}
+    call = {
+        "role": "assistant",
+        "content": "",
+        "tool_calls": [{"function": {"name": "jitter", "arguments": arguments}}],
+    }
+    tool = {**TOOL, "other": None} if where == "tools" else TOOL
+    good = said(("user", "Is it raised?"), ("assistant", "Yes."))
+    bad = {"messages": [{"role": "user", "content": "Is it?"}, {**call, "name": None}]}
+    rows = [{**good, "tools": [TOOL]}, {**bad, "tools": [tool]}]
+    assert found(report(tmp_path, rows, template=templates.QWEN3, limit=2000)) == {"phantom_nulls": (1, (2,))}
+
+
+def test_a_template_that_writes_no_responses_leaves_all_labels_masked(tmp_path: Path) -> None:
+    silent = "{% for m in messages %}{% if m.role == 'user' %}{{ m.content }}{% endif %}{% endfor %}"
+    assert found(report(tmp_path, CHATS, template=silent))["all_masked"][0] == 12
+
+
 def test_roles_that_the_template_refuses(tmp_path: Path) -> None:
     row = said(("user", "Is it?"), ("assistant", "Yes."), ("assistant", "No."))
     made = found(report(tmp_path, [*CHATS, row], template=templates.GEMMA3))

@@ -187,11 +187,11 @@ def test_preparing_holds_little_more_than_the_tokens(tiny_base: Path, tmp_path: 
     """Five bytes a token and the writing of them, not a Python object for each: 100,000 rows have to go through a laptop."""
     settings = tiny(tiny_base, tmp_path, 40, **{"split.validation": 0, "template.max_tokens": 512})
     long = {"instruction": "Read.", "input": "pitch voice " * 150, "output": "It is raised.", "label": "raised"}
-    (tmp_path / "rows.jsonl").write_text("".join(json.dumps({**long, "id": n}) + "\n" for n in range(400)))
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps({**long, "id": n}) + "\n" for n in range(200)))
     prepare(settings, tmp_path / "before")  # templates and libraries loaded
     tracemalloc.start()
     made = prepare(settings, tmp_path / "run")
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert len(made.train) == 400
+    assert len(made.train) == 200
     assert peak < 4 * 5 * len(made.train.ids) + 1_000_000
