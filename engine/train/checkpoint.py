@@ -21,6 +21,8 @@ from engine.errors import Problem
 from engine.train import folders, generators
 from engine.train import optimizer as optimizers
 from engine.train.identity import Identity
+from engine.train.ranks import ALONE, Ranks
+from engine.train.sharded import part, whole
 
 SPARE: Final = 1.05  # a checkpoint may be this much larger than what its tensors hold
 MIB: Final = 1 << 20
@@ -41,6 +43,8 @@ class Progress:
     validated: int = 0  # step of the last validation
     validation: float | None = None  # and its loss
     stopped_early: bool = False
+    scale: float = 2.0**16  # of float16's gradients; GradScaler begins with it too
+    scaled: int = 0  # steps since it changed
     halvings: dict[str, int] = field(default_factory=dict)  # of the micro-batch, by what ran out of memory
 
 
@@ -70,17 +74,22 @@ def save(
     *,
     made: Identity | None = None,
     before_rename: Callable[[], None],
+    ranks: Ranks = ALONE,
 ) -> tuple[Path, int]:
     """Write the checkpoint of this moment; returns its folder and bytes. `before_rename` commits what must not be newer than it.
 
-    `made` is what it was made with, for `identity`.
+    `made` is what it was made with, for `identity`. All `ranks` have to call it; the first writes.
 
     Raises:
         Problem: there is too little room for it, or it would hold numbers that are not finite; the last checkpoint is as it was.
         OSError: the disk filled up while writing; likewise.
     """
-    weights = {key: parameter.detach().to("cpu").contiguous() for key, parameter in trained(model).items()}
+    weights = {key: whole(parameter.detach()).to("cpu").contiguous() for key, parameter in trained(model).items()}
     tensors, numbers = optimizers.state(optimizer)
+    drawn, drawn_otherwise = generators.of_ranks(ranks)
+    folder = parent / name(progress.step)
+    if not ranks.writes:
+        return folder, 0
     _check_finite(progress.step, {**weights, **tensors})
     _check_room(parent, progress.step, [*weights.values(), *tensors.values()])
 
@@ -88,16 +97,15 @@ def save(
         # Bytes are written by this process's own calls, not through a memory map: a full disk is then an error, not a signal.
         save_file(weights, folder / "weights.safetensors")
         save_file(tensors, folder / "optimizer.safetensors")
-        save_file(generators.torch_states(), folder / "generators.safetensors")
+        save_file(drawn, folder / "generators.safetensors")
         state = {
             "progress": asdict(progress),
             "optimizer": numbers,
-            "generators": generators.other_states(),
+            "generators": drawn_otherwise,
             "identity": asdict(made) if made else None,
         }
         (folder / "state.json").write_text(json.dumps(state))
 
-    folder = parent / name(progress.step)
     return folder, folders.publish(folder, write, before_rename=before_rename)
 
 
@@ -125,13 +133,12 @@ def identity(folder: Path) -> Identity | None:
     return Identity(**found) if found else None
 
 
-def restore(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
+def restore(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, ranks: Ranks = ALONE) -> Progress:
     """Put weights, optimizer and random generators back as they were; returns where the run was."""
     restore_weights(folder, model)
     state: dict[str, Any] = json.loads((folder / "state.json").read_text())
     optimizers.restore(optimizer, load_file(folder / "optimizer.safetensors"), state["optimizer"])
-    generators.restore_torch(load_file(folder / "generators.safetensors"))
-    generators.restore_others(state["generators"])
+    generators.restore_rank(ranks, load_file(folder / "generators.safetensors"), state["generators"])
     return Progress(**state["progress"])
 
 
@@ -140,7 +147,7 @@ def restore_weights(folder: Path, model: nn.Module) -> None:
     saved = load_file(folder / "weights.safetensors")
     with torch.no_grad():
         for key, parameter in trained(model).items():
-            parameter.copy_(saved[key])
+            parameter.copy_(part(saved[key], parameter))
 
 
 def prune(parent: Path, *, keep: int, best_step: int, forget: Callable[[int], None]) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from engine.train.ranks import Ranks
 
 
 def torch_states() -> dict[str, Tensor]:
@@ -45,3 +47,21 @@ def restore_others(states: Mapping[str, Any]) -> None:
     saved = states["numpy"]
     key = np.array(saved["state"]["key"], np.uint32)
     np.random.set_state({**saved, "state": {"key": key, "pos": saved["state"]["pos"]}})
+
+
+def of_ranks(ranks: Ranks) -> tuple[dict[str, Tensor], list[dict[str, object]]]:
+    """The states of all ranks, each of which draws numbers of its own: torch's by device type (`1.cpu` is rank 1's), the others' by rank."""
+    tensors, others = zip(*ranks.gathered((torch_states(), other_states())), strict=True)
+    named = {
+        name if rank == 0 else f"{rank}.{name}": state
+        for rank, states in enumerate(tensors)
+        for name, state in states.items()
+    }
+    return named, list(others)
+
+
+def restore_rank(ranks: Ranks, tensors: Mapping[str, Tensor], others: Sequence[Mapping[str, Any]]) -> None:
+    """Put back this rank's own."""
+    own = f"{ranks.rank}." if ranks.rank else ""
+    restore_torch({name.removeprefix(own): state for name, state in tensors.items() if name.startswith(own)})
+    restore_others(others[ranks.rank])

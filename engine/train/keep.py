@@ -13,7 +13,7 @@ from engine.train.watch import MIB
 
 
 def save(parts: Parts, progress: Progress) -> None:
-    """Publish a checkpoint, then what follows from it: the ledger's row, the best result, room for the next one.
+    """Publish a checkpoint, then what follows from it: the ledger's row, the best result, room for the next one. All ranks call it.
 
     Raises:
         Problem: there is no room for it, it holds numbers that are not finite, or the metrics before it could not be committed.
@@ -28,6 +28,7 @@ def save(parts: Parts, progress: Progress) -> None:
         progress,
         made=identity.of(parts.profile, parts.loaded.device),
         before_rename=lambda: _commit_metrics(parts),
+        ranks=parts.ranks,
     )
     is_best = progress.best_step == progress.step
     checkpoints.add(
@@ -41,21 +42,24 @@ def save(parts: Parts, progress: Progress) -> None:
     )
     if is_best:
         publish(parts, progress, "best")
-    checkpoint.prune(
-        parent,
-        keep=parts.profile.training.keep,
-        best_step=progress.best_step,
-        forget=lambda step: checkpoints.remove(parts.ledger, parts.run.id, step=step),
-    )
+    if parts.ranks.writes:
+        checkpoint.prune(
+            parent,
+            keep=parts.profile.training.keep,
+            best_step=progress.best_step,
+            forget=lambda step: checkpoints.remove(parts.ledger, parts.run.id, step=step),
+        )
     parts.writer.log(progress.step, {"time/save": time.perf_counter() - began})
     parts.event("checkpoint", f"Checkpoint {folder.name}, {size / MIB:.1f} MiB", step=progress.step)
+    parts.ranks.wait()
 
 
 def publish(parts: Parts, progress: Progress, which: str) -> None:
     """Write the present weights as the run's `best` or `last` result; the best is what the run is known by, where there is one."""
     kind = result.kind(parts.profile.method)
     folder = parts.run.folder / kind / which
-    result.write(folder, parts.loaded, parts.profile.model)
+    result.write(folder, parts.loaded, parts.profile.model, parts.ranks)
+    parts.ranks.wait()  # none may end, or meet the next trouble, while the first still writes
     if which == "best" or not progress.best_step:
         runs.set_result(parts.ledger, parts.run, kind=kind, path=f"{kind}/{which}")
         runs.record(parts.ledger, parts.run, fingerprints={"result": folders.published_fingerprint(folder)})

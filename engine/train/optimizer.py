@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from engine.errors import Problem
 from engine.profile import Training
 from engine.train.anatomy import kind_of
+from engine.train.sharded import part, whole
 
 Number = int | float
 
@@ -102,7 +103,7 @@ def state(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str
         for name, value in optimizer.state.get(parameter, {}).items():
             if isinstance(value, Tensor):
                 # Quantisation maps are shared between parameters, and safetensors refuses shared memory.
-                tensors[f"{number}.{name}"] = value.detach().to("cpu", copy=True).contiguous()
+                tensors[f"{number}.{name}"] = whole(value.detach()).to("cpu", copy=True).contiguous()
             else:
                 numbers[f"{number}.{name}"] = value
     return tensors, numbers
@@ -125,9 +126,14 @@ def restore(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], num
             _fill(optimizer, group_place, place, values)
         else:
             optimizer.state[parameter] = {
-                name: value.to(parameter.device) if isinstance(value, Tensor) else value
+                name: _beside(value, parameter) if isinstance(value, Tensor) else value
                 for name, value in values.items()
             }
+
+
+def _beside(value: Tensor, parameter: nn.Parameter) -> Tensor:
+    """A state where its parameter is, and cut as that is where it belongs to each of its numbers."""
+    return part(value, parameter) if value.shape == parameter.shape else value.to(parameter.device)
 
 
 def _fill(

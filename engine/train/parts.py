@@ -19,6 +19,7 @@ from engine.profile import Profile
 from engine.train.batches import Layout
 from engine.train.model import Loaded
 from engine.train.objective import Objective
+from engine.train.ranks import ALONE, Ranks
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,12 @@ class Parts:
     validation_objective: Objective
     optimizer: torch.optim.Optimizer
     writer: metrics.Writer
+    ranks: Ranks = ALONE
+
+    @property
+    def cut(self) -> bool:
+        """Whether each rank holds a part of the model only."""
+        return self.ranks.world > 1 and self.profile.hardware.sharding == "shard"
 
     def event(
         self,

@@ -11,11 +11,14 @@ from typing import Final
 from peft import PeftModel
 from peft.utils import get_peft_model_state_dict
 from safetensors.torch import save_file
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from engine import profile
 from engine.train import folders
 from engine.train.model import DTYPES, Loaded, fetch
+from engine.train.ranks import ALONE, Ranks
+from engine.train.sharded import whole
 
 TOKENIZER_FILES: Final = ("tokenizer*", "special_tokens_map.json", "vocab*", "merges.txt", "*.jinja", "*.model")
 
@@ -25,24 +28,30 @@ def kind(method: profile.Method) -> str:
     return "model" if method.name == "full" else "adapter"
 
 
-def write(folder: Path, loaded: Loaded, settings: profile.Model) -> None:
-    """Put the model's present weights at `folder` as a result, whole or not at all."""
+def write(folder: Path, loaded: Loaded, settings: profile.Model, ranks: Ranks = ALONE) -> None:
+    """Put the model's present weights at `folder` as a result, whole or not at all. All `ranks` have to call it; the first writes."""
     model = loaded.model
-    if isinstance(model, PeftModel):
-        folders.publish(folder, lambda place: _write_adapter(place, model))
-    else:
-        folders.publish(folder, lambda place: _write_model(place, model, settings))
-
-
-def _write_adapter(folder: Path, model: PeftModel) -> None:
     # Embeddings that are trained are there as modules that are trained whole; PEFT would ask the hub whether others changed.
-    weights = get_peft_model_state_dict(model, save_embedding_layers=False)
-    save_file(
-        # Copies: PEFT wants a tied head under its own name too when it loads, and safetensors refuses shared memory.
-        {name: weight.detach().to("cpu", copy=True).contiguous() for name, weight in weights.items()},
-        folder / "adapter_model.safetensors",
-        {"format": "pt"},
-    )
+    adapted = isinstance(model, PeftModel)
+    named = get_peft_model_state_dict(model, save_embedding_layers=False) if adapted else model.state_dict()
+    dtype = None if adapted else DTYPES[settings.dtype]  # float32 while it trains; the result is in the profile's type
+    weights = {}
+    for name, weight in named.items():
+        full = whole(weight.detach())
+        if ranks.writes:
+            kind_of_numbers = dtype if weight.is_floating_point() else None
+            # Copies: PEFT wants a tied head under its own name too when it loads, and safetensors refuses shared memory.
+            weights[name] = full.to("cpu", kind_of_numbers, copy=adapted).contiguous()
+    if not ranks.writes:
+        return
+    if isinstance(model, PeftModel):
+        folders.publish(folder, lambda place: _write_adapter(place, model, weights))
+    else:
+        folders.publish(folder, lambda place: _write_model(place, model, settings, weights))
+
+
+def _write_adapter(folder: Path, model: PeftModel, weights: dict[str, Tensor]) -> None:
+    save_file(weights, folder / "adapter_model.safetensors", {"format": "pt"})
     config = copy.copy(model.peft_config["default"])
     config.inference_mode = True
     for name, value in vars(config).items():
@@ -51,13 +60,7 @@ def _write_adapter(folder: Path, model: PeftModel) -> None:
     config.save_pretrained(str(folder))
 
 
-def _write_model(folder: Path, model: PreTrainedModel, settings: profile.Model) -> None:
-    """Weights are kept in float32 while they train; the result is in the profile's type, as the base was."""
-    dtype = DTYPES[settings.dtype]
-    weights = {
-        name: weight.detach().to("cpu", dtype) if weight.is_floating_point() else weight.detach().cpu()
-        for name, weight in model.state_dict().items()
-    }
+def _write_model(folder: Path, model: PreTrainedModel, settings: profile.Model, weights: dict[str, Tensor]) -> None:
     model.save_pretrained(folder, state_dict=weights)
     config = json.loads((folder / "config.json").read_text())  # names the type of the weights in memory
     (folder / "config.json").write_text(json.dumps({**config, "dtype": settings.dtype}, indent=2) + "\n")
