@@ -38,7 +38,8 @@ def costliest(tokens: Tokens, layout: Layout, effective_batch: int) -> Integers:
     lengths = batches.row_lengths(tokens).reshape(-1, tokens.per_example)
     if layout.row_tokens is None:
         count = max(1, layout.rows_at_once // tokens.per_example)
-        return (-lengths.max(axis=1)).argsort(kind="stable")[:count]
+        longest: Integers = np.argsort(-lengths.max(axis=1), kind="stable")[:count]
+        return longest
     sizes = lengths.sum(axis=1)
     order = sizes.argsort(kind="stable")
     ascending = sizes[order]

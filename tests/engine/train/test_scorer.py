@@ -126,7 +126,7 @@ def test_a_model_that_caps_its_logits_computes_them_itself_and_says_so(tmp_path:
 
 
 def test_the_scorer_runs_on_fake_tensors_as_a_simulation_needs(tiny_base: Path) -> None:
-    loaded, asked, _ = ready(tiny_base)
+    _, asked, _ = ready(tiny_base)
     with FakeTensorMode(allow_non_fake_inputs=True) as fake:
         for layout in (FLAT, ROWS, PADDED):
             for batch in micro_batches(ragged(LENGTHS), range(len(LENGTHS)), layout):
