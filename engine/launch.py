@@ -36,23 +36,33 @@ def start_training(ledger: Ledger, profile: Profile, *, name: str, runs_folder: 
     Raises:
         Problem: what `resolve` refuses; no room on the disk; the folder cannot be made. The ledger is then as it was.
     """
-    return start_resolved(ledger, resolve(profile, ledger), name=name, runs_folder=runs_folder, queue=queue)
+    return start_resolved(ledger, resolved(ledger, profile), name=name, runs_folder=runs_folder, queue=queue)
 
 
-def start_resolved(ledger: Ledger, resolved: Resolved, *, name: str, runs_folder: Path, queue: bool = False) -> Run:
+def resolved(ledger: Ledger, profile: Profile) -> Resolved:
+    """The profile resolved, where what it needs is installed: first look at its `doubts`, then `start_resolved`.
+
+    Raises:
+        Problem: what `resolve` refuses, or something is not installed.
+    """
+    check_installed()
+    return resolve(profile, ledger)
+
+
+def start_resolved(ledger: Ledger, found: Resolved, *, name: str, runs_folder: Path, queue: bool = False) -> Run:
     """As `start_training`, for a profile that was resolved already."""
     check_installed()
-    check_room(resolved, runs_folder)
-    text = dump(resolved.profile)
+    check_room(found, runs_folder)
+    text = dump(found.profile)
     run = runs.create(
         ledger,
         name=name,
         runs_folder=runs_folder.expanduser().absolute(),
         profile=text,
-        settings=flat(resolved.profile),
-        steps=resolved.steps,
-        parent=resolved.parent,
-        predicted_mib=_predicted_mib(resolved),
+        settings=flat(found.profile),
+        steps=found.steps,
+        parent=found.parent,
+        predicted_mib=_predicted_mib(found),
     )
     try:
         private_folder(runs_folder.expanduser())
@@ -69,8 +79,8 @@ def start_resolved(ledger: Ledger, resolved: Resolved, *, name: str, runs_folder
     except Problem:
         _forget(ledger, run)
         raise
-    gpus = resolved.profile.hardware.gpus
-    any_of = turns.alike(str(gpus[0])) if resolved.any_gpu and len(gpus) == 1 else ()
+    gpus = found.profile.hardware.gpus
+    any_of = turns.alike(str(gpus[0])) if found.any_gpu and len(gpus) == 1 else ()
     _start(ledger, run, queue=queue, any_of=any_of)
     return runs.find(ledger, run.uid)
 

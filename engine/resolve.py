@@ -35,6 +35,7 @@ class Resolved:
 
     `steps` is the number of optimizer steps; rows dropped for their length may make it smaller. `notes` say what a person should know.
     `prediction` is None for a model whose memory is not understood. `parent` is the uid of the run that this one goes on from.
+    `doubts` are those of the notes that a person may not want: a screen asks before it starts.
     `any_gpu` says that the GPU was not named: queued, the run may take another that does as well.
     """
 
@@ -46,6 +47,7 @@ class Resolved:
     prediction: GpuFit | None
     parent: str | None = None
     any_gpu: bool = False
+    doubts: tuple[str, ...] = ()
 
     @property
     def disk_bytes(self) -> float:
@@ -75,16 +77,17 @@ def resolve(profile: Profile, ledger: Ledger | None = None) -> Resolved:
             download_apart(data)
     config = hub.config(profile.model.base, profile.model.revision)
     compatible.check(profile.method, config)
-    notes += compatible.notes(profile.model, profile.method, config)
+    doubts = compatible.notes(profile.model, profile.method, config)
     facts = look(profile)
     check_names(profile, facts)
-    notes += preference_advice(profile)
+    doubts += preference_advice(profile)
+    notes += doubts
     any_gpu = profile.hardware.gpus in ("auto", ())
     profile, prediction = _placed(profile, facts, notes)
     left = unresolved(profile)
     assert not left, f"still auto: {left}"
     steps = total_steps(facts.train_rows, profile.training)
-    return Resolved(profile, steps, tuple(notes), facts, download, prediction, parent, any_gpu)
+    return Resolved(profile, steps, tuple(notes), facts, download, prediction, parent, any_gpu, tuple(doubts))
 
 
 def preference_advice(profile: Profile) -> list[str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from screens.configure.applies import PROMPTS, why_not
 from screens.configure.draft import Draft, lookup
 from screens.configure.fields import OFF, Field, Section, sections, shown
 from screens.widgets.table import Cell, Column
@@ -47,7 +48,14 @@ def rows(
 
 def _rows(draft: Draft, folded: frozenset[str], problems: Mapping[str, str], typing: Typing | None) -> Iterator[Row]:
     values, differences = draft.values, draft.differences()
-    for section in sections(values):
+    shape = sections(values)
+    defaults = {field.key: field.default for section in shape for field in section.fields}
+
+    def value(key: str) -> object:
+        there = lookup(values, key)
+        return defaults[key] if there is None else there
+
+    for section in shape:
         closed = section.name in folded
         if section.title:
             yield Row(section, None, _head(section, values, problems, closed=closed))
@@ -55,9 +63,12 @@ def _rows(draft: Draft, folded: frozenset[str], problems: Mapping[str, str], typ
             continue
         for field in section.fields:
             there = lookup(values, field.key)
+            useless = "" if problem_at(field.key, problems) else why_not(field.key, value)
+            if useless and there is None:
+                continue
             cell = shown(field.default if there is None else there) or NOT_SET
-            style = "" if there is not None else "$foreground-muted"
-            note = _note(field, problems, differences)
+            style = "" if there is not None and not useless else "$foreground-muted"
+            note = (useless, "$foreground-muted") if useless else _note(field, problems, differences)
             if typing and typing.key == field.key:
                 cell, style = typing.text + "▏", "$text-accent"
                 note = (f"✗ {typing.reason}", "$text-error") if typing.reason else ("✓", "$text-success")
@@ -113,9 +124,12 @@ def summary(name: str, values: dict[str, object]) -> str:
         case "split":
             return f"test {Path(value('test', 0)).name}, validation {value('validation', 0.1)}"
         case "method":
-            return value("name", "lora") + (f" rank {value('rank', 16)}" if value("name", "lora") == "lora" else "")
+            name = value("name", "lora")
+            tokens = f", {value('virtual_tokens', 20)} tokens" if name in PROMPTS[1] else ""
+            return name + (f" rank {value('rank', 16)}" if name == "lora" else tokens)
         case "training":
-            return f"{value('epochs', 3)} epochs, batch {value('effective_batch', 16)}, rate {value('learning_rate', 2e-4)}"
+            long = f"{value('max_steps')} steps" if value("max_steps") else f"{value('epochs', 3)} epochs"
+            return f"{value('objective', 'sft')}, {long}, batch {value('effective_batch', 16)}, rate {value('learning_rate', 2e-4)}"
         case "hardware":
             gpus = value("gpus", "auto")
             return value("device", "auto") + (f", gpus {gpus}" if gpus else "")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from engine import compatible, hub
 from engine.errors import Problem
 from engine.fit import cards
 from engine.fit.estimate import Estimate, GpuFit, estimate
@@ -16,7 +17,7 @@ from engine.gpu import Gpu
 from engine.ledger import Ledger
 from engine.lineage import grounded
 from engine.profile import Profile
-from engine.resolve import cards_for, check_names
+from engine.resolve import cards_for, check_names, preference_advice
 
 REMEMBERED: Final = 8  # combinations of base and data
 
@@ -48,6 +49,7 @@ class Judge:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._facts: dict[str, Facts] = {}
+        self._configs: dict[str, Mapping[str, object]] = {}
 
     def judge(
         self, profile: Profile, gpus: Sequence[Gpu], elsewhere: str, given_up: Callable[[], bool]
@@ -61,11 +63,22 @@ class Judge:
             if given_up():
                 return None
             check_names(profile, facts)
+            if config := self._config(profile, facts):
+                compatible.check(profile.method, config)
+                notes += compatible.notes(profile.model, profile.method, config)
+            notes += preference_advice(profile)
             if facts.assumed:
                 notes.append(facts.assumed)
             return Judgement(estimate(profile, facts, where), facts, None, tuple(notes), elsewhere)
         except Problem as problem:
             return Judgement(problem=problem, elsewhere=elsewhere)
+
+    def _config(self, profile: Profile, facts: Facts) -> Mapping[str, object]:
+        """The base's config.json; empty where the base is not to be had, and asked for once."""
+        key = f"{profile.model.base}@{profile.model.revision}"
+        if key not in self._configs:
+            self._configs[key] = {} if facts.assumed else hub.config(profile.model.base, profile.model.revision)
+        return self._configs[key]
 
     def _look(self, profile: Profile) -> Facts:
         key = _key(profile)
@@ -82,7 +95,14 @@ def _key(profile: Profile) -> str:
         mode="json", include={"model": {"base", "revision"}, "data": True, "template": True, "split": True}
     )
     files = [profile.model.base, *(data.source for data in profile.data), str(profile.split.test)]
-    return json.dumps([said, profile.training.loss_on, [_stamp(Path(name).expanduser()) for name in files]])
+    return json.dumps(
+        [
+            said,
+            profile.training.loss_on,
+            profile.training.objective,
+            [_stamp(Path(name).expanduser()) for name in files],
+        ]
+    )
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:

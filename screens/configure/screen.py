@@ -11,8 +11,10 @@ from textual.message import Message
 from engine import launch
 from engine.atomic import write_text
 from engine.fit import cards
+from engine.ledger.runs import Run
 from engine.profile_file import dump
 from engine.profile_file import problems as problems_of
+from engine.resolve import Resolved
 from screens.commands import Command
 from screens.configure import form, presets
 from screens.configure.draft import Draft, lookup, names_file
@@ -256,12 +258,17 @@ class ConfigureScreen(ConfigurePage):
             return
         self._starting = True
         self.say(f"Starting {name} ...")
+        ledger = self.session.ledger
+        started: Run | None = None
         try:
-            started = await self.attempt(
-                lambda: launch.start_training(
-                    self.session.ledger, draft.profile(), name=name, runs_folder=self.session.runs_folder, queue=queue
+            resolved = await self.attempt(lambda: launch.resolved(ledger, draft.profile()))
+            if resolved and (not resolved.doubts or await self.ask(_doubted(resolved))):
+                self.say(f"Starting {name} ...")
+                started = await self.attempt(
+                    lambda: launch.start_resolved(
+                        ledger, resolved, name=name, runs_folder=self.session.runs_folder, queue=queue
+                    )
                 )
-            )
         finally:
             self._starting = False
         if started is not None:
@@ -269,12 +276,18 @@ class ConfigureScreen(ConfigurePage):
             self.post_message(WatchRun(started.uid))
 
 
+def _doubted(resolved: Resolved) -> str:
+    return f"{'; '.join(resolved.doubts)}. Start it all the same?"
+
+
 def _run_name(draft: Draft) -> str:
     """A name to begin with: the file's, with what was tried in it."""
     method = lookup(draft.values, "method.name") or "lora"
+    objective = lookup(draft.values, "training.objective") or "sft"
     rank = lookup(draft.values, "method.rank") or 16
     stem = Path(draft.name).stem if draft.own else draft.name
-    return f"{stem}-{method}" + (f"-{rank}" if method == "lora" else "")
+    learned = "" if objective == "sft" else f"-{objective}"
+    return f"{stem}{learned}-{method}" + (f"-{rank}" if method == "lora" else "")
 
 
 def _reason(draft: Draft, field: Field, text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,12 +16,12 @@ from engine.errors import Problem
 from engine.gpu import Gpu
 from engine.ledger import Ledger, runs
 from engine.ledger.states import LIVE
-from engine.profile_file import dump, read
-from screens.configure import ConfigureScreen, draft, fields
+from engine.profile_file import dump, read, updated
+from screens.configure import ConfigureScreen, draft, fields, form
 from screens.configure.fields import sections, typed
 from screens.messages import ConfigureFrom, WatchRun
 from screens.session import Session
-from screens.widgets.last_line import LastLine
+from screens.widgets.last_line import LastLine, Words
 from screens.widgets.line import Line
 from screens.widgets.table import Table
 from tests.tiny import tiny_profile, write_rows
@@ -245,6 +246,77 @@ async def test_what_does_not_fit_is_started_only_on_purpose(session: Session, he
         await pilot.press("L")
         assert "to make it fit" in text(pilot, "#lines")
     assert runs.listed(session.ledger) == []
+
+
+async def test_what_a_person_may_not_want_is_asked_before_the_start(session: Session, here: Path) -> None:
+    pairs = [{"prompt": f"Question {n}?", "chosen": f"yes {n}", "rejected": "no"} for n in range(32)]
+    (here / "rows.jsonl").write_text("\n".join(map(json.dumps, pairs)))
+    loss = {"training.objective": "dpo", "training.learning_rate": 0.01, "data.0.columns": {}}
+    (here / "tiny.toml").write_text(updated((here / "tiny.toml").read_text(), loss))
+    stage = Stage(session)
+    async with stage.run_test(size=(80, 24)) as pilot:
+        await opened(pilot, here / "tiny.toml")
+        assert "is high for dpo" in text(pilot, "#beside")
+        await pilot.press("R")
+        await type_over(pilot, "mine")
+        await pilot.press("enter")
+        words = screen(pilot).query_one(Words)
+        await until(pilot, lambda: "is high for dpo" in words.content.plain and "all the same?" in words.content.plain)
+        await pilot.press("n")
+        await until(pilot, lambda: not screen(pilot).query_one(LastLine).busy)
+    assert runs.listed(session.ledger) == [] and not stage.watched
+
+
+def lines(source: str, path: Path) -> dict[str, tuple[str, str]]:
+    """The form of a profile without sections: each value's cell and what stands beside it."""
+    rows = form.rows(draft.from_text(source, path, "x"), frozenset(), {})
+    cells = {row.key: row.cells for row in rows if row.field}
+    return {key: tuple(cell if isinstance(cell, str) else cell[0] for cell in each[1:]) for key, each in cells.items()}  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("said", "there", "gone"),
+    [
+        (
+            'method.name = "lora"',
+            "method.rank method.alpha method.dora method.bias method.targets",
+            "method.virtual_tokens",
+        ),
+        (
+            'method.name = "ia3"',
+            "method.targets method.modules_to_save",
+            "method.rank method.dropout method.virtual_tokens",
+        ),
+        ('method.name = "p_tuning"', "method.virtual_tokens", "method.rank method.targets method.modules_to_save"),
+        ('method.name = "full"', "training.learning_rate", "method.rank method.targets method.virtual_tokens"),
+        ('training.objective = "dpo"', "training.beta training.length_normalised", "training.loss_on"),
+        ('training.objective = "orpo"', "training.beta", "training.loss_on training.length_normalised"),
+        ("", "training.loss_on training.row_tokens training.epochs", "training.beta model.double_quantization"),
+        ("training.packing = false", "training.packing", "training.row_tokens"),
+        ("training.max_steps = 5", "training.max_steps", "training.epochs"),
+        ('model.quantization = "nf4"', "model.double_quantization", ""),
+        ('hardware.device = "cpu"', "hardware.device", "hardware.gpus hardware.headroom_mib"),
+    ],
+)
+def test_what_means_nothing_for_the_method_or_objective_is_left_out(
+    said: str, there: str, gone: str, tmp_path: Path
+) -> None:
+    shown = lines(said, tmp_path / "x.toml").keys()
+    assert shown >= set(there.split())
+    assert not shown & set(gone.split())
+
+
+def test_what_the_file_sets_for_nothing_is_shown_and_says_so(tmp_path: Path) -> None:
+    shown = lines('method = { name = "ia3", rank = 8 }\ntraining = { max_steps = 5, epochs = 2 }', tmp_path / "x.toml")
+    assert shown["method.rank"] == ("8", "only with method.name = lora")
+    assert shown["training.epochs"] == ("2", "not used while training.max_steps is set")
+
+
+def test_every_method_and_objective_is_a_choice_of_the_form() -> None:
+    known = {field.key: field.choices for section in sections({}) for field in section.fields}
+    assert known["method.name"] == ("full", "lora", "ia3", "prefix", "p_tuning", "prompt_tuning")
+    assert known["training.objective"] == ("sft", "pretrain", "dpo", "orpo")
+    assert known["model.quantization"] == ("none", "nf4", "fp4", "int8")
 
 
 async def test_a_run_is_started_and_monitor_is_asked_for(session: Session, here: Path) -> None:
