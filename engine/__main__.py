@@ -29,7 +29,7 @@ from engine.ledger.states import State
 
 BEAT_EVERY: Final = 3.0  # seconds
 ENDING_TRIES: Final = 60  # seconds for which a locked or full ledger is tried again with how the job ended
-WORK: Final = {"train": "engine.train.job", "evaluate": "engine.evaluate.job"}
+WORK: Final = {"train": "engine.train.job", "evaluate": "engine.evaluate.job", "export": "engine.export.job"}
 
 log = logging.getLogger("engine")
 

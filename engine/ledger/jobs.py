@@ -16,7 +16,7 @@ from engine.errors import Problem
 from engine.ledger.states import LIVE, State
 from engine.ledger.store import Ledger, Value
 
-Kind = Literal["train", "evaluate"]
+Kind = Literal["train", "evaluate", "export"]
 FRESH: Final = 30.0  # seconds: a younger heartbeat is a living job's
 DROPPED: Final = "the job that it was meant for had ended"  # the answer to such an order
 STARTING_GRACE: Final = 30.0  # seconds from creating a job to its process having signed in

@@ -54,7 +54,7 @@ FIRST: Final = (
     CREATE TABLE job (
         id INTEGER PRIMARY KEY,
         uid TEXT NOT NULL UNIQUE,
-        kind TEXT NOT NULL,                 -- train, evaluate
+        kind TEXT NOT NULL,                 -- train, evaluate, export
         run INTEGER REFERENCES run (id) ON DELETE CASCADE,
         argument TEXT NOT NULL,             -- JSON
         state TEXT NOT NULL,

@@ -80,20 +80,27 @@ def load_result(
     if kind == "model":
         settings = settings.model_copy(update={"base": str(path)})
     model = load_base(settings, device, trainable=False)
-    if kind != "adapter" or path is None:
-        model.train(False)
-        return model
+    tuned = put_on(model, path, settings.base) if kind == "adapter" and path is not None else model
+    tuned.train(False)
+    return tuned
+
+
+def put_on(model: PreTrainedModel, path: Path, name: str) -> PeftModel:
+    """The base, called `name`, with the adapter at `path`.
+
+    Raises:
+        Problem: the adapter is not there, damaged or not of this base.
+    """
     try:
         tuned: PeftModel = PeftModel.from_pretrained(model, str(path), is_trainable=False)
         _see_that_it_fits(tuned, path)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise Problem(
-            f"The adapter at {path} cannot be loaded onto {settings.base}",
+            f"The adapter at {path} cannot be loaded onto {name}",
             f"{str(error).splitlines()[0]}",
             "It may be damaged or of another base; resume the run to write it again.",
             code="model",
         ) from error
-    tuned.train(False)
     return tuned
 
 
