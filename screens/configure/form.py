@@ -146,6 +146,8 @@ def about(row: Row | None, draft: Draft) -> str:
     field = row.field
     there = lookup(draft.values, field.key)
     parts = [field.about]
+    if field.choices:
+        parts.append(f"One of {', '.join(map(shown, field.choices))}.")
     if field.bounds:
         parts.append(f"Allowed: {field.bounds}.")
     if there is not None and field.default is not None and there != field.default:

@@ -287,7 +287,11 @@ def lines(source: str, path: Path) -> dict[str, tuple[str, str]]:
             "method.targets method.modules_to_save",
             "method.rank method.dropout method.virtual_tokens",
         ),
-        ('method.name = "p_tuning"', "method.virtual_tokens", "method.rank method.targets method.modules_to_save"),
+        (
+            'method.name = "p_tuning"',
+            "method.virtual_tokens",
+            "method.rank method.targets training.packing training.row_tokens",
+        ),
         ('method.name = "full"', "training.learning_rate", "method.rank method.targets method.virtual_tokens"),
         ('training.objective = "dpo"', "training.beta training.length_normalised", "training.loss_on"),
         ('training.objective = "orpo"', "training.beta", "training.loss_on training.length_normalised"),
