@@ -26,7 +26,7 @@ from engine.train.checkpoint import Progress
 from engine.train.neighbours import Neighbours
 from engine.train.parts import Parts
 
-Work = Literal["training", "validation"]
+Work = Literal["training", "validation", "reference"]
 T = TypeVar("T")
 KIND: Final = "memory"  # of the events that a resumed run replays
 # What torch says besides its own exception: the CPU's allocator, cuBLAS, and allocations that do not go through torch's.
@@ -127,13 +127,16 @@ class Backoff:
         Raises:
             DoesNotFit: there is none.
         """
+        if self._parts.ranks.world > 1:  # the others wait in the middle of it: it cannot be tried again by one alone
+            return do(self.layout(work))
         while True:
             layout = self.layout(work)
             before = generators.torch_states()
             try:
                 return do(layout)
             except (RuntimeError, MemoryError) as error:
-                if not ran_out(error):
+                # A rank cannot try again alone: the others wait for it in the middle of a sum.
+                if not ran_out(error) or self._parts.ranks.world > 1:
                     raise
                 words = _first_line(error)
             # Only here, behind the handler, is what the failed attempt held free.
@@ -144,7 +147,7 @@ class Backoff:
 
     def _tokens(self, work: Work) -> Tokens:
         prepared = self._parts.prepared
-        return prepared.train if work == "training" else prepared.validation
+        return prepared.validation if work == "validation" else prepared.train
 
     def _waited(self, layout: Layout, work: Work) -> bool:
         """Whether another process had grown and has let go again; False where none had, or where smaller pieces are tried instead."""
