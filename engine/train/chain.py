@@ -21,6 +21,7 @@ from engine.ledger.runs import Run
 from engine.train import fingerprints, folders, model
 from engine.train.model import Loaded
 from engine.train.parts import Parts
+from engine.train.sharded import part, whole
 
 
 def start(parts: Parts) -> None:
@@ -98,14 +99,17 @@ def load_adapter(loaded: Loaded, folder: Path, name: str) -> None:
     wrong = ""
     try:
         saved = load_file(folder / "adapter_model.safetensors")
+        fresh = get_peft_model_state_dict(loaded.model, save_embedding_layers=False)
+        cut = {key: part(weight, fresh[key]) if key in fresh else weight for key, weight in saved.items()}
         with torch.no_grad():
-            set_peft_model_state_dict(loaded.model, saved)
+            set_peft_model_state_dict(loaded.model, cut)
         # Names that do not fit are passed over in silence, by PEFT and by torch: what counts is what the model now has.
-        now = get_peft_model_state_dict(loaded.model, save_embedding_layers=False)
+        fresh = get_peft_model_state_dict(loaded.model, save_embedding_layers=False)
+        now = {key: whole(weight.detach()).cpu() for key, weight in fresh.items()}
         different = sorted(
             key
             for key in saved.keys() | now.keys()
-            if key not in saved or key not in now or not saved[key].equal(now[key].cpu())
+            if key not in saved or key not in now or not saved[key].equal(now[key])
         )
         wrong = f"{different[0]} is not the same in both" if different else ""
     except (OSError, RuntimeError, KeyError, ValueError, SafetensorError) as error:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,12 +28,13 @@ from engine.data.prepare import Tokens
 from engine.ledger import jobs, orders, runs
 from engine.stopping import stopping
 from engine.train import chain, preference, validate
-from engine.train.batches import micro_batches
 from engine.train.objective import Dpo
 from engine.train.parts import Parts
+from engine.train.ranks import Piece, example_lengths
 
 KEPT_EVERY: Final = 60.0  # seconds between writing what there is
 TOLD_EVERY: Final = 0.5  # seconds between looking at orders and saying how far it is
+AT_ONCE: Final = 1024  # pairs that are laid out together
 DOING: Final = "scoring the pairs with the model as it begins"
 
 
@@ -43,6 +44,12 @@ class Reference:
 
     train: NDArray[np.float32]
     validation: NDArray[np.float32]
+
+    def filled(self, others: Sequence[Reference]) -> None:
+        """Take over what other ranks have computed."""
+        for other in others:
+            np.fmax(self.train, other.train, out=self.train)
+            np.fmax(self.validation, other.validation, out=self.validation)
 
 
 def stands(parts: Parts) -> bool:
@@ -64,7 +71,7 @@ def give(parts: Parts) -> Parts:
         return parts
     kept = _read(parts)
     if not kept.whole:
-        _compute(parts, kept.reference)
+        _compute(parts, kept)
     found = kept.reference
     return replace(
         parts,
@@ -75,30 +82,42 @@ def give(parts: Parts) -> Parts:
 
 @dataclass(frozen=True)
 class _Kept:
+    """What stands in the run's folder: a whole reference, or the first `passes` forward passes of it."""
+
     reference: Reference
     whole: bool
+    passes: int
 
 
 def _read(parts: Parts) -> _Kept:
-    """What stands in the run's folder and is of these data and this beginning; nothing computed where nothing does."""
+    """What there is of these data and this beginning; nothing computed where there is nothing."""
     try:
         with safe_open(_place(parts), framework="numpy") as file:
             said = file.metadata()
             if said["fingerprint"] == _fingerprint(parts):
                 found = Reference(file.get_tensor("train"), file.get_tensor("validation"))
-                return _Kept(found, said["whole"] == "true")
-    except (OSError, SafetensorError, KeyError, TypeError):
+                return _Kept(found, said["whole"] == "true", int(said["passes"]) if said["plan"] == _plan(parts) else 0)
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
         pass  # not there, or not whole: it can be computed again
     prepared = parts.prepared
-    return _Kept(Reference(_unknown(prepared.train), _unknown(prepared.validation)), False)
+    return _Kept(Reference(_unknown(prepared.train), _unknown(prepared.validation)), False, 0)
 
 
 def _unknown(tokens: Tokens) -> NDArray[np.float32]:
     return np.full(len(tokens), np.nan, np.float32)
 
 
-def _write(parts: Parts, reference: Reference, *, whole: bool) -> None:
-    said = {"fingerprint": _fingerprint(parts), "whole": str(whole).lower()}
+def _write(parts: Parts, reference: Reference, passes: int, *, whole: bool) -> None:
+    """Put what all ranks have into the run's folder; all have to call it."""
+    reference.filled(parts.ranks.gathered(reference))
+    if not parts.ranks.writes:
+        return
+    said = {
+        "fingerprint": _fingerprint(parts),
+        "whole": str(whole).lower(),
+        "passes": str(passes),
+        "plan": _plan(parts),
+    }
     write_bytes(_place(parts), save({"train": reference.train, "validation": reference.validation}, said))
 
 
@@ -117,27 +136,41 @@ def _fingerprint(parts: Parts) -> str:
     return digest.hexdigest()
 
 
-def _compute(parts: Parts, reference: Reference) -> None:
-    """Fill in what is not known yet, in the same micro-batches whether it was interrupted or not."""
-    of_both = ((parts.prepared.train, reference.train), (parts.prepared.validation, reference.validation))
-    total = sum(tokens.examples for tokens, _ in of_both)
+def _plan(parts: Parts) -> str:
+    """What decides which rows share a forward pass."""
+    return f"{parts.layout}, {parts.ranks.world} ranks"
+
+
+def _compute(parts: Parts, kept: _Kept) -> None:
+    """Fill in what is not known yet, in the same forward passes whether it was interrupted or not."""
     at_once = "Stopped at once. Resuming goes on with the reference from what was written last."
+    total = parts.prepared.train.examples + parts.prepared.validation.examples
+    passes = 0
     with stopping(at_once) as stop, validate.asking(parts.loaded), _as_begun(parts):
-        watch = _Watch(parts, reference, total, stop)
-        for tokens, values in of_both:
-            for batch in micro_batches(tokens, range(tokens.examples), parts.layout):
-                rows = list(batch.rows)
-                if np.isnan(values[rows]).any():
-                    on_device = batch.to(parts.loaded.device)
-                    logps, _ = preference.log_probabilities(parts.scorer(on_device), on_device)
-                    values[rows] = logps.cpu().numpy()
-                watch.after(len(rows) // tokens.per_example)
-    _write(parts, reference, whole=True)
-    parts.event(
-        "reference",
-        f"Scored {total:,} pairs with the model as it begins: what it prefers is measured against that",
-        step=0,
-    )
+        watch = _Watch(parts, kept.reference, total, stop)
+        for piece, values in _pieces(parts, kept.reference):
+            passes += 1
+            if passes > kept.passes:
+                batch = piece.batch.to(parts.loaded.device)
+                logps, _ = preference.log_probabilities(parts.scorer(batch), batch)
+                if piece.counts:
+                    values[list(batch.rows)] = logps.cpu().numpy()
+            watch.after(passes, len(piece.batch.rows) // 2 * parts.ranks.world)
+    _write(parts, kept.reference, passes, whole=True)
+    text = f"Scored {total:,} pairs with the model as it begins: what it comes to prefer is measured against that"
+    parts.event("reference", text, step=0)
+
+
+def _pieces(parts: Parts, reference: Reference) -> Iterator[tuple[Piece, NDArray[np.float32]]]:
+    """This rank's forward passes, as many as every other's, with the numbers that they fill in; the longest pairs first."""
+    for tokens, values in ((parts.prepared.train, reference.train), (parts.prepared.validation, reference.validation)):
+        if not tokens.examples:
+            continue
+        longest_first = np.argsort(-example_lengths(tokens, range(tokens.examples)), kind="stable")
+        for start in range(0, tokens.examples, AT_ONCE):
+            examples = longest_first[start : start + AT_ONCE]
+            for piece in parts.ranks.pieces(tokens, examples, parts.layout, equally=True):
+                yield piece, values
 
 
 @contextmanager
@@ -152,7 +185,7 @@ def _as_begun(parts: Parts) -> Iterator[None]:
 
 
 class _Watch:
-    """Between two micro-batches: say how far it is, write what there is now and then, stop where that was asked for."""
+    """Between two forward passes: say how far it is, write what there is now and then, stop where that was asked for."""
 
     def __init__(self, parts: Parts, reference: Reference, total: int, stop: Event) -> None:
         self._parts, self._reference, self._total, self._stop = parts, reference, total, stop
@@ -160,24 +193,27 @@ class _Watch:
         self._told = 0.0
         self._kept = time.monotonic()
 
-    def after(self, examples: int) -> None:
-        self._done += examples
-        now = time.monotonic()
-        if now - self._kept > KEPT_EVERY:
-            _write(self._parts, self._reference, whole=False)
-            self._kept = now
+    def after(self, passes: int, examples: int) -> None:
+        """`passes` are behind, the last of them over so many examples. All ranks do what the first finds to be done."""
+        self._done = min(self._total, self._done + examples)
+        stopped = self._parts.ranks.tell(self._stopped())
+        if stopped or self._parts.ranks.tell(time.monotonic() - self._kept > KEPT_EVERY):
+            _write(self._parts, self._reference, passes, whole=False)
+            self._kept = time.monotonic()
+        if stopped:
+            raise KeyboardInterrupt(
+                f"Stopped by {stopped} when {self._done:,} of {self._total:,} pairs were scored. Resuming goes on from there."
+            )
+
+    def _stopped(self) -> str:
+        """By what; empty for nothing."""
         if self._stop.is_set():
-            self._leave("signal")
-        if now - self._told > TOLD_EVERY:
-            self._told = now
+            return "signal"
+        if time.monotonic() - self._told > TOLD_EVERY and self._parts.ranks.writes:
+            self._told = time.monotonic()
             jobs.beat(self._parts.ledger, self._parts.job, done=self._done, total=self._total, doing=DOING)
             for order in orders.waiting(self._parts.ledger, self._parts.run.id):
                 if order.verb == "stop":
                     orders.acknowledge(self._parts.ledger, order, step=None, answer="taken before the first step")
-                    self._leave("order")
-
-    def _leave(self, how: str) -> None:
-        _write(self._parts, self._reference, whole=False)
-        raise KeyboardInterrupt(
-            f"Stopped by {how} when {self._done:,} of {self._total:,} pairs were scored. Resuming goes on from there."
-        )
+                    return "order"
+        return ""
