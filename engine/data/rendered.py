@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -50,6 +51,7 @@ class Sampler(Protocol):
     max_tokens: int | None
     stop_ids: tuple[int, ...]
 
+    @abstractmethod
     def samples(self, example: Example) -> tuple[Rendered, ...]:
         """At least one; one that cannot be trained on says why in `dropped`.
 
@@ -57,9 +59,11 @@ class Sampler(Protocol):
             Problem: it is longer than `max_tokens` and that is to stop (code `data`); the template refuses it (code `template`).
         """
 
+    @abstractmethod
     def within(self, max_tokens: int | None) -> Sampler:
         """The same with another limit; None renders at full length."""
 
+    @abstractmethod
     def cut_prompt(self, example: Example, rendered: Rendered) -> str:
         """What is asked, as `samples` left it, so that a suite asks exactly what training asked."""
 

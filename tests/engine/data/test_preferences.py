@@ -165,6 +165,7 @@ def test_prepared_as_two_rows_an_example(objective: str, tiny_base: Path, tmp_pa
             )
             assert tokens.row_ids[2 * example] == tokens.row_ids[2 * example + 1]
             start = int(tokens.supervised[tokens.starts[2 * example] :].argmax())
+            assert start > 0
             assert np.array_equal(chosen[:start], rejected[:start])
             assert not np.array_equal(chosen, rejected)
     kept = {*made.train.row_ids, *made.validation.row_ids}

@@ -194,4 +194,4 @@ def test_preparing_holds_little_more_than_the_tokens(tiny_base: Path, tmp_path: 
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert len(made.train) == 200
-    assert peak < 4 * 5 * len(made.train.ids) + 1_000_000
+    assert peak < 3 * 5 * len(made.train.ids) + 300_000

@@ -113,6 +113,16 @@ def test_a_template_that_keeps_history_gives_one_sample(make_tokenizer: MakeToke
     assert (rendered.notes, rendered.part) == ((), "")
 
 
+def test_a_turn_that_is_asked_otherwise_than_it_was_written_is_a_sample_and_said(make_tokenizer: MakeTokenizer) -> None:
+    opening = "{% if messages | length == 1 %}<think>{% endif %}"
+    template = templates.CHATML.replace("'<|im_start|>assistant\\n' }}", "'<|im_start|>assistant\\n' }}" + opening)
+    renderer = Renderer(make_tokenizer(template), profile.Template())
+    first, second = renderer.samples(conversation("Is it?", "One.", "And?", "Two."))
+    assert "not_prefix" in first.notes
+    assert "not_prefix" not in second.notes
+    assert supervised(second, renderer.tokenizer) == "Two.<|im_end|>"
+
+
 def test_loss_on_all_is_one_sample_whatever_the_template_does(tmp_path_factory: pytest.TempPathFactory) -> None:
     renderer = Renderer(loaded("qwen3", tmp_path_factory), profile.Template(), loss_on="all")
     (rendered,) = renderer.samples(conversation("Is it?", "One.", "And?", "Two."))

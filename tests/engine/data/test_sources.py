@@ -227,3 +227,23 @@ def test_hub_data_that_were_not_downloaded_say_how(tmp_path: Path) -> None:
     with pytest.raises(Problem, match="on the hub and not downloaded yet") as caught:
         opened("somebody/some-data")
     assert "workbench data somebody/some-data" in caught.value.do
+
+
+def test_text_files_are_documents_but_only_notes_beside_tables(tmp_path: Path) -> None:
+    (tmp_path / "b.txt").write_bytes("\ufeffSecond: naïve café.\n".encode())
+    (tmp_path / "a.txt").write_text("First.")
+    source = open_source(profile.Data(source=str(tmp_path)))
+    assert [(row.id, row.values) for row in rows(source)] == [
+        ("a.txt", {"text": "First."}),
+        ("b.txt", {"text": "Second: naïve café.\n"}),
+    ]
+    assert source.has_bom
+    assert source.raw(0) == "First."
+    before = source.fingerprint
+    (tmp_path / "a.txt").write_text("Other.")
+    assert open_source(profile.Data(source=str(tmp_path / "*.txt"))).fingerprint != before
+    (tmp_path / "rows.jsonl").write_text('{"question": "Is it?", "answer": "Yes."}\n')
+    assert open_source(profile.Data(source=str(tmp_path))).columns == ("question", "answer")
+    (tmp_path / "c.txt").write_bytes(b"caf\xe9")
+    with pytest.raises(Problem, match=r"c.txt: this is not UTF-8"):
+        open_source(profile.Data(source=str(tmp_path / "c.txt"))).row(0)
