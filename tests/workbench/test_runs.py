@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.ledger import Ledger, checkpoints, jobs, orders, queue, runs
+from engine.ledger import Ledger, checkpoints, events, jobs, orders, queue, runs
 from engine.ledger.states import State
 from engine.ledger.writer import Writer
 from workbench import cli
@@ -106,6 +106,34 @@ def test_show_has_the_keys_that_stay(ledger: Ledger, capsys: pytest.CaptureFixtu
     assert shown["checkpoints"][0]["path"] == "checkpoints/step-000004"
     assert said(capsys, "runs", "show", "first", "--profile") == PROFILE
     assert "measured 812 MiB" in said(capsys, "runs", "show", "first")
+
+
+def test_show_tells_the_story_of_a_run(ledger: Ledger, capsys: pytest.CaptureFixture[str]) -> None:
+    run = make_run(ledger, "prefs")
+    lineage = [
+        {"name": "text", "objective": "pretrain", "method": "full"},
+        {"name": "talk", "objective": "sft", "method": "lora"},
+    ]
+    runs.record(ledger, run, environment={"lineage": lineage})
+    events.add(ledger, "inventory", "Trains 4.1 M parameters", run=run.id)
+    events.add(ledger, "memory", "2 rows became 1", run=run.id, step=5, level="warning", detail={"rows_at_once": 1})
+    orders.acknowledge(
+        ledger, orders.Order(orders.give(ledger, run.id, "rate", 0.5), "rate", 0.5, 0, None, ""), step=3, answer="taken"
+    )
+    queue.set_places(ledger, jobs.of_run(ledger, run.id)[0], ("GPU-7",))
+    whole = json.loads(said(capsys, "runs", "show", "prefs", "--json"))
+    assert whole["backoffs"] == [{"step": 5, "rows_at_once": 1}]
+    assert [(order["verb"], order["value"], order["step"]) for order in whole["orders"]] == [("rate", 0.5, 3)]
+    assert whole["jobs"][0]["gpus"] == ["GPU-7"] and whole["environment"]["lineage"] == lineage
+    told = said(capsys, "runs", "show", "prefs")
+    for words in (
+        "text (pretrain, full), then talk (sft, lora)",
+        "Trains 4.1 M parameters",
+        "2 rows became 1",
+        "rate 0.5 at 3",
+        "GPU-7",
+    ):
+        assert words in told
 
 
 def test_diff_shows_only_what_differs(ledger: Ledger, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,6 +12,7 @@ Add: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 def add(commands: Add) -> None:
     """Add `runs` and its own commands to the command line."""
     from workbench.cli.runs import change, order, queue, read
+    from workbench.cli.runs import show as shown
 
     parser = commands.add_parser(
         "runs",
@@ -23,7 +24,7 @@ def add(commands: Add) -> None:
     verbs = parser.add_subparsers(title="commands", metavar="COMMAND")
 
     _verb(verbs, "list", "all runs, newest first", read.list_runs)
-    show = _verb(verbs, "show", "everything about a run", read.show, many="one")
+    show = _verb(verbs, "show", "everything about a run", shown.show, many="one")
     show.add_argument(
         "--profile", action="store_true", help="only its resolved profile, as TOML that `train` takes again"
     )

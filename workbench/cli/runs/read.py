@@ -1,4 +1,4 @@
-"""`workbench runs list`, `show` and `diff`: what the ledger knows."""
+"""`workbench runs list`, `follow` and `diff`: what the ledger knows of several runs, or of one as it goes."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ import time
 from collections.abc import Mapping
 from typing import Final
 
-import tomlkit
-
 from engine.errors import Problem
-from engine.ledger import Ledger, checkpoints, jobs, queue, runs
+from engine.ledger import Ledger, queue, runs
 from screens.widgets import figures
 from workbench.cli.existing import existing_ledger
 from workbench.cli.output import Cell, figure, print_json, print_table, state_word, words
@@ -28,7 +26,7 @@ def list_runs(options: argparse.Namespace) -> int:
         ledger = existing_ledger(options.ledger)
         found, metrics, places = runs.listed(ledger), runs.summaries(ledger), queue.places(ledger)
     if options.json:
-        print_json([{**_brief(run, metrics.get(run.id, {})), "queue": places.get(run.id)} for run in found])
+        print_json([{**brief(run, metrics.get(run.id, {})), "queue": places.get(run.id)} for run in found])
         return 0
     if not found:
         words("There are no runs yet. Start one: workbench train PROFILE, or try: workbench demo")
@@ -54,7 +52,8 @@ def _row(run: runs.Run, metrics: Metrics, place: int | None) -> tuple[Cell, ...]
     )
 
 
-def _brief(run: runs.Run, metrics: Metrics) -> dict[str, object]:
+def brief(run: runs.Run, metrics: Metrics) -> dict[str, object]:
+    """The figures of a run that every list has."""
     return {
         "uid": run.uid,
         "name": run.name,
@@ -75,105 +74,6 @@ def _brief(run: runs.Run, metrics: Metrics) -> dict[str, object]:
             for key, summary in sorted(metrics.items())
         },
     }
-
-
-def show(options: argparse.Namespace) -> int:
-    """Everything about one run."""
-    ledger = existing_ledger(options.ledger)
-    run = runs.find(ledger, options.runs[0])
-    document = runs.document(ledger, run)
-    if options.profile:
-        print(document.profile, end="")
-        return 0
-    whole = _whole(ledger, run, document)
-    if options.json:
-        print_json(whole)
-    else:
-        _print_run(ledger, run, document)
-    return 0
-
-
-def _whole(ledger: Ledger, run: runs.Run, document: runs.Document) -> dict[str, object]:
-    kept = (
-        "uid",
-        "kind",
-        "state",
-        "cause",
-        "message",
-        "pid",
-        "host",
-        "created",
-        "started",
-        "ended",
-        "heartbeat",
-        "log",
-    )
-    return {
-        **_brief(run, runs.summary(ledger, run)),
-        "folder": run.folder,
-        "parent": run.parent,
-        "profile": tomlkit.parse(document.profile).unwrap(),
-        "environment": document.environment,
-        "fingerprints": {key: document.fingerprints.get(key) for key in ("data", "base", "result")}
-        | document.fingerprints,
-        "jobs": [
-            {key: getattr(job, key) for key in kept} | {"state": jobs.seen_state(job)}
-            for job in jobs.of_run(ledger, run.id)
-        ],
-        "checkpoints": [
-            {**vars(checkpoint), "path": str(checkpoint.path)} for checkpoint in checkpoints.of_run(ledger, run.id)
-        ],
-        "memory": {"predicted_mib": run.predicted_mib, "measured_mib": run.measured_mib},
-        "result": {"kind": run.result_kind, "path": run.result},
-    }
-
-
-def _print_run(ledger: Ledger, run: runs.Run, document: runs.Document) -> None:
-    settings = runs.settings(ledger, run)
-    job = jobs.newest_training(ledger, run.id)
-    message = job.message if job else ""
-    method = f"{settings.get('method.name')} {settings.get('model.quantization')}".replace(" none", "")
-    memory = f"predicted {_mib(run.predicted_mib)}, measured {_mib(run.measured_mib)}"
-    facts: list[tuple[str, Cell]] = [
-        ("name", run.name),
-        ("uid", run.uid),
-        ("state", state_word(run.state, run.cause)),
-        *(("message" if number == 0 else "", line) for number, line in enumerate(message.splitlines())),
-        ("step", f"{run.step} of {run.steps or '?'}"),
-        ("created", time.strftime("%Y-%m-%d %H:%M", time.localtime(run.created))),
-        ("base", str(settings.get("model.base"))),
-        ("method", method),
-        ("data", ", ".join(str(value) for key, value in settings.items() if key.endswith(".source"))),
-        ("memory", memory if run.predicted_mib or run.measured_mib else ""),
-        ("result", f"{run.result_kind}: {run.result}" if run.result else ""),
-        ("folder", str(run.folder)),
-        ("parent", run.parent),
-        ("note", run.note),
-    ]
-    print_table(("", ""), [fact for fact in facts if fact[1]], titled=False)
-    metrics = runs.summary(ledger, run)
-    if metrics:
-        print()
-        rows = [(key, summary.last, *_best(key, summary)) for key, summary in sorted(metrics.items())]
-        print_table(("metric", "last", "best", "at step"), rows, right=("last", "best", "at step"))
-    saved = checkpoints.of_run(ledger, run.id)
-    if saved:
-        print()
-        print_table(
-            ("checkpoint", "MiB", "validation", ""),
-            [(c.step, f"{c.bytes / 2**20:.1f}", figure(c.validation), "best" if c.best else "") for c in saved],
-            right=("MiB", "validation"),
-        )
-
-
-def _best(key: str, summary: runs.Summary) -> tuple[float | None, int | None]:
-    """The best value and its step; nothing for what is neither better high nor low, such as the learning rate."""
-    judged = key.endswith("/loss") or key in runs.HIGHER_IS_BETTER
-    return (summary.best, summary.best_step) if judged else (None, None)
-
-
-def _mib(value: float | None) -> str:
-    return "–" if value is None else f"{value / 1024:.1f} GiB" if value >= 1024 else f"{value:.0f} MiB"
 
 
 def watch(options: argparse.Namespace) -> int:

@@ -1,0 +1,142 @@
+"""`workbench runs show`: everything about one run."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+
+import tomlkit
+
+from engine.ledger import Ledger, checkpoints, events, jobs, orders, queue, runs
+from engine.ledger.states import State
+from workbench.cli.existing import existing_ledger
+from workbench.cli.output import Cell, figure, print_json, print_table, state_word
+from workbench.cli.runs.read import brief
+
+
+def show(options: argparse.Namespace) -> int:
+    """Everything about one run."""
+    ledger = existing_ledger(options.ledger)
+    run = runs.find(ledger, options.runs[0])
+    document = runs.document(ledger, run)
+    if options.profile:
+        print(document.profile, end="")
+        return 0
+    whole = _whole(ledger, run, document)
+    if options.json:
+        print_json(whole)
+    else:
+        _print_run(ledger, run, document)
+    return 0
+
+
+def _whole(ledger: Ledger, run: runs.Run, document: runs.Document) -> dict[str, object]:
+    kept = (
+        "uid",
+        "kind",
+        "state",
+        "cause",
+        "message",
+        "pid",
+        "host",
+        "created",
+        "started",
+        "ended",
+        "heartbeat",
+        "log",
+    )
+    places = queue.places(ledger)
+    return {
+        **brief(run, runs.summary(ledger, run)),
+        "queue": places.get(run.id),
+        "folder": run.folder,
+        "parent": run.parent,
+        "profile": tomlkit.parse(document.profile).unwrap(),
+        "environment": document.environment,
+        "fingerprints": {key: document.fingerprints.get(key) for key in ("data", "base", "result")}
+        | document.fingerprints,
+        "jobs": [
+            {key: getattr(job, key) for key in kept} | {"state": jobs.seen_state(job), "gpus": json.loads(job.places)}
+            for job in jobs.of_run(ledger, run.id)
+        ],
+        "checkpoints": [
+            {**vars(checkpoint), "path": str(checkpoint.path)} for checkpoint in checkpoints.of_run(ledger, run.id)
+        ],
+        "backoffs": [{"step": event.step, **event.detail} for event in events.of_kind(ledger, run.id, "memory")],
+        "orders": [vars(order) for order in orders.taken(ledger, run.id)],
+        "memory": {"predicted_mib": run.predicted_mib, "measured_mib": run.measured_mib},
+        "result": {"kind": run.result_kind, "path": run.result},
+    }
+
+
+def _print_run(ledger: Ledger, run: runs.Run, document: runs.Document) -> None:
+    settings = runs.settings(ledger, run)
+    job = jobs.newest_training(ledger, run.id)
+    message = job.message if job else ""
+    doing = job.doing if job and run.state in (State.QUEUED, State.STARTING) else ""
+    method = f"{settings.get('method.name')} {settings.get('model.quantization')}".replace(" none", "")
+    memory = f"predicted {_mib(run.predicted_mib)}, measured {_mib(run.measured_mib)}"
+    facts: list[tuple[str, Cell]] = [
+        ("name", run.name),
+        ("uid", run.uid),
+        ("state", state_word(run.state, run.cause, queue.places(ledger).get(run.id))),
+        *(("message" if number == 0 else "", line) for number, line in enumerate(message.splitlines())),
+        ("now", doing),
+        ("step", f"{run.step} of {run.steps or '?'}"),
+        ("created", time.strftime("%Y-%m-%d %H:%M", time.localtime(run.created))),
+        ("base", str(settings.get("model.base"))),
+        ("method", method),
+        ("objective", str(settings.get("training.objective", ""))),
+        ("data", ", ".join(str(value) for key, value in settings.items() if key.endswith(".source"))),
+        ("memory", memory if run.predicted_mib or run.measured_mib else ""),
+        ("result", f"{run.result_kind}: {run.result}" if run.result else ""),
+        ("folder", str(run.folder)),
+        ("parent", run.parent),
+        *_story(ledger, run, document),
+        ("note", run.note),
+    ]
+    print_table(("", ""), [fact for fact in facts if fact[1]], titled=False)
+    metrics = runs.summary(ledger, run)
+    if metrics:
+        print()
+        rows = [(key, summary.last, *_best(key, summary)) for key, summary in sorted(metrics.items())]
+        print_table(("metric", "last", "best", "at step"), rows, right=("last", "best", "at step"))
+    saved = checkpoints.of_run(ledger, run.id)
+    if saved:
+        print()
+        print_table(
+            ("checkpoint", "MiB", "validation", ""),
+            [(c.step, f"{c.bytes / 2**20:.1f}", figure(c.validation), "best" if c.best else "") for c in saved],
+            right=("MiB", "validation"),
+        )
+
+
+def _best(key: str, summary: runs.Summary) -> tuple[float | None, int | None]:
+    """The best value and its step; nothing for what is neither better high nor low, such as the learning rate."""
+    judged = key.endswith("/loss") or key in runs.HIGHER_IS_BETTER
+    return (summary.best, summary.best_step) if judged else (None, None)
+
+
+def _mib(value: float | None) -> str:
+    return "–" if value is None else f"{value / 1024:.1f} GiB" if value >= 1024 else f"{value:.0f} MiB"
+
+
+def _story(ledger: Ledger, run: runs.Run, document: runs.Document) -> Iterator[tuple[str, Cell]]:
+    """What the run goes on from, what it trains, where it worked, and what was done to it on the way."""
+    lineage = document.environment.get("lineage")
+    if isinstance(lineage, list):
+        chain = (f"{one.get('name')} ({one.get('objective')}, {one.get('method')})" for one in lineage)
+        yield "goes on from", ", then ".join(chain)
+    told = {event.kind: event.text for event in events.of_run(ledger, run.id) if event.kind in ("inventory", "packing")}
+    yield from told.items()
+    gpus = [place for job in jobs.of_run(ledger, run.id) if job.started for place in json.loads(job.places)]
+    yield "ran on", ", ".join(dict.fromkeys(gpus))
+    for event in events.of_kind(ledger, run.id, "memory"):
+        yield "smaller", event.text
+    taken = [
+        f"{order.verb}{f' {order.value:g}' if order.value else ''} at {order.step}"
+        for order in orders.taken(ledger, run.id)
+    ]
+    yield "orders", ", ".join(taken)
