@@ -12,12 +12,14 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from engine.train import backoff, batches, generators, scaling, step
+from engine.train import backoff, generators, scaling, step
 from engine.train.backoff import Backoff
 from engine.train.batches import Layout
 from engine.train.checkpoint import Progress
 from engine.train.objective import Loss
 from engine.train.parts import Parts
+from engine.train.ranks import apart
+from engine.train.sharded import whole
 from engine.train.watch import Clock
 
 TIMES_EVERY: Final = 10  # steps between exact times on a GPU
@@ -66,24 +68,35 @@ def _attempt(
     count = max(1, parts.objective.count(tokens, examples))
     scale = scaling.scale(parts.profile, progress)
     losses = []
-    for batch in batches.micro_batches(tokens, examples, layout):
-        on_device = batch.to(device)
+    for piece in parts.ranks.pieces(tokens, examples, layout, equally=parts.cut):
+        on_device = piece.batch.to(device)
         clock.lap("data")
-        found = step.forward_backward(
-            parts.objective, parts.scorer, on_device, count / scale, after_forward=lambda: clock.lap("forward")
-        )
-        losses.append(found)
+        # Gradients become their mean over the ranks, so each counts for as many as there are; a stand-in counts for nothing.
+        divisor = count / (scale * parts.ranks.world) if piece.counts else math.inf
+        with apart(parts.scorer, last=piece.last):
+            found = step.forward_backward(
+                parts.objective, parts.scorer, on_device, divisor, after_forward=lambda: clock.lap("forward")
+            )
+        losses.append(found if piece.counts else _nothing(found))
         clock.lap("backward")
     scaling.unscale(trained, scale)
-    norm = float(step.clip(trained, parts.profile.training.max_grad_norm))
-    loss = float(torch.stack([found.total for found in losses]).sum()) / scale
+    norm = float(whole(step.clip(trained, parts.profile.training.max_grad_norm)))
+    own = {"loss": float(torch.stack([found.total for found in losses]).sum()), **_summed(losses)}
+    told = parts.ranks.summed(own)
+    loss = told.pop("loss") / (scale * parts.ranks.world)
     updated = math.isfinite(loss) and math.isfinite(norm)
     if updated:
         backoff.update(parts.optimizer)
     else:
         parts.optimizer.zero_grad(set_to_none=True)
     clock.lap("update")
-    return Done(loss, norm, {name: total / count for name, total in _summed(losses).items()}, clock, updated)
+    return Done(loss, norm, {name: total / count for name, total in told.items()}, clock, updated)
+
+
+def _nothing(stand_in: Loss) -> Loss:
+    """What a stand-in adds: the same names, and zeros."""
+    zeros = {name: torch.zeros_like(total) for name, total in stand_in.told.items()}
+    return Loss(torch.zeros_like(stand_in.total), zeros)
 
 
 def _summed(losses: Sequence[Loss]) -> dict[str, float]:

@@ -9,7 +9,8 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 from typing import Final
@@ -36,18 +37,20 @@ from engine.train import (
     optimizer,
     packing,
     result,
+    sharded,
     watch,
 )
 from engine.train.begin import begin
 from engine.train.loop import Loop
 from engine.train.parts import Parts
+from engine.train.ranks import ALONE, Ranks, replicated
 from engine.train.scorer import Scorer
 
 LETTING_GO: Final = 10.0  # seconds that the kernel may take to end a killed process that held GPU memory
 
 
-def run(ledger: Ledger, job: Job) -> None:
-    """Train the job's run to its end and write its result.
+def run(ledger: Ledger, job: Job, ranks: Ranks = ALONE) -> None:
+    """Train the job's run to its end and write its result; on several `ranks` each calls it.
 
     Raises:
         KeyboardInterrupt: it was stopped; its message says where.
@@ -56,20 +59,25 @@ def run(ledger: Ledger, job: Job) -> None:
     found = runs.by_id(ledger, job.run) if job.run is not None else None
     if found is None:
         raise Problem("The run of this job was deleted", code="run")
-    with _lock(found.folder):
-        for place in ("checkpoints", "adapter", "model"):
-            folders.tidy(found.folder / place)
+    with ExitStack() as held:
+        with ranks.in_turn():
+            if ranks.writes:
+                held.enter_context(_lock(found.folder))
+                for place in ("checkpoints", "adapter", "model"):
+                    folders.tidy(found.folder / place)
         known = profile_file.parse(runs.document(ledger, found).profile, found.folder / "profile.toml")
         resolved = identity.own_profile(known, found.folder)
         with metrics.Writer(ledger, found.id) as writer:
             where = device.choose(resolved.hardware)  # before a download that may take an hour
             jobs.beat(ledger, job, doing="looking at the base model")
-            base = _base(ledger, found, resolved)
-            parts = _set_up(ledger, job, found, resolved, where, writer)
+            with ranks.in_turn():
+                base = _base(ledger, found, resolved) if ranks.writes else None
+            parts = _set_up(ledger, job, found, resolved, where, writer, ranks)
             loop = begin(parts)
             loop.train()
             _finish(parts, loop)
-            base.join()
+            if base:
+                base.join()
 
 
 @contextmanager
@@ -116,7 +124,13 @@ def _base(ledger: Ledger, found: Run, resolved: Profile) -> Thread:
 
 
 def _set_up(
-    ledger: Ledger, job: Job, found: Run, resolved: Profile, where: torch.device, writer: metrics.Writer
+    ledger: Ledger,
+    job: Job,
+    found: Run,
+    resolved: Profile,
+    where: torch.device,
+    writer: metrics.Writer,
+    ranks: Ranks,
 ) -> Parts:
     """Device, data, model and optimizer, each said before it is begun."""
 
@@ -134,15 +148,22 @@ def _set_up(
     )
     doing("reading the data")
     tokenizer = load_tokenizer(resolved.model.base, resolved.model.revision)
-    prepared = _prepared(resolved, found.folder, ledger, job)
+    with ranks.in_turn():
+        prepared = _prepared(resolved, found.folder, ledger, job)
     runs.record(ledger, found, fingerprints={"data": prepared.fingerprint})
     doing("loading the model")
-    loaded = model.load(resolved, where, vocabulary=tokenizer.vocabulary)
+    cut = ranks.world > 1 and resolved.hardware.sharding == "shard"
+    # What is to be cut is loaded beside the GPU, which may be too small for it; 4 bits are only made on the device.
+    beside = cut and resolved.model.quantization == "none"
+    loaded = model.load(resolved, torch.device("cpu") if beside else where, vocabulary=tokenizer.vocabulary)
+    loaded = replace(loaded, device=where)
     stock = inventory.take(loaded.model, resolved)
     known = watch.environment(loaded, torch.get_num_threads())
     runs.record(ledger, found, environment={**known, "inventory": stock.detail()})
     asked = objective.make(training)
     scorer = Scorer(loaded.model, loaded.autocast)
+    if cut:
+        sharded.shard(scorer, loaded.model, where, ranks.world)
     doing("trying how rows may share a forward pass")
     chosen = packing.choose(loaded, scorer, resolved, tokenizer.pad_id)
     parts = Parts(
@@ -153,13 +174,15 @@ def _set_up(
         prepared=prepared,
         tokenizer=tokenizer,
         loaded=loaded,
-        scorer=scorer,
+        scorer=replicated(scorer, where) if ranks.world > 1 and not cut else scorer,
         layout=chosen.layout,
         objective=asked,
         validation_objective=asked,
         optimizer=optimizer.make(loaded.model, training, where),
         writer=writer,
+        ranks=ranks,
     )
+    ranks.seed(training.seed)
     if not found.step:
         parts.event("inventory", stock.text(), step=0, level="warning" if stock.notes else "info")
     for sentence in chosen.refused:

@@ -24,6 +24,7 @@ from engine.train.checkpoint import Progress, trained
 from engine.train.control import Control
 from engine.train.parts import Parts
 from engine.train.rehearse import rehearse
+from engine.train.sharded import gathered
 from engine.train.tell import Teller
 
 SAMPLE_EVERY: Final = 60.0  # seconds between sample texts
@@ -59,7 +60,9 @@ class Loop:
         self._state(State.RUNNING)
         self._teller.doing("training")
         try:
-            with stopping("Stopped at once. Resuming goes on from the last checkpoint.") as self._stop_signal:
+            # Of several ranks the first hears signals, some of them twice; the job's process is the one that stops at once.
+            at_once = "Stopped at once. Resuming goes on from the last checkpoint."
+            with stopping(at_once if self._parts.ranks.world == 1 else None) as self._stop_signal:
                 self._between()
                 rehearsed = self._parts.loaded.device.type == "cpu"  # where memory is the machine's, which swaps
                 while self.progress.step < self.steps and not self.progress.stopped_early:
@@ -103,8 +106,7 @@ class Loop:
 
     def _between(self) -> None:
         """What is due after an optimizer step: orders, a stop, validation, a checkpoint."""
-        self._obey_orders()
-        if self._stop_signal.is_set():
+        if self._obey_orders():
             self._stop("Stopped by signal")
         progress, training = self.progress, self._parts.profile.training
         if not progress.step:
@@ -118,20 +120,28 @@ class Loop:
         interval = self._per_epoch if every == "epoch" else every
         return self.progress.step % interval == 0 or self.progress.step == self.steps
 
-    def _obey_orders(self) -> None:
-        """Obey what was ordered; while paused, wait for more."""
+    def _obey_orders(self) -> bool:
+        """Obey what was ordered; while paused, wait for more. Returns whether a signal says to stop."""
         paused, since = False, time.monotonic()
         while True:
-            for order in self._control.due(self.progress.step):
+            orders, stop = self._heard()
+            for order in orders:
                 if order.verb in ("pause", "continue"):
                     paused = order.verb == "pause"
                     self._teller.where(now=True)  # while it is paused nothing else would say the step
                     self._state(State.PAUSED if paused else State.RUNNING)
                 self._obey(order)
-            if not paused or self._stop_signal.is_set():
+            if not paused or stop:
                 break
             time.sleep(LOOK_EVERY)
         self._teller.waited(time.monotonic() - since)
+        return stop
+
+    def _heard(self) -> tuple[list[Order], bool]:
+        """Orders, and whether there was a signal; the first rank hears for all, so that all obey at the same step."""
+        ranks = self._parts.ranks
+        orders = self._control.due(self.progress.step) if ranks.writes else []
+        return ranks.tell((orders, self._stop_signal.is_set()))
 
     def _obey(self, order: Order) -> None:
         words = f"{order.verb} {order.value:g}" if order.value is not None else order.verb
@@ -183,7 +193,9 @@ class Loop:
                     parts.validation_objective,
                     tokens,
                     layout,
-                    stop=self._stop_signal.is_set,
+                    stop=self._stop_signal.is_set if parts.ranks.world == 1 else lambda: False,
+                    ranks=parts.ranks,
+                    equally=parts.cut,
                 ),
             )
         except validate.Interrupted:  # a resumed run validates at this step before it goes on
@@ -210,13 +222,16 @@ class Loop:
 
     def _sample(self) -> None:
         """Now and then let the model answer one validation row, for people to read."""
-        if time.monotonic() - self._sampled < SAMPLE_EVERY:
+        parts = self._parts
+        due = parts.ranks.tell(time.monotonic() - self._sampled >= SAMPLE_EVERY)
+        if not due or not (parts.ranks.writes or parts.cut):
             return
         self._sampled = time.monotonic()
-        tokenizer, tokens = self._parts.tokenizer, self._parts.prepared.validation
-        prompt, written = validate.sample(
-            self._parts.loaded, tokens, 0, end_ids=tokenizer.eos_ids, pad_id=tokenizer.pad_id
-        )
+        tokenizer, tokens = parts.tokenizer, parts.prepared.validation
+        with gathered(parts.scorer):
+            prompt, written = validate.sample(
+                parts.loaded, tokens, 0, end_ids=tokenizer.eos_ids, pad_id=tokenizer.pad_id
+            )
         if prompt:
             detail = {"row": tokens.row_ids[0], "prompt": tokenizer.decode(prompt)}
             self._parts.event("sample", tokenizer.decode(written), step=self.progress.step, detail=detail)

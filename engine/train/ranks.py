@@ -82,6 +82,15 @@ class Ranks:
         self.tell(None)
         self.gathered(None)
 
+    @contextmanager
+    def in_turn(self) -> Iterator[None]:
+        """Rank 0 first, the others when it is done: they find what it made."""
+        if not self.writes:
+            self.wait()
+        yield
+        if self.writes:
+            self.wait()
+
     def share(self, tokens: Tokens, examples: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
         """This rank's examples: dealt out longest first, there and back, so that all get as many and about as many tokens."""
         examples = np.asarray(examples, np.int64)

@@ -7,6 +7,8 @@ Here every parameter is looked at afterwards. `whole` and `part` are how checkpo
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from peft import PeftModel
@@ -85,6 +87,19 @@ def decoder_layers(model: PreTrainedModel | PeftModel) -> list[nn.Module]:
     base = model.get_base_model() if isinstance(model, PeftModel) else model
     kinds = set(getattr(base, "_no_split_modules", None) or ())
     return [module for module in base.modules() if type(module).__name__ in kinds]
+
+
+@contextmanager
+def gathered(scorer: nn.Module) -> Iterator[None]:
+    """Around calls of the model inside of the scorer: what is outside of its layers stands whole, as in a forward pass."""
+    if not isinstance(scorer, FSDPModule):
+        yield
+        return
+    scorer.unshard()
+    try:
+        yield
+    finally:
+        scorer.reshard()
 
 
 def whole(tensor: Tensor) -> Tensor:

@@ -10,9 +10,10 @@ import torch
 from torch import nn
 
 from engine.data.prepare import Tokens
-from engine.train.batches import Layout, micro_batches
+from engine.train.batches import Layout
 from engine.train.model import Loaded
 from engine.train.objective import Objective
+from engine.train.ranks import ALONE, Ranks
 
 SAMPLE_TOKENS = 48
 
@@ -40,10 +41,13 @@ def validation_loss(
     layout: Layout,
     *,
     stop: Callable[[], bool] = lambda: False,
+    ranks: Ranks = ALONE,
+    equally: bool = False,
 ) -> dict[str, float]:
     """The objective's mean over all examples of `tokens` (key `loss`), and what else it tells.
 
     One micro-batch's logits live at a time: kept ones would fill the memory (transformers#12878). `stop` is asked between two.
+    Divided between `ranks`; `equally` as they need it (see `Ranks.pieces`).
 
     Raises:
         Interrupted: `stop` said so.
@@ -51,14 +55,14 @@ def validation_loss(
     examples = range(tokens.examples)
     totals: dict[str, float] = {"loss": 0.0}
     with asking(loaded):
-        for batch in micro_batches(tokens, examples, layout):
+        for piece in ranks.pieces(tokens, examples, layout, equally=equally):
             if stop():
                 raise Interrupted
-            found = objective.loss(scorer, batch.to(loaded.device))
+            found = objective.loss(scorer, piece.batch.to(loaded.device))
             for name, value in {"loss": found.total, **found.told}.items():
-                totals[name] = totals.get(name, 0.0) + float(value)
+                totals[name] = totals.get(name, 0.0) + (float(value) if piece.counts else 0.0)
     count = max(1, objective.count(tokens, examples))
-    return {name: total / count for name, total in totals.items()}
+    return {name: total / count for name, total in ranks.summed(totals).items()}
 
 
 def sample(
