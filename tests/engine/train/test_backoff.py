@@ -21,6 +21,7 @@ from tests.engine.train.children import AllOf, OutOfMemory
 from tests.engine.train.conftest import Bench, result_bytes
 from tests.engine.train.test_batches import ragged
 from tests.engine.train.test_job import until
+from tests.engine.train.test_reference import preferring
 
 SETTLED = {"training.evaluate_every": 100, "split.validation": 0}
 
@@ -104,6 +105,18 @@ def test_validation_that_runs_out_of_memory_leaves_training_alone(bench: Bench) 
         [loss for _, loss in theirs["validation/loss"]], rel=1e-5
     )
     assert [event.detail["work"] for event in told(bench, run, "memory")] == ["validation"]
+
+
+def test_a_reference_that_runs_out_of_memory_is_computed_in_smaller_pieces(bench: Bench) -> None:
+    asked = preferring(bench, **{"training.micro_batch": 4, "training.max_steps": 2, "split.validation": 0})
+    plain, run = bench.run(asked, "plain"), bench.run(asked, "tight")
+    assert bench.train(plain).state is State.FINISHED
+    assert bench.train(run, prepare=OutOfMemory(behind=0, rows=2, evaluating=True)).state is State.FINISHED
+    assert [event.detail["work"] for event in told(bench, run, "memory")] == ["reference"]
+    ours, theirs = bench.story(run), bench.story(plain)
+    assert [loss for _, loss in ours["train/loss"]] == pytest.approx(
+        [loss for _, loss in theirs["train/loss"]], rel=1e-4
+    )
 
 
 class CrowdedGpu:
