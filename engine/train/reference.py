@@ -146,7 +146,8 @@ def _compute(parts: Parts, kept: _Kept) -> None:
     at_once = "Stopped at once. Resuming goes on with the reference from what was written last."
     total = parts.prepared.train.examples + parts.prepared.validation.examples
     passes = 0
-    with stopping(at_once) as stop, validate.asking(parts.loaded), _as_begun(parts):
+    # Of several ranks the first hears signals, some of them twice; the job's process is the one that stops at once.
+    with stopping(at_once if parts.ranks.world == 1 else None) as stop, validate.asking(parts.loaded), _as_begun(parts):
         watch = _Watch(parts, kept.reference, total, stop)
         for piece, values in _pieces(parts, kept.reference):
             passes += 1

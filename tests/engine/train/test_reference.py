@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +17,8 @@ from safetensors.numpy import load_file
 
 from engine.data.prepare import Prepared, Tokens
 from engine.data.tokenizer import load_tokenizer
-from engine.ledger import checkpoints, events, jobs, metrics, orders
+from engine.ledger import Ledger, checkpoints, events, jobs, metrics, orders, runs
+from engine.ledger.jobs import Job
 from engine.ledger.runs import Run
 from engine.ledger.states import State
 from engine.profile import Data, Profile
@@ -25,9 +27,11 @@ from engine.train.batches import Layout, micro_batches
 from engine.train.checkpoint import trained
 from engine.train.objective import Dpo
 from engine.train.parts import Parts
+from engine.train.ranks import ALONE, Ranks
 from engine.train.scorer import Scorer
 from tests.engine.train.conftest import Bench, result_bytes
 from tests.engine.train.test_objectives import by_hand, paired
+from tests.engine.train.together import together
 
 CPU = torch.device("cpu")
 PAIRS = [30, 12, 9, 40, 22, 23, 50, 7]
@@ -41,27 +45,32 @@ def settled() -> Iterator[None]:
 
 def parts_of(bench: Bench, name: str = "run", **settings: object) -> Parts:
     """A DPO run as the job sets it up, with pairs of our own."""
-    run = bench.run(bench.profile(**{"training.objective": "dpo", **settings}), name)
-    (run.folder / "prepared").mkdir(exist_ok=True)
-    made = jobs.sign_in(bench.ledger, bench.job(run), pid=os.getpid())
-    asked = Dpo(0.1, False)
     plain = bench.profile(**settings)
+    run = bench.run(plain, name)
+    (run.folder / "prepared").mkdir()
+    return assembled(bench.ledger, jobs.sign_in(bench.ledger, bench.job(run), pid=os.getpid()), plain)
+
+
+def assembled(ledger: Ledger, job: Job, plain: Profile, ranks: Ranks = ALONE) -> Parts:
     device.set_up(CPU, seed=7, deterministic=True, thread_count=1)
     loaded = model.load(plain, CPU, vocabulary=400)
+    run = runs.by_id(ledger, job.run or 0)
+    assert run is not None
     return Parts(
-        ledger=bench.ledger,
+        ledger=ledger,
         run=run,
-        job=made,
+        job=job,
         profile=plain,
         prepared=Prepared(paired(PAIRS), paired(PAIRS[:4], seed=1), 0, "data", 128, ()),
-        tokenizer=load_tokenizer(str(bench.base), "main"),
+        tokenizer=load_tokenizer(plain.model.base, "main"),
         loaded=loaded,
         scorer=Scorer(loaded.model, loaded.autocast),
         layout=Layout(2, pad_id=0),
-        objective=asked,
-        validation_objective=asked,
+        objective=Dpo(0.1, False),
+        validation_objective=Dpo(0.1, False),
         optimizer=optimizer.make(loaded.model, plain.training, CPU),
-        writer=metrics.Writer(bench.ledger, run.id),
+        writer=metrics.Writer(ledger, run.id),
+        ranks=ranks,
     )
 
 
@@ -161,6 +170,31 @@ def test_a_reference_that_was_interrupted_goes_on_where_it_was_and_ends_the_same
     assert all(np.array_equal(one, other) for one, other in zip(whole, resumed, strict=True))
     seen = jobs.get(bench.ledger, parts.job.uid)
     assert (seen.done, seen.total) == (6, 6)
+
+
+def test_ranks_score_their_shares_and_all_know_all(bench: Bench) -> None:
+    """Three ranks for four pairs and two: some have nothing left to score and take part all the same."""
+    alone = of(reference.give(parts_of(bench, "alone")))
+    parts = parts_of(bench, "together")
+    for train, validation, scored in together(
+        bench.folder / "ranks", 3, _scored_on_a_rank, bench.ledger.path, parts.job.uid, parts.profile
+    ):
+        np.testing.assert_allclose(train, alone[0], rtol=1e-5)
+        np.testing.assert_allclose(validation, alone[1], rtol=1e-5)
+        assert scored == 3  # two passes for training, one for validation
+    assert reference.stands(parts)
+
+
+def _scored_on_a_rank(
+    ranks: Ranks, place: Path, job: str, plain: Profile
+) -> tuple[NDArray[np.float32], NDArray[np.float32], int]:
+    ledger = Ledger.open(place)
+    parts = assembled(ledger, jobs.get(ledger, job), plain, ranks)
+    passes: list[object] = []
+    parts.scorer.register_forward_hook(lambda *_: passes.append(None))
+    found = of(reference.give(parts))
+    ledger.close()
+    return *found, len(passes)
 
 
 @pytest.mark.parametrize("what", ["data", "model", "damaged"])
