@@ -12,12 +12,14 @@ from safetensors.numpy import load_file, save_file
 
 from engine import lineage, removal
 from engine.errors import Problem
+from engine.evaluate.pairing import base_of
 from engine.evaluate.plan import plan
-from engine.ledger import events, metrics, runs
+from engine.ledger import evaluations, events, jobs, metrics, runs
 from engine.ledger.runs import Run
 from engine.ledger.states import State
 from engine.profile import Data
 from engine.train import folders
+from tests.engine.train import children
 from tests.engine.train.conftest import Bench, result_bytes
 from tests.tiny import make_llama
 
@@ -205,20 +207,23 @@ def test_a_killed_run_goes_on_without_its_parent_once_it_has_a_checkpoint(bench:
 
 
 def test_a_chain_of_whole_models_is_held_against_the_first_base(bench: Bench) -> None:
-    full = {"method.name": "full"}
+    full = {"method.name": "full", "training.learning_rate": 0.05}
     first = bench.trained("first", **BRIEF, **full)
     trained_on(bench, "first", "second", **full)
     third = trained_on(bench, "second", "third", **{"method.name": "lora"})
-    document = runs.document(bench.ledger, third)
-    told = document.environment["lineage"]
+    told = runs.document(bench.ledger, third).environment["lineage"]
     assert isinstance(told, list) and [each["name"] for each in told] == ["first", "second"]
-    suite = bench.folder / "suite.jsonl"
-    suite.write_text('{"id": "a", "prompt": "What is it?", "answer": "normal"}\n')
-    (task,) = plan(bench.ledger, ["third"], [str(suite)])
-    assert task.base.base == str(bench.base) != task.profile.model.base
-    assert task.known_base == runs.document(bench.ledger, first).fingerprints["base"]
     with pytest.raises(Problem, match="second is the base model of third"):
         removal.remove(bench.ledger, runs.find(bench.ledger, "second"))
-    removal.remove(bench.ledger, runs.find(bench.ledger, "first"))
-    (task,) = plan(bench.ledger, ["third"], [str(suite)])
-    assert task.base.base == str(bench.base)
+    base = runs.document(bench.ledger, first).fingerprints["base"]
+    removal.remove(bench.ledger, first)  # what is known of it stands in those that came after it
+
+    suite = bench.folder / "suite.jsonl"
+    suite.write_text('{"id": "a", "prompt": "What is it?", "choices": ["normal", "raised"], "answer": "normal"}\n')
+    argument: dict[str, object] = {"runs": [third.uid], "suites": [str(suite)]}
+    job = jobs.create(bench.ledger, "evaluate", run=third.id, argument=argument, log=third.folder / "evaluate.txt")
+    assert children.finish(children.start(bench.ledger.path, job.uid)) == 0
+    (tuned,) = evaluations.of_run(bench.ledger, third.id)
+    against = base_of(bench.ledger, third, tuned)
+    assert against is not None and (against.model, against.model_name) == (base, bench.base.name)
+    assert runs.document(bench.ledger, third).fingerprints["base"] != base
