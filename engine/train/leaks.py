@@ -45,8 +45,10 @@ def found(scorer: Scorer, layout: Layout, device: torch.device) -> str:
     roomy = replace(layout, row_tokens=max(layout.row_tokens or 0, FIRST + SECOND))
     with asking(scorer, device):
         try:
-            before, after = (_second(scorer, _documents(scorer, seed), roomy, device) for seed in (1, 2))
-            alone = _second(scorer, _documents(scorer, 1), Layout(1, layout.pad_id), device)
+            with torch.no_grad():
+                after = _second(scorer, _documents(scorer, 2), roomy, device)
+                alone = _second(scorer, _documents(scorer, 1), Layout(1, layout.pad_id), device)
+            before = _second(scorer, _documents(scorer, 1), roomy, device)
             before.sum().backward()  # type: ignore[no-untyped-call]
         except torch.OutOfMemoryError:
             raise
