@@ -73,7 +73,7 @@ def take_over_head(scorer: Scorer, batch: MicroBatch) -> bool:
         own = scorer(batch)
         scorer.own_head = False
         try:
-            scorer.own_head = not torch.allclose(scorer(batch), own, rtol=0.0, atol=AGREEING)
+            scorer.own_head = not torch.allclose(scorer(batch), own, rtol=0.0, atol=AGREEING, equal_nan=True)
         except (RuntimeError, TypeError, AttributeError):  # its parts have other names, or give something else
             scorer.own_head = True
     return not scorer.own_head
