@@ -68,11 +68,12 @@ HIGHER_IS_BETTER: Final = frozenset(
         *(f"{part}/{name}" for part in ("train", "validation") for name in ("accuracy", "reward_margin")),
     }
 )
-_COLUMNS: Final = ", ".join(field.name for field in fields(Run))
+_NAMES: Final = tuple(field.name for field in fields(Run))
+_COLUMNS: Final = ", ".join(_NAMES)
 
 
 def _run(row: tuple[Any, ...]) -> Run:
-    values = dict(zip((field.name for field in fields(Run)), row, strict=True))
+    values = dict(zip(_NAMES, row, strict=True))
     return Run(**{**values, "state": State(values["state"]), "folder": Path(values["folder"])})
 
 
