@@ -6,6 +6,7 @@ stands beside it. Torch is only imported when one is made.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
@@ -61,8 +62,8 @@ PECULIAR: Final[dict[Family, dict[str, object]]] = {
 TEXT_ONLY: Final[dict[Family, str]] = {"qwen3_5": "qwen3_5_text", "gemma3": "gemma3_text", "gemma4": "gemma4_text"}
 
 
-def make(family: Family, folder: Path, *, seed: int = 0) -> Path:
-    """A folder that transformers loads as the family's causal language model: tokenizer, config and random float32 weights."""
+def make(family: Family, folder: Path, *, seed: int = 0, **changes: object) -> Path:
+    """A folder that transformers loads as the family's causal language model: tokenizer, config (with changes) and random float32 weights."""
     import torch
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
@@ -71,7 +72,7 @@ def make(family: Family, folder: Path, *, seed: int = 0) -> Path:
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = AutoModelForCausalLM.from_config(_config(family), dtype=torch.float32)  # type: ignore[no-untyped-call]
+        model = AutoModelForCausalLM.from_config(_config(family, changes), dtype=torch.float32)  # type: ignore[no-untyped-call]
         with torch.no_grad():
             for name, parameter in model.named_parameters():
                 if "sinks" in name or (name.endswith("bias") and not parameter.any()):
@@ -80,7 +81,7 @@ def make(family: Family, folder: Path, *, seed: int = 0) -> Path:
     return folder
 
 
-def _config(family: Family) -> PreTrainedConfig:
+def _config(family: Family, changes: Mapping[str, object]) -> PreTrainedConfig:
     from transformers import AutoConfig
 
     shape: dict[str, object] = {
@@ -98,5 +99,7 @@ def _config(family: Family) -> PreTrainedConfig:
         "pad_token_id": SPECIAL.index("<|pad|>"),
         "dtype": "float32",
     }
-    found: PreTrainedConfig = AutoConfig.for_model(TEXT_ONLY.get(family, family), **{**shape, **PECULIAR[family]})
+    found: PreTrainedConfig = AutoConfig.for_model(
+        TEXT_ONLY.get(family, family), **{**shape, **PECULIAR[family], **changes}
+    )
     return found

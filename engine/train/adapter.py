@@ -58,6 +58,7 @@ def attach(base: PreTrainedModel, method: Method, *, name: str, is_quantised: bo
             parameter.data = parameter.data.float()
     if is_quantised:
         quantized.add_trained_biases_outside(model)
+        quantized.keep_type_of_scaled(model)
     model.peft_config[ADAPTER].base_model_name_or_path = name
     return model
 

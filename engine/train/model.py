@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 
 from engine import profile
 from engine.errors import Problem
-from engine.train import adapter, anatomy, base
+from engine.train import adapter, anatomy, base, quantized
 from engine.train.base import fetch, load_base
 from engine.train.quantized import DTYPES
 
@@ -81,6 +81,8 @@ def load_result(
         settings = settings.model_copy(update={"base": str(path)})
     model = load_base(settings, device, trainable=False)
     tuned = put_on(model, path, settings.base) if kind == "adapter" and path is not None else model
+    if isinstance(tuned, PeftModel) and settings.quantization != "none":
+        quantized.keep_type_of_scaled(tuned)
     tuned.train(False)
     return tuned
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Final
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -42,15 +42,37 @@ def layers(model: nn.Module) -> dict[str, nn.Linear]:
 
 
 def keep_exact(model: nn.Module) -> None:
-    """Keep bitsandbytes from repacking 4-bit weights at the first evaluation on a CPU with AVX512-BF16.
+    """Keep bitsandbytes from repacking 4-bit weights at the first evaluation on a CPU with AVX512-BF16, and PEFT from losing 8-bit scales.
 
-    The repacked form serves inference only: gradients through it are silently wrong ever after. 8-bit weights are not repacked.
+    The repacked form serves inference only: gradients through it are silently wrong ever after. 8-bit weights are not repacked, but DoRA
+    on a CPU puts a copy without scales in the weight's place at every forward pass.
     """
-    from bitsandbytes.nn.modules import Linear4bit
+    from bitsandbytes.nn.modules import Linear4bit, Linear8bitLt
 
     for layer in layers(model).values():
         if isinstance(layer, Linear4bit):
             layer.support_avx512bf16_for_cpu = False
+        elif isinstance(layer, Linear8bitLt):
+            layer.init_8bit_state()
+            layer.register_forward_pre_hook(_take_no_lost_scales)
+
+
+def _take_no_lost_scales(layer: nn.Module, given: object) -> None:
+    """The module has the scales; it would take them from the weight once more where that brings codes."""
+    weight: Any = layer.weight  # what bitsandbytes adds is not declared
+    if weight.CB is not None and weight.SCB is None:
+        weight.CB = None
+
+
+def keep_type_of_scaled(model: nn.Module) -> None:
+    """Have IA3 on quantised modules give the type that it was given: PEFT's gives float32, which attention refuses beside 16-bit queries."""
+    from peft.tuners.ia3 import IA3Layer
+
+    quantised = {id(layer) for layer in layers(model).values()}
+    for module in model.modules():
+        if isinstance(module, IA3Layer) and id(module.get_base_layer()) in quantised:
+            assert isinstance(module, nn.Module)
+            module.register_forward_hook(lambda _, given, found: found.to(given[0].dtype))
 
 
 def add_trained_biases_outside(model: nn.Module) -> None:
