@@ -80,7 +80,7 @@ def run(ledger: Ledger, job: Job, folder: Path, *, ranks: int, threads: int) -> 
         finally:
             child.kill()  # the ranks end with it
             child.wait()
-    return _ending(folder)
+    return ending_of(folder)
 
 
 def sign_in(folder: Path, rank: int) -> None:
@@ -110,7 +110,7 @@ def _said(folder: Path, rank: int) -> Said | None:
         return None
 
 
-def _ending(folder: Path) -> Ending:
+def ending_of(folder: Path) -> Ending:
     """What ended the run: a rank that was killed, else what the first rank to fail said, else what rank 0 said.
 
     A rank whose partner is gone fails as well, with words about a connection, but later.
@@ -157,10 +157,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from torch.distributed.run import run as start
 
     standalone = ["--standalone", "--local-addr", "localhost", "--nproc-per-node", count]
-    # Each rank sees its own GPU as the first. torchrun's own handlers would end the ranks before they could save.
-    own = ["--virtual-local-rank", "--signals-to-handle", "SIGUSR1", "--shutdown-timeout", str(GRACE)]
+    # torchrun's own handlers would end the ranks before they could save.
+    own = ["--signals-to-handle", "SIGUSR1", "--shutdown-timeout", str(GRACE)]
+    # Each rank sees its own GPU, and as the first.
+    apart = ["--virtual-local-rank"] if os.environ.get("CUDA_VISIBLE_DEVICES") else []
     try:
-        start(parse_args([*standalone, *own, "-m", "engine.rank", *rest]))  # type: ignore[no-untyped-call]
+        start(parse_args([*standalone, *own, *apart, "-m", "engine.rank", *rest]))  # type: ignore[no-untyped-call]
     except ChildFailedError as error:
         exits = {rank: failure.exitcode for rank, failure in error.failures.items()}
         write_text(Path(os.environ[FOLDER]) / "exits.json", json.dumps(exits))

@@ -13,10 +13,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from safetensors.torch import load_file
 from torch.distributed import fsdp
 from torch.distributed.tensor import DTensor
 
 from engine.errors import Problem
+from engine.ledger.states import State
 from engine.train import device, model, sharded, step
 from engine.train import optimizer as optimizers
 from engine.train.batches import Layout
@@ -24,8 +26,9 @@ from engine.train.checkpoint import trained
 from engine.train.objective import Likelihood
 from engine.train.ranks import ALONE, Ranks, apart, replicated
 from engine.train.scorer import Scorer
+from tests.engine.train.conftest import Bench, result_bytes
 from tests.engine.train.test_batches import ragged
-from tests.engine.train.together import together
+from tests.engine.train.together import together, train
 from tests.tiny import tiny_profile
 
 PADDED = Layout(2, pad_id=0)
@@ -170,3 +173,38 @@ def corrupted(ranks: Ranks, base: Path, settings: dict[str, Any]) -> str:
         patch.setattr(sharded, "fully_shard", careless)
         sharded.shard(Scorer(loaded.model, None), loaded.model, CPU, ranks.world)
     return str(caught.value)
+
+
+RANKS: dict[str, object] = {
+    "hardware.ranks": 2,
+    "training.micro_batch": 1,
+    "training.evaluate_every": 3,
+    "training.save_every": 4,
+}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"method.dropout": 0.2, "training.packing": True, "training.row_tokens": 128},
+        {"hardware.sharding": "shard", "method.name": "full", "training.checkpoint_activations": True},
+    ],
+    ids=["replicate", "shard"],
+)
+def test_two_ranks_killed_and_resumed_end_bit_identical_to_two_that_were_not(
+    bench: Bench, settings: dict[str, object]
+) -> None:
+    orders = {2: ["rate 0.5", "evaluate"], 7: ["checkpoint"]}
+    whole = bench.run(bench.profile(**RANKS, **settings), "whole")
+    ended = train(bench, whole, prepare={0: bench.at_step(whole, orders)})
+    assert ended.state is State.FINISHED, ended.message
+    run = bench.run(bench.profile(**RANKS, **settings), "killed")
+    killed = train(bench, run, prepare={0: bench.at_step(run, orders), 1: bench.at_step(run, {6: "SIGKILL"})})
+    assert (killed.state, killed.cause) == (State.FAILED, "rank 1"), killed.message
+    assert "SIGKILL" in killed.message
+    resumed = train(bench, run, prepare={0: bench.at_step(run, {3: "checkpoint"})})
+    assert resumed.state is State.FINISHED, resumed.message
+    assert bench.story(run) == bench.story(whole) and len(bench.story(run)["train/loss"]) == 12
+    assert result_bytes(run) == result_bytes(whole) and result_bytes(run)
+    states = load_file(run.folder / "checkpoints" / "step-000012" / "generators.safetensors")
+    assert not torch.equal(states["cpu"], states["1.cpu"])

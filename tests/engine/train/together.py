@@ -1,16 +1,24 @@
-"""Two ranks and more in forked children: a function run by all of them at once, joined as torchrun would join them."""
+"""Ranks in forked children, joined as torchrun would join them: a function, or a whole job, run by all of them at once."""
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import socket
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from engine import process, torchrun
+from engine.ending import Ending
+from engine.ledger import jobs
+from engine.ledger.runs import Run
+from engine.places import private_folder
 from engine.train.ranks import joined
 from tests.engine.train.children import CONTEXT, KEPT
+from tests.engine.train.conftest import Bench
 
 
 def free_port() -> int:
@@ -63,3 +71,40 @@ def _rank(environment: dict[str, str], path: Path, function: Callable[..., Any],
     with joined("cpu") as ranks:
         found = function(ranks, *arguments)
     path.write_bytes(pickle.dumps(found))
+
+
+def train(bench: Bench, run: Run, *, prepare: dict[int, Callable[[], None]] | None = None) -> Ending:
+    """How a job of the run ends that two ranks do in forked children, as torchrun's would; `prepare` is called first in a rank."""
+    job = bench.job(run)
+    folder, port = run.folder / "ranks", free_port()
+    private_folder(folder)
+    for path in folder.iterdir():
+        path.unlink()
+    kept = {name: os.environ[name] for name in KEPT if name in os.environ} | {torchrun.FOLDER: str(folder)}
+    children = []
+    for rank in range(2):
+        environment = kept | environment_of(rank, 2, port)
+        first = (prepare or {}).get(rank)
+        child = CONTEXT.Process(target=_of_job, args=(str(bench.ledger.path), job.uid, environment, first))
+        child.start()
+        children.append(child)
+    for child in children:
+        child.join(90)
+        if child.exitcode is None:
+            child.kill()
+    exits = {str(rank): child.exitcode for rank, child in enumerate(children) if child.exitcode}
+    if exits:
+        (folder / "exits.json").write_text(json.dumps(exits))
+    ending = torchrun.ending_of(folder)
+    jobs.set_state(bench.ledger, job, ending.state, cause=ending.cause, message=ending.message)
+    return ending
+
+
+def _of_job(ledger: str, uid: str, environment: dict[str, str], prepare: Callable[[], None] | None) -> None:
+    os.environ.update(environment)
+    os.environ[process.PARENT] = str(os.getppid())
+    if prepare:
+        prepare()
+    from engine.rank import main
+
+    sys.exit(main([uid, "--ledger", ledger]))
