@@ -20,7 +20,7 @@ from engine.ledger.runs import Run
 from engine.ledger.states import LIVE, State
 from engine.places import private_folder
 from engine.profile import Profile, flat
-from engine.profile_file import dump
+from engine.profile_file import dump, parse
 from engine.resolve import Resolved, resolve
 from engine.storage import free_bytes
 
@@ -217,6 +217,33 @@ def start_evaluation(ledger: Ledger, run_list: Sequence[Run], suites: Sequence[s
     first = run_list[0]
     argument: dict[str, object] = {"runs": [run.uid for run in run_list], "suites": list(suites)}
     return _spawned(ledger, first, "evaluate", argument, first.folder / "evaluate.txt")
+
+
+def start_export(ledger: Ledger, run: Run, out: Path | None = None) -> Job:
+    """Start a process that writes the run's result as a whole model to `out`, by default into the run's own folder.
+
+    Raises:
+        Problem: the run has no result yet or is at work, its method has nothing to merge, or the folder is taken.
+    """
+    if run.result is None:
+        why = f"It is {run.state}."
+        raise Problem(f"{run.name} has no result to export yet", why, "Wait until it has finished.", code="export")
+    if run.state in LIVE:
+        why = f"It is {run.state}, and its result may be written anew at any moment."
+        raise Problem(f"{run.name} is still at work", why, "Wait for it, or stop it first.", code="running")
+    method = parse(runs.document(ledger, run).profile, run.folder / "profile.toml").method
+    if method.learns_a_prompt:
+        raise Problem(
+            f"{run.name} cannot be merged: {method.name} learns virtual tokens, which no weight of a model can hold",
+            "They stand before the text when the model is asked, and the base stays as it is.",
+            f"Use the adapter as it is, with PeftModel.from_pretrained: {run.result}",
+            code="export",
+        )
+    if out is not None and out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise Problem(f"{out} is there already", "What is in it would be lost.", "Name a new folder.", code="export")
+    check_installed()
+    where = (out.expanduser().absolute() if out else run.folder / "export" / "merged").as_posix()
+    return _spawned(ledger, run, "export", {"format": "merged", "out": where}, run.folder / "export.txt")
 
 
 def _start(ledger: Ledger, run: Run, *, queue: bool, any_of: Sequence[str] = ()) -> Job:

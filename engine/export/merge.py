@@ -82,7 +82,7 @@ def _merge(module: BaseTunerLayer) -> None:
     base = module.get_base_layer()
     stood = {name: weight.dtype for name, weight in base.named_parameters()}
     base.float()
-    module.merge(safe_merge=True)  # type: ignore[operator]  # every tuner's layer has it; ValueError where the sum is not finite
+    module.merge(safe_merge=True)  # ValueError where the sum is not finite
     for name, weight in base.named_parameters():
         weight.data = weight.data.to(stood[name])
 

@@ -24,7 +24,7 @@ from engine import places
 from engine.errors import Problem
 from engine.ledger.store import closing
 
-COMMANDS: Final = ("demo", "data", "fit", "train", "runs", "evaluate", "compare", "doctor")
+COMMANDS: Final = ("demo", "data", "fit", "train", "runs", "evaluate", "compare", "export", "doctor")
 INTERRUPTED: Final = 130  # as shells count: 128 + SIGINT
 BROKEN_PIPE: Final = 141  # 128 + SIGPIPE
 

@@ -100,7 +100,7 @@ def _checked(chosen: Sequence[Run], suites: Sequence[str]) -> set[str]:
     return names
 
 
-def wait(ledger: Ledger, job: Job) -> Job:
+def wait(ledger: Ledger, job: Job, counted: str = " answers") -> Job:
     """The job once it has ended, with its progress on stderr: one line that changes on a terminal, a line now and then
     elsewhere.
     """
@@ -109,7 +109,7 @@ def wait(ledger: Ledger, job: Job) -> Job:
     while True:
         job = jobs.get(ledger, job.uid)
         state = jobs.seen_state(job)
-        share = f"  {job.done}/{job.total} answers" if job.total else ""
+        share = f"  {job.done}/{job.total}{counted}" if job.total else ""
         line = f"{state}  {printable(job.doing)}{share}".rstrip()
         ended = state not in LIVE
         if line != told and (ended or live or time.monotonic() - told_at > TOLD_EVERY):

@@ -1,0 +1,3 @@
+"""Runs with a result, as tests of training make them."""
+
+from tests.engine.train.conftest import bench as bench
