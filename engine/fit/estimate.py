@@ -173,10 +173,11 @@ def setup(profile: Profile, facts: Facts, rows: int, checkpointing: bool) -> Set
     assert facts.shape is not None
     limit = profile.template.max_tokens
     tokens = facts.max_tokens if limit == "auto" else min(facts.max_tokens, limit)
+    kept, row_tokens = facts.kept_tokens, profile.training.row_tokens
+    if profile.training.packing is not False and isinstance(row_tokens, int) and row_tokens > tokens:
+        tokens, kept = row_tokens, kept * row_tokens // tokens  # a packed row holds several of the longest
     rows = max(rows, facts.rows_per_example)  # the rows of an example are never parted
-    return memory.setup(
-        profile, facts.shape, rows=rows, tokens=tokens, kept=facts.kept_tokens, checkpointing=checkpointing
-    )
+    return memory.setup(profile, facts.shape, rows=rows, tokens=tokens, kept=kept, checkpointing=checkpointing)
 
 
 def _fits(profile: Profile, facts: Facts, card: Card, rows: int, checkpointing: bool) -> bool:

@@ -44,7 +44,19 @@ def test_what_autograd_keeps(wide: Path, tmp_path: Path, settings: dict[str, obj
     mask[1:, -10:] = 0
     columns = torch.arange(TOKENS - KEPT, TOKENS)
     kept = torch.arange(ROWS * KEPT)
-    batch = MicroBatch(ids, mask, None, columns, kept, ids[:, columns].flatten(), kept // KEPT, tuple(range(ROWS)))
+    batch = MicroBatch(
+        ids=ids,
+        mask=mask,
+        positions=None,
+        bounds=None,
+        lengths=(),
+        places=kept // KEPT * TOKENS + columns[kept % KEPT],
+        columns=columns,
+        kept=kept,
+        targets=ids[:, columns].flatten(),
+        owners=kept // KEPT,
+        rows=tuple(range(ROWS)),
+    )
     weights = {part.untyped_storage().data_ptr() for part in (*loaded.model.parameters(), *loaded.model.buffers())}
     saved: dict[int, torch.Tensor] = {}
 
