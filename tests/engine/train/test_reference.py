@@ -259,11 +259,11 @@ def story(bench: Bench, run: Run) -> dict[str, list[tuple[int, float]]]:
 
 
 @pytest.mark.parametrize(
-    "settings",
-    [{}, {"method.name": "full", "training.packing": True}],
-    ids=["lora", "full, packed"],
+    ("settings", "lost"),
+    [({}, False), ({"method.name": "full", "training.packing": True}, True)],
+    ids=["lora", "full, packed, and its reference lost"],
 )
-def test_a_killed_and_resumed_dpo_run_is_bit_identical(bench: Bench, settings: dict[str, object]) -> None:
+def test_a_killed_and_resumed_dpo_run_is_bit_identical(bench: Bench, settings: dict[str, object], lost: bool) -> None:
     asked = preferring(bench, **settings)
     whole, killed = bench.run(asked, "whole"), bench.run(asked, "killed")
     assert bench.train(whole).state is State.FINISHED
@@ -275,26 +275,18 @@ def test_a_killed_and_resumed_dpo_run_is_bit_identical(bench: Bench, settings: d
     bench.train(killed, prepare=_die_while_scoring)
     assert not checkpoints.of_run(bench.ledger, killed.id)
     bench.train(killed, prepare=bench.at_step(killed, {2: "SIGKILL"}))  # before the first checkpoint
-    written = (killed.folder / "prepared" / "reference.safetensors").read_bytes()
+    place = killed.folder / "prepared" / "reference.safetensors"
+    written = place.read_bytes()
     bench.train(killed, prepare=bench.at_step(killed, {4: "SIGKILL"}))
+    assert checkpoints.of_run(bench.ledger, killed.id) and place.read_bytes() == written
+    if lost:  # it is made again, and not from weights that were trained
+        place.unlink()
     assert bench.train(killed).state is State.FINISHED
-    assert (killed.folder / "prepared" / "reference.safetensors").read_bytes() == written
     scored, alone = (load_file(run.folder / "prepared" / "reference.safetensors") for run in (killed, whole))
     assert all(np.array_equal(scored[part], alone[part]) for part in ("train", "validation"))
     assert story(bench, killed) == told and bench.story(killed) == bench.story(whole)
     assert result_bytes(killed) == result_bytes(whole)
-    assert [event.kind for event in events.of_run(bench.ledger, killed.id)].count("reference") == 1
-
-
-def test_a_reference_that_was_lost_is_never_taken_from_trained_weights(bench: Bench) -> None:
-    asked = preferring(bench, **{"method.name": "full"})
-    whole, killed = bench.run(asked, "whole"), bench.run(asked, "killed")
-    bench.train(whole)
-    bench.train(killed, prepare=bench.at_step(killed, {5: "SIGKILL"}))
-    assert checkpoints.of_run(bench.ledger, killed.id)
-    (killed.folder / "prepared" / "reference.safetensors").unlink()
-    assert bench.train(killed).state is State.FINISHED
-    assert story(bench, killed) == story(bench, whole) and result_bytes(killed) == result_bytes(whole)
+    assert [event.kind for event in events.of_run(bench.ledger, killed.id)].count("reference") == 1 + lost
 
 
 def _die_while_scoring() -> None:
