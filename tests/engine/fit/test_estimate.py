@@ -111,3 +111,14 @@ def test_an_architecture_that_is_not_understood_is_not_guessed() -> None:
     with pytest.raises(Problem, match="cannot be estimated") as caught:
         estimate.estimate(profile(), replace(facts(), shape=None, no_shape="It is a mixture."), [named("T4")])
     assert caught.value.code == "shape"
+
+
+def test_a_packed_row_takes_the_room_of_all_its_tokens() -> None:
+    fixed = {"training.micro_batch": 1, "training.checkpoint_activations": False}
+    longer = {"training.packing": True, "training.row_tokens": 4096}
+    plain, packed, padded = (
+        estimate.fit(profile(**fixed, **more), facts(), card(80)).parts
+        for more in ({}, longer, {**longer, "training.packing": False})
+    )
+    assert packed.activations > 3 * plain.activations
+    assert padded == plain
