@@ -171,17 +171,20 @@ def test_a_queued_run_that_names_no_gpu_may_take_any_that_does_as_well_and_resum
     ledger: Ledger, profile: Profile, idle: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("engine.jobs.spawn", lambda ledger, job: None)
-    job = launch._start(ledger, idle, queue=True, any_of=("GPU-a", "GPU-b"))
-    assert json.loads(job.argument)["any_of"] == ["GPU-a", "GPU-b"]
+    job = launch._start(ledger, idle, queue=True, any_of=("GPU-a", "GPU-b", "GPU-c"))
+    assert json.loads(job.argument)["any_of"] == ["GPU-a", "GPU-b", "GPU-c"]
     jobs.set_state(ledger, job, State.STOPPED, cause="signal")
     again = launch.resume(ledger, runs.find(ledger, idle.uid), queue=True)
-    assert json.loads(again.argument)["any_of"] == ["GPU-a", "GPU-b"]
-    there = (gpu.Gpu(uuid="GPU-b", index=1, name="T4"),)
+    assert json.loads(again.argument)["any_of"] == ["GPU-a", "GPU-b", "GPU-c"]
+    there = tuple(
+        gpu.Gpu(uuid=f"GPU-{letter}", index=0, name="T4") for letter in "bc"
+    )  # GPU-a was taken out of the machine
     monkeypatch.setattr(waiting, "gpus", lambda: there)
     monkeypatch.setattr(turns, "gpus", lambda: there)
-    with waiting.turn_of(ledger, again, idle, Hardware(device="cuda", gpus=("GPU-a",))) as taken:
-        assert taken == ("GPU-b",)
-        assert jobs.get(ledger, again.uid).places == '["GPU-b"]'
+    hardware = Hardware(device="cuda", gpus=("GPU-a",))
+    with turns.turn([("GPU-b",)], queue=True, wait=lambda what: None), waiting.turn_of(ledger, again, idle, hardware) as taken:
+        assert taken == ("GPU-c",)
+        assert jobs.get(ledger, again.uid).places == '["GPU-c"]'
 
 
 def test_queued_runs_wait_in_the_order_that_is_shown_and_a_killed_one_blocks_nobody(
