@@ -156,6 +156,13 @@ def _read(index: int, driver: str | None) -> Gpu:
     )
 
 
+def energy_joules(uuid: str) -> float | None:
+    """What a GPU has taken since its driver was loaded, in joules; None where it does not count (before Volta)."""
+    handle = None if _start() else _ask(pynvml.nvmlDeviceGetHandleByUUID, uuid)
+    counted = None if handle is None else _ask(pynvml.nvmlDeviceGetTotalEnergyConsumption, handle)
+    return None if counted is None else counted / 1000
+
+
 def holders(uuid: str) -> tuple[Holder, ...]:
     """The processes that hold memory on a GPU, the largest first; none where the driver does not say."""
     handle = None if _start() else _ask(pynvml.nvmlDeviceGetHandleByUUID, uuid)

@@ -69,8 +69,13 @@ def of_gpu(gpu: Gpu) -> Card | None:
     """A live GPU as a card; None when the driver does not say how much memory it has."""
     if gpu.total_mib is None or gpu.free_mib is None:
         return None
-    spec = next((spec for spec in specs() if gpu.name in (spec.name, *spec.driver_names)), None)
-    return Card(gpu.name, gpu.uuid, gpu.total_mib, gpu.free_mib, spec)
+    return Card(gpu.name, gpu.uuid, gpu.total_mib, gpu.free_mib, spec_of(gpu.name))
+
+
+def spec_of(name: str) -> CardSpec | None:
+    """What ships of the card that the driver gives this name, with or without "NVIDIA "."""
+    plain = name.removeprefix("NVIDIA ")
+    return next((spec for spec in specs() if plain in (spec.name, *spec.driver_names)), None)
 
 
 def named(name: str) -> Card:

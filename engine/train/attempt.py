@@ -70,6 +70,7 @@ def _attempt(
     losses = []
     for piece in parts.ranks.pieces(tokens, examples, layout, equally=parts.cut):
         on_device = piece.batch.to(device)
+        clock.computed += on_device.ids.numel()
         clock.lap("data")
         # Gradients become their mean over the ranks, so each counts for as many as there are; a stand-in counts for nothing.
         divisor = count / (scale * parts.ranks.world) if piece.counts else math.inf

@@ -34,6 +34,8 @@ class Progress:
 
     step: int = 0
     tokens: int = 0  # supervised, so far
+    read: int = 0  # all tokens that were read, without padding
+    flops: float = 0.0  # floating-point operations of the model's own arithmetic
     best_step: int = 0  # 0: no validation yet
     best_loss: float | None = None
     worse: int = 0  # validations since the best

@@ -98,9 +98,10 @@ class Loop:
         done = optimizer_step(parts, progress, self._trained, examples, self._backoff)
         progress.not_finite = 0 if done.updated else progress.not_finite + 1
         progress.step = number
-        progress.tokens += batches.supervised_tokens(tokens, rows)
+        supervised = batches.supervised_tokens(tokens, rows)
+        progress.tokens += supervised
         self._teller.step(done.loss, done.norm, rate, done.told)
-        self._teller.timings(done.clock, tokens=int(self._lengths[rows].sum()))
+        self._teller.timings(done.clock, lengths=self._lengths[rows], supervised=supervised)
         self._teller.oddities(done.loss, done.norm, [tokens.row_ids[row] for row in rows])
         self._teller.where()
 

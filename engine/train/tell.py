@@ -10,9 +10,15 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Final
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
 from engine.errors import Problem
 from engine.ledger import jobs, runs
+from engine.train import flops
 from engine.train.checkpoint import Progress
+from engine.train.energy import Energy
 from engine.train.parts import Parts
 from engine.train.watch import Clock, MemoryWatch
 
@@ -33,6 +39,11 @@ class Teller:
         self._steps = steps
         self._per_epoch = per_epoch
         self._memory = MemoryWatch(parts.loaded.device)
+        on_gpu = parts.loaded.device.type == "cuda"
+        self._energy = Energy(watched=on_gpu)
+        self._cost = flops.cost(parts.loaded)
+        name = torch.cuda.get_device_name(parts.loaded.device) if on_gpu else ""
+        self._peak = flops.peak(name, parts.profile.model.dtype)
         self._norms: deque[float] = deque(maxlen=SPIKE_WINDOW)
         self._told = 0.0
         self._began = time.monotonic()
@@ -51,9 +62,23 @@ class Teller:
         }
         self._parts.writer.log(progress.step, values)
 
-    def timings(self, clock: Clock, *, tokens: int) -> None:
-        """What differs from one time to the next, in rows of its own; `tokens` are all that the step read."""
-        values = {"train/tokens_per_second": tokens / clock.seconds, **self._memory.read()}
+    def timings(self, clock: Clock, *, lengths: NDArray[np.int64], supervised: int) -> None:
+        """What differs from one time to the next, in rows of its own; `lengths` are of all rows that the step read.
+
+        `train/mfu` is the share of the card's published matrix rate that the model's own arithmetic came to, on each GPU; absent
+        where that rate is not known. `energy/joules` are those of this process so far.
+        """
+        tokens, worked, world = int(lengths.sum()), self._cost.of(lengths, supervised), self._parts.ranks.world
+        self._progress.read += tokens
+        self._progress.flops += worked
+        rate = worked / clock.seconds
+        values = {"train/tokens_per_second": tokens / clock.seconds, "train/tflops": rate / 1e12, **self._memory.read()}
+        if clock.computed and world == 1:
+            values["train/padding"] = 1 - tokens / max(tokens, clock.computed)
+        if self._peak:
+            values["train/mfu"] = rate / (world * self._peak)
+        if (joules := self._energy.read()) is not None:
+            values["energy/joules"] = joules
         if clock.exact:
             values |= {f"time/{part}": seconds for part, seconds in clock.laps.items()}
         self._parts.writer.log(self._progress.step, values)
@@ -95,7 +120,14 @@ class Teller:
         done = step - self._began_at
         per_step = (time.monotonic() - self._began) / done if done else None
         ends = time.time() + per_step * (self._steps - step) if per_step is not None else None
+        done_so_far = {
+            "supervised": self._progress.tokens,
+            "tokens": self._progress.read,
+            "flops": self._progress.flops,
+        }
         try:
+            if now:
+                runs.record(parts.ledger, parts.run, environment={"work": done_so_far})
             runs.progress(parts.ledger, parts.run, step=step, steps=self._steps, ends=ends)
             runs.set_measured_memory(parts.ledger, parts.run, self._memory.peak_process_mib)
             jobs.beat(parts.ledger, parts.job, done=step, total=self._steps)

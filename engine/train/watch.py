@@ -109,6 +109,7 @@ class Clock:
     def __init__(self, device: torch.device, *, exact: bool) -> None:
         self.laps: dict[str, float] = {}
         self.exact = exact or device.type == "cpu"
+        self.computed = 0  # tokens that the device had to compute, padding among them
         self._waits = exact and device.type == "cuda"
         self._started = self._since = time.perf_counter()
 
