@@ -29,6 +29,7 @@ DROPPED: Final = {
     "identical responses": "identical_responses",
     "responses rewritten": "responses_rewritten",
     "tool call not written": "tool_call_not_written",
+    "response not written": "response_not_written",
     "empty text": "empty_text",
 }
 

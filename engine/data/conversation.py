@@ -20,6 +20,7 @@ from engine.errors import Problem
 
 THINKING: Final = re.compile(r"\s*<think>.*?</think>\s*", re.DOTALL)
 EMPTY_THINKING: Final = "<think>\n\n</think>\n\n"
+MARKER: Final = "Zq7"  # stands for text whose place in a rendered conversation is looked for
 
 
 class Conversation:
@@ -43,7 +44,9 @@ class Conversation:
             self._values.setdefault("eos_token", "")
         if template.thinking == "empty" and self._knows_thinking:
             self._values["enable_thinking"] = False
-        self.stop_ids: tuple[int, ...] = tuple(dict.fromkeys([*tokenizer.eos_ids, *self._turn_ends()]))
+        probe = self._probe()
+        self.writes_responses = probe is None or MARKER in probe
+        self.stop_ids: tuple[int, ...] = tuple(dict.fromkeys([*tokenizer.eos_ids, *self._turn_ends(probe or "")]))
         """Tokens that end a response: the model's EOS ids and the template's end of turn."""
 
     def text(self, messages: Sequence[Message], *, generation: bool, tools: Sequence[Object] = ()) -> str:
@@ -87,14 +90,16 @@ class Conversation:
         block = EMPTY_THINKING if self.template.thinking == "empty" and not self._knows_thinking else ""
         return replace(message, content=THINKING.sub(lambda _: block, content), reasoning="")
 
-    def _turn_ends(self) -> list[int]:
-        """The special token that the template writes after a response, found with a dummy conversation."""
-        marker = "Zq7"
+    def _probe(self) -> str | None:
+        """A dummy conversation as the template writes it; None where it wants more than a question and a response, and says so when used."""
         try:
-            text = self.text((Message("user", "x"), Message("assistant", marker)), generation=False)
+            return self.text((Message("user", "x"), Message("assistant", MARKER)), generation=False)
         except Problem:
-            return []  # a template that wants more than a question and a response says so when it is used
-        tail = self.tokenizer.encode(text.rpartition(marker)[2])
+            return None
+
+    def _turn_ends(self, text: str) -> list[int]:
+        """The special token that the template writes after a response."""
+        tail = self.tokenizer.encode(text.rpartition(MARKER)[2])
         return [token for token in tail if token in self.tokenizer.special_ids][:1]
 
 

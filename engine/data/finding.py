@@ -36,6 +36,10 @@ KNOWN: Final[dict[str, tuple[Severity, str]]] = {
         "same token for padding and EOS: padding is masked by its place, so EOS is learned all the same",
     ),
     "tools_ignored": ("warning", "tools or their answers, which the chat template does not write"),
+    "response_not_written": (
+        "error",
+        "response that the chat template does not write (it may want parts of texts and images): left out",
+    ),
     "tool_call_not_written": ("error", "tool call that the chat template does not write: left out"),
     "phantom_nulls": (
         "warning",

@@ -6,8 +6,8 @@ arguments and whole tool lists may be JSON in a string, as tables keep them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 import orjson
@@ -175,7 +175,10 @@ def _wrapped(tool: Object) -> Object:
     return tool if "function" in tool or "name" not in tool else {"type": "function", "function": tool}
 
 
-def called(message: Message) -> tuple[str, ...]:
-    """The names of the functions that a message calls."""
-    functions = (call["function"] for call in message.calls)
-    return tuple(str(function["name"]) for function in functions if isinstance(function, dict))
+def renamed(message: Message) -> Iterator[Message]:
+    """The message with each of its calls, one at a time, to another function: what does not change then was not written."""
+    for place, call in enumerate(message.calls):
+        function = call["function"]
+        assert isinstance(function, dict)
+        other = {**call, "function": {**function, "name": f"{function['name']}Zq7"}}
+        yield replace(message, calls=(*message.calls[:place], other, *message.calls[place + 1 :]))

@@ -8,30 +8,19 @@ is stripped, the last turn ends with another token - each response becomes a sam
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from itertools import accumulate, pairwise
 from typing import Literal
 
 from engine import profile
-from engine.data.conversation import Conversation
+from engine.data.conversation import MARKER, Conversation
 from engine.data.documents import too_long
 from engine.data.examples import Example, Message
-from engine.data.messages import Object, called
+from engine.data.messages import Object, renamed
 from engine.data.rendered import Note, Rendered, starts_with
+from engine.data.side import Side, asking, side_from
 from engine.data.tokenizer import ModelTokenizer
 from engine.errors import Problem
-
-
-@dataclass(frozen=True)
-class _Side:
-    """A conversation and the places of the responses in it that are supervised."""
-
-    messages: tuple[Message, ...]
-    turns: tuple[int, ...]
-    tools: tuple[Object, ...]
-
-    def through(self, turns: tuple[int, ...]) -> _Side:
-        """The conversation up to the last of these responses."""
-        return _Side(self.messages[: turns[-1] + 1], turns, self.tools)
 
 
 class Renderer(Conversation):
@@ -85,7 +74,7 @@ class Renderer(Conversation):
         if not messages:
             return (Rendered([], [], "", dropped="no response"),)
         turns = tuple(place for place, message in enumerate(messages) if message.role == "assistant")
-        side = _Side(messages, turns, example.tools)
+        side = Side(messages, turns, example.tools)
         rendered = self._tokens(side)
         if wrong := self._unusable(side):
             return (replace(rendered or self._last(side), dropped=wrong),)
@@ -105,7 +94,7 @@ class Renderer(Conversation):
         chosen = self.prepared(example.messages)
         shared = example.shared + len(chosen) - len(example.messages)
         rejected = (*chosen[:shared], *self.prepared(example.rejected, system=False))
-        sides = tuple(_side(messages, shared, example.tools) for messages in (chosen, rejected))
+        sides = tuple(side_from(messages, shared, example.tools) for messages in (chosen, rejected))
         found = [self._tokens(side) for side in sides]
         made = tuple(one or self._last(side) for one, side in zip(found, sides, strict=True))
         wrong = "identical responses" if chosen == rejected else next(filter(None, map(self._unusable, sides)), "")
@@ -114,20 +103,24 @@ class Renderer(Conversation):
         made = tuple(replace(one, dropped=wrong) for one in made) if wrong else self._fitted(example, sides, made)
         return tuple(replace(one, part=part) for one, part in zip(made, ("chosen", "rejected"), strict=True))
 
-    def _unusable(self, side: _Side) -> str:
+    def _unusable(self, side: Side) -> str:
         """Why nothing can be learned from these responses, or nothing."""
         if any(side.messages[place].empty for place in side.turns):
             return "empty response"
-        names = {name for place in side.turns for name in called(side.messages[place])}
-        if names:
-            text = self.text(side.messages, generation=False, tools=side.tools)
-            if not all(name in text for name in names):
-                return "tool call not written"
+        if not self.writes_responses:
+            return "response not written"
+        calling = [(place, turn) for place, turn in enumerate(side.messages) if place in side.turns and turn.calls]
+        text = self.text(side.messages, generation=False, tools=side.tools) if calling else ""
+        for place, turn in calling:
+            for other in renamed(turn):
+                told = (*side.messages[:place], other, *side.messages[place + 1 :])
+                if text == self.text(told, generation=False, tools=side.tools):
+                    return "tool call not written"
         return ""
 
     def _blind_to_tools(self, example: Example) -> bool:
         """Whether the template writes neither the tools nor what they answered, though the row has them."""
-        told = tuple(replace(turn, content="Zq7") if turn.role == "tool" else turn for turn in example.messages)
+        told = tuple(replace(turn, content=MARKER) if turn.role == "tool" else turn for turn in example.messages)
         if not example.tools and told == example.messages:
             return False
         text = self.text(example.messages, generation=False, tools=example.tools)
@@ -135,7 +128,7 @@ class Renderer(Conversation):
             return True
         return told != example.messages and text == self.text(told, generation=False, tools=example.tools)
 
-    def _tokens(self, side: _Side) -> Rendered | None:
+    def _tokens(self, side: Side) -> Rendered | None:
         """The conversation with its responses supervised; None where the template or tokenizer writes an earlier one differently now."""
         last = self._last(side)
         if self.loss_on == "all":
@@ -144,31 +137,54 @@ class Renderer(Conversation):
             return last
         if "not_prefix" in last.notes or last.joint is not None:
             return None
-        ids, supervised = last.ids, list(last.supervised)
-        for place in side.turns[:-1]:
-            prompt = self._ids(side.messages[:place], side.tools, generation=True)
-            through = self._ids(side.messages[: place + 1], side.tools, generation=False)
-            if not (starts_with(ids, prompt) and starts_with(ids, through) and len(prompt) < len(through)):
-                return None
-            end = self._end(ids, len(prompt), len(through))
-            supervised[len(prompt) : end] = [True] * (end - len(prompt))
+        spans = self._earlier(side, last)
+        if spans is None:
+            return None
+        supervised = list(last.supervised)
+        for start, stop in spans:
+            end = self._end(last.ids, start, stop)
+            supervised[start:end] = [True] * (end - start)
         return replace(last, supervised=supervised)
 
-    def _last(self, side: _Side) -> Rendered:
+    def _earlier(self, side: Side, whole: Rendered) -> list[tuple[int, int]] | None:
+        """Where each response but the last stands in the tokens of the whole; None where one is not written there as it was asked and said."""
+        texts = [
+            text
+            for place in side.turns[:-1]
+            for text in (
+                self._asked(side.messages[:place], side.tools),
+                self.text(side.messages[: place + 1], generation=False, tools=side.tools),
+            )
+        ]
+        places = [0, *map(len, texts), len(whole.text)]
+        if not all(whole.text.startswith(text) for text in texts) or not all(a < b for a, b in pairwise(places[1:])):
+            return None
+        # Parts that give the tokens of the whole give those of every prefix, too: long conversations are not encoded again and again.
+        parts = [self.tokenizer.encode(whole.text[start:stop]) for start, stop in pairwise(places)]
+        if starts_with(whole.ids, [token for part in parts for token in part]):
+            ends = list(accumulate(map(len, parts)))
+        else:
+            heads = [self.tokenizer.encode(text) for text in texts]
+            if not all(starts_with(whole.ids, head) for head in heads):
+                return None
+            ends = list(map(len, heads))
+        return list(zip(ends[0::2], ends[1::2], strict=False))
+
+    def _last(self, side: Side) -> Rendered:
         """The conversation with its last response supervised."""
         place = side.turns[-1]
         text = self.text(side.messages, generation=False, tools=side.tools)
         asked = self._asked(side.messages[:place], side.tools)
+        if not text.startswith(asked) and (answer := self._answer(side, text, asked)):
+            text = asked + answer
         prompt, ids = self.tokenizer.encode(asked), self.tokenizer.encode(text)
         start, joint = len(prompt), None
         notes: list[Note] = []
         if not starts_with(ids, prompt):
             apart = [*prompt, *self.tokenizer.encode(text[len(asked) :])]
             if text.startswith(asked) and self.tokenizer.decode(apart) == self.tokenizer.decode(ids):
-                ids, joint = (
-                    apart,
-                    len(asked),
-                )  # a token would reach over the end of the prompt: as the model is asked, it cannot
+                # One token would reach over the end of the prompt: where the model is asked, it cannot.
+                ids, joint = apart, len(asked)
             else:
                 start = _common(prompt, ids)
                 notes.append("not_prefix")
@@ -180,10 +196,25 @@ class Renderer(Conversation):
         supervised = [start <= place < stop for place in range(len(ids))]
         return Rendered(ids, supervised, text, notes=tuple(notes), joint=joint)
 
-    def _ids(self, messages: Sequence[Message], tools: Sequence[Object], *, generation: bool) -> list[int]:
-        if not messages:
-            return self.tokenizer.encode(self._asked((), tools))
-        return self.tokenizer.encode(self.text(messages, generation=generation, tools=tools))
+    def _answer(self, side: Side, text: str, asked: str) -> str:
+        """The last response's own text, where with it the template writes what was before it differently; empty where it is not to be found.
+
+        It begins behind an opening of a response: one after which another response differs, and before which another question does.
+        """
+        before = (
+            self.text(side.messages[: side.turns[-1]], generation=False, tools=side.tools) if side.turns[-1] else ""
+        )
+        opening = asked.removeprefix(before)
+        if not opening or opening == asked:
+            return ""
+        *history, last = side.messages
+        another = self.text(
+            (*history, replace(last, content=MARKER, calls=(), reasoning="")), generation=False, tools=side.tools
+        )
+        history[-1] = replace(history[-1], content=MARKER)
+        asked_else = self.text((*history, last), generation=False, tools=side.tools)
+        place = text.rfind(opening, _common(text, asked_else), _common(text, another))
+        return text[place + len(opening) :] if place >= 0 else ""
 
     def _asked(self, messages: Sequence[Message], tools: Sequence[Object]) -> str:
         """What the model is shown before a response; before one that opens the conversation many templates know nothing to write."""
@@ -201,7 +232,7 @@ class Renderer(Conversation):
             end -= 1
         return end if end > start and ids[end - 1] in self._ends else stop
 
-    def _fitted(self, example: Example, sides: tuple[_Side, ...], full: tuple[Rendered, ...]) -> tuple[Rendered, ...]:
+    def _fitted(self, example: Example, sides: tuple[Side, ...], full: tuple[Rendered, ...]) -> tuple[Rendered, ...]:
         """The sequences within `max_tokens`: the end of the input is cut off, of all alike, until the longest fits; or all are dropped."""
         most = self.max_tokens
         longest = max(full, key=lambda one: len(one.ids))
@@ -216,9 +247,7 @@ class Renderer(Conversation):
         while len(longest.ids) > most and cut < whole:
             cut = min(whole, cut + len(longest.ids) - most)
             content = _without_tail(example, self._kept_input(example, cut))
-            rendered = tuple(
-                self._tokens(_asking(side, content)) or self._last(_asking(side, content)) for side in sides
-            )
+            rendered = tuple(self._tokens(asking(side, content)) or self._last(asking(side, content)) for side in sides)
             longest = max(rendered, key=lambda one: len(one.ids))
         if len(longest.ids) <= most:
             return tuple(replace(one, cut=cut, notes=(*one.notes, "input_cut")) for one in rendered)
@@ -228,7 +257,7 @@ class Renderer(Conversation):
         reason = "prompt fills the window" if alone and self.loss_on == "responses" else "response does not fit"
         return tuple(replace(one, dropped=reason) for one in full)
 
-    def _shorter(self, side: _Side, most: int) -> Rendered | None:
+    def _shorter(self, side: Side, most: int) -> Rendered | None:
         """The conversation up to the last response that fits."""
         for count in range(len(side.turns) - 1, 0, -1):
             rendered = self._tokens(side.through(side.turns[:count]))
@@ -243,22 +272,10 @@ class Renderer(Conversation):
         return example.input_text[: encoding.offsets[kept - 1][1]] if kept > 0 else ""
 
 
-def _common(some: list[int], others: list[int]) -> int:
+def _common(some: Sequence[object], others: Sequence[object]) -> int:
     """The length of the longest common prefix."""
     pairs = zip(some, others, strict=False)
     return next((at for at, (one, other) in enumerate(pairs) if one != other), min(len(some), len(others)))
-
-
-def _side(messages: tuple[Message, ...], shared: int, tools: tuple[Object, ...]) -> _Side:
-    turns = tuple(place for place, message in enumerate(messages) if message.role == "assistant" and place >= shared)
-    return _Side(messages[: turns[-1] + 1], turns, tools)
-
-
-def _asking(side: _Side, content: str) -> _Side:
-    """The conversation with another last user message."""
-    last = max(place for place, message in enumerate(side.messages) if message.role == "user")
-    changed = replace(side.messages[last], content=content)
-    return replace(side, messages=(*side.messages[:last], changed, *side.messages[last + 1 :]))
 
 
 def _without_tail(example: Example, kept: str) -> str:

@@ -175,12 +175,16 @@ GEMMA3 = """{{ bos_token }}
 GPT_OSS = """{{- '<|im_start|>system<|start_header|>Today: ' + strftime_now('%Y-%m-%d') + '<|im_end|>' }}
 {%- if tools %}{{- '<|im_start|>developer<|start_header|>' }}
 {%- for tool in tools %}{{- 'type ' + tool.function.name + ' = any;\\n' }}{%- endfor %}{{- '<|im_end|>' }}{%- endif %}
-{%- set last_call = namespace(name=none) %}
+{%- set last_call = namespace(name=none, answered=false) %}
 {%- for message in messages %}
 {%- if message.role == 'assistant' and message.tool_calls %}
 {%- set call = message.tool_calls[0].function %}
 {%- set last_call.name = call.name %}
-{%- if message.thinking %}{{- '<|im_start|>assistant<|end_header|>analysis<|start_header|>' + message.thinking + '<|im_end|>' }}{%- endif %}
+{%- set last_call.answered = false %}
+{%- for later in messages[loop.index:] %}
+{%- if later.role == 'assistant' and not later.tool_calls %}{%- set last_call.answered = true %}{%- endif %}
+{%- endfor %}
+{%- if message.thinking and not last_call.answered %}{{- '<|im_start|>assistant<|end_header|>analysis<|start_header|>' + message.thinking + '<|im_end|>' }}{%- endif %}
 {{- '<|im_start|>assistant to=' + call.name + '<|start_header|>' + call.arguments | tojson + '</s>' }}
 {%- elif message.role == 'assistant' and loop.last and not add_generation_prompt %}
 {%- if message.thinking %}{{- '<|im_start|>assistant<|end_header|>analysis<|start_header|>' + message.thinking + '<|im_end|>' }}{%- endif %}

@@ -118,9 +118,12 @@ def test_nulls_that_a_table_added_to_tools_and_calls(where: str, tmp_path: Path)
     assert found(report(tmp_path, rows, template=templates.QWEN3, limit=2000)) == {"phantom_nulls": (1, (2,))}
 
 
-def test_a_template_that_writes_no_responses_leaves_all_labels_masked(tmp_path: Path) -> None:
-    silent = "{% for m in messages %}{% if m.role == 'user' %}{{ m.content }}{% endif %}{% endfor %}"
-    assert found(report(tmp_path, CHATS, template=silent))["all_masked"][0] == 12
+@pytest.mark.parametrize("silent", ["", "{% else %}{{ '<|im_end|>' }}"])
+def test_a_template_that_writes_no_responses_is_an_error(silent: str, tmp_path: Path) -> None:
+    template = "{% for m in messages %}{% if m.role == 'user' %}{{ m.content }}" + silent + "{% endif %}{% endfor %}"
+    made = report(tmp_path, CHATS, template=template)
+    assert found(made) == {"response_not_written": (12, tuple(range(1, 13)))}
+    assert made.findings[0].severity == "error"
 
 
 def test_roles_that_the_template_refuses(tmp_path: Path) -> None:

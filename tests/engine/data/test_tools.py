@@ -100,6 +100,33 @@ def test_the_call_is_supervised_and_what_the_tool_answered_is_not(
         assert "".join(piece.text for piece in pieces(rendered, tokenizer)) == rendered.text
 
 
+def test_an_answer_that_changes_how_its_history_is_written_is_learned_as_it_is_asked_for(
+    make_tokenizer: MakeTokenizer,
+) -> None:
+    """Thinking before a call goes once the answer stands, but while the answer is asked for it is still there."""
+    tokenizer = make_tokenizer(templates.GPT_OSS, eos="<|eot|>")
+    renderer = Renderer(tokenizer, profile.Template())
+    example = mapped()
+    assert "Measure." not in renderer.text(example.messages, generation=False, tools=example.tools)
+    (rendered,) = renderer.samples(example)
+    prompt = renderer.prompt(example.messages[:3], example.tools)
+    assert rendered.ids[: len(prompt)] == prompt
+    assert tokenizer.decode(rendered.ids[len(prompt) :]) == "<|end_header|>final<|start_header|>Yes.<|eot|>"
+    assert all(rendered.supervised[len(prompt) :])
+    assert supervised(rendered, tokenizer).count("Measure.") == 1
+    assert rendered.notes == ()
+
+
+def test_a_second_call_that_the_template_drops_is_said(make_tokenizer: MakeTokenizer) -> None:
+    twice = {"role": "assistant", "content": "", "tool_calls": [CALL, {**CALL, "id": "c2"}]}
+    (rendered,) = Renderer(make_tokenizer(templates.GPT_OSS, eos="<|eot|>"), profile.Template()).samples(
+        mapped([TURNS[0], twice])
+    )
+    assert rendered.dropped == "tool call not written"
+    (whole,) = Renderer(make_tokenizer(templates.QWEN3), profile.Template()).samples(mapped([TURNS[0], twice]))
+    assert whole.dropped == ""
+
+
 FORMS: dict[str, list[dict[str, object]]] = {
     "arguments as JSON text": [
         {"role": "user", "content": "Is it raised?"},
