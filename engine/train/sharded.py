@@ -35,7 +35,9 @@ def shard(scorer: nn.Module, model: PreTrainedModel | PeftModel, device: torch.d
     before = [_packed_bytes(layer) for layer in layers]
     for layer in layers:
         fully_shard(layer, mesh=mesh)
-    fully_shard(scorer, mesh=mesh)
+    # By itself the outermost part would stay gathered after a forward pass without gradients: whoever then asked for the parameters - the
+    # optimizer, a checkpoint - would be given tensors that nobody trains.
+    fully_shard(scorer, mesh=mesh, reshard_after_forward=True)
     left = [name for name, parameter in scorer.named_parameters() if not isinstance(parameter, DTensor)]
     if left:
         raise _not_cut(f"{len(left)} of its parameters, such as {left[0]}, are not DTensors.")

@@ -89,6 +89,56 @@ def test_killed_seen_as_lost_resumed_identical(ledger: Ledger, run: Run, tiny_ba
     assert (run.folder / "log.txt").stat().st_mode & 0o777 == 0o600
 
 
+def pids_of_ranks(run: Run, ranks: int = 2) -> list[int]:
+    """The processes of a run's ranks, once all have said who they are."""
+    places = [run.folder / "ranks" / f"{rank}.pid" for rank in range(ranks)]
+    until(lambda: all(place.exists() and place.read_text() for place in places))
+    return [int(place.read_text()) for place in places]
+
+
+def gone(pid: int) -> bool:
+    return machine.started(pid) is None or "Z" in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+@pytest.fixture
+def run_of_two(ledger: Ledger, tiny_base: Path, tmp_path: Path) -> Run:
+    """A run that two ranks train for long."""
+    settings = {"hardware.ranks": 2, "training.micro_batch": 1, "training.epochs": 300, "training.evaluate_every": 500}
+    profile = tiny_profile(tiny_base, write_rows(tmp_path / "rows.jsonl", 32), **settings)
+    return runs.create(
+        ledger, name="two", runs_folder=tmp_path / "runs", profile=profile_file.dump(profile), settings=flat(profile)
+    )
+
+
+def test_ranks_obey_orders_and_stop_together_behind_a_checkpoint(ledger: Ledger, run_of_two: Run) -> None:
+    run = run_of_two
+    job = new_job(ledger, run)
+    processes.spawn(ledger, job)
+    until(lambda: runs.find(ledger, run.uid).step >= 2)
+    orders.give(ledger, run.id, "rate", 0.5)
+    orders.give(ledger, run.id, "pause")
+    until(lambda: jobs.get(ledger, job.uid).state is State.PAUSED)
+    pids = pids_of_ranks(run)
+    processes.interrupt(jobs.get(ledger, job.uid))
+    until(lambda: jobs.get(ledger, job.uid).ended is not None)
+    stopped = jobs.get(ledger, job.uid)
+    assert stopped.state is State.STOPPED and "Stopped by signal at step" in stopped.message, stopped.message
+    assert all(map(gone, pids))
+    step = runs.find(ledger, run.uid).step
+    assert (run.folder / "checkpoints" / f"step-{step:06d}" / "manifest.json").is_file()
+
+
+def test_no_rank_outlives_the_job_s_process(ledger: Ledger, run_of_two: Run) -> None:
+    job = new_job(ledger, run_of_two)
+    processes.spawn(ledger, job)
+    pids = pids_of_ranks(run_of_two)
+    here = jobs.get(ledger, job.uid).pid
+    assert here is not None
+    os.kill(here, signal.SIGKILL)
+    until(lambda: all(map(gone, pids)))
+    until(lambda: processes.bury() or not Path(f"/proc/{here}").exists())  # type: ignore[func-returns-value]
+
+
 def test_a_queued_job_waits_without_torch_and_can_be_stopped(ledger: Ledger, run: Run) -> None:
     with turns.turn([("cpu",)], queue=False, wait=lambda what: None):
         job = new_job(ledger, run, queue=True)
