@@ -14,12 +14,14 @@ from transformers import AutoModelForCausalLM, DynamicCache
 
 from engine import compatible, hub
 from engine.errors import Problem
+from engine.ledger import events, runs
 from engine.profile import Profile
 from engine.train import adapter, inventory, model, quantized, result, validate
 from engine.train.batches import Layout, micro_batches
 from engine.train.checkpoint import trained
 from engine.train.scorer import Scorer
 from tests.engine.train import steps
+from tests.engine.train.conftest import Bench
 from tests.engine.train.steps import CPU, ROWS, Tuning
 from tests.engine.train.test_batches import ragged
 from tests.models import Family, make
@@ -293,6 +295,27 @@ def test_an_adapter_of_another_base_is_refused(bases: dict[str, Path], tmp_path:
         with pytest.raises(Problem) as raised:
             model.load_result(settings, CPU, kind="adapter", path=tmp_path / "adapter")
         assert "another base" in str(raised.value), name
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"method.name": "prefix"}, {"method.name": "p_tuning"}, {"model.quantization": "int8", "method.name": "ia3"}],
+    ids=lambda settings: settings["method.name"],
+)
+def test_a_run_of_the_method_says_what_it_trains_before_its_first_step(
+    bench: Bench, settings: dict[str, object]
+) -> None:
+    run = bench.trained(**settings, **{"method.virtual_tokens": 5, "training.learning_rate": 1e-2})
+    (told,) = [event for event in events.of_run(bench.ledger, run.id) if event.kind == "inventory"]
+    assert told.step == 0 and told.text.startswith("Trains ")
+    kept: Any = runs.document(bench.ledger, run).environment["inventory"]
+    trains = sum(row["parameters"] for row in kept["rows"] if row["trained"])
+    assert trains == runs.document(bench.ledger, run).environment["parameters"]["trainable"]  # type: ignore[index]
+    losses = [loss for _, loss in bench.story(run)["validation/loss"]]
+    assert losses[-1] < losses[0]
+    best = run.folder / "adapter" / "best"
+    tuned = model.load_result(bench.profile(**settings).model, CPU, kind="adapter", path=best)
+    assert torch.isfinite(steps.logits(tuned, IDS)).all()
 
 
 def test_a_prompt_never_lets_the_scorer_apply_the_head_itself(bases: dict[str, Path]) -> None:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from engine.errors import Problem
-from engine.train import device, model, result
+from engine.train import base, device, model, result
 from engine.train.checkpoint import trained
 from tests.tiny import tiny_profile
 
@@ -33,8 +34,8 @@ def test_a_bfloat16_base_gets_a_float32_adapter_that_peft_loads(tiny_base: Path,
         for weight in weights.values():
             weight.add_(0.05)
     result.write(tmp_path / "adapter", loaded, profile.model)
-    base = AutoModelForCausalLM.from_pretrained(tiny_base, dtype=torch.bfloat16)
-    tuned = PeftModel.from_pretrained(base, tmp_path / "adapter").eval()
+    plain = AutoModelForCausalLM.from_pretrained(tiny_base, dtype=torch.bfloat16)
+    tuned = PeftModel.from_pretrained(plain, tmp_path / "adapter").eval()
     ours = model.load_result(profile.model, CPU, kind="adapter", path=tmp_path / "adapter")
     ids = torch.arange(5, 25)[None]
     with torch.no_grad():
@@ -89,6 +90,32 @@ def test_a_tokenizer_with_more_tokens_than_embeddings_is_refused(tiny_base: Path
     with pytest.raises(Problem, match="does not belong") as raised:
         model.load(tiny_profile(tiny_base, Path("rows")), CPU, vocabulary=513)
     assert "513" in raised.value.why and "512" in raised.value.why
+
+
+@pytest.mark.parametrize("quantization", ["none", "nf4", "int8"])
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+def test_nan_in_the_base_is_found_when_it_is_loaded(
+    tiny_base: Path, tmp_path: Path, quantization: str, value: float
+) -> None:
+    """A quantised base computes finite numbers all the same: nothing but the file shows it."""
+    bad = tmp_path / "bad"
+    shutil.copytree(tiny_base, bad)
+    weights = load_file(bad / "model.safetensors")
+    name = "model.layers.1.mlp.up_proj.weight"
+    weights[name][3, 5] = value
+    save_file(weights, bad / "model.safetensors", {"format": "pt"})
+    with pytest.raises(Problem) as raised:
+        model.load(tiny_profile(bad, Path("rows"), **{"model.quantization": quantization}), CPU, vocabulary=400)
+    assert raised.value.what == f"The base model has values that are not finite: {name}"
+
+
+def test_a_base_of_large_values_is_not_taken_for_one_of_nan(tiny_base: Path, tmp_path: Path) -> None:
+    large = tmp_path / "large"
+    shutil.copytree(tiny_base, large)
+    weights = load_file(large / "model.safetensors")
+    weights["lm_head.weight"][:] = 3e38  # their sum is infinite
+    save_file(weights, large / "model.safetensors", {"format": "pt"})
+    base.check_finite(large, "large")
 
 
 def test_only_named_targets_are_adapted(tiny_base: Path) -> None:
