@@ -65,7 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     kind = Onlooker if rank else Ledger
     with kind.open(chosen.ledger) as ledger:
         ending = _work(ledger, jobs.get(ledger, chosen.job))
-    torchrun.say(folder, rank, ending)
+        process.be_deaf()  # torchrun ends all when one has failed: not before this one has said why
+        torchrun.say(folder, rank, ending)
     return int(ending.state is State.FAILED)
 
 

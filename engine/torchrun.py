@@ -124,13 +124,14 @@ def ending_of(folder: Path) -> Ending:
     ]
     silent = {int(rank): code for rank, code in exits.items() if not (folder / f"{rank}.json").exists()}
     for rank, code in silent.items():
-        return _silent(rank, code)
+        if code < 0 and code != -signal.SIGTERM:
+            return _silent(rank, code)
     failed = [said for said in everyone if said.state == State.FAILED]
     decided = next((said for said in everyone if said.rank == 0 and said.state != State.FAILED), None)
     first = min(failed, key=lambda said: said.at, default=None)
     found = first if first and (decided is None or first.at < decided.at) else decided
     if found is None:
-        return _silent(0, 1)
+        return _silent(*next(iter(silent.items()), (0, 1)))
     return Ending(State(found.state), found.cause, found.message)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import signal
 import sqlite3
@@ -18,7 +19,7 @@ import pytest
 
 from engine import __main__ as process
 from engine import jobs as processes
-from engine import launch, machine, profile_file, turns
+from engine import launch, machine, profile_file, torchrun, turns
 from engine.ending import Ending, explain
 from engine.errors import Problem
 from engine.ledger import Ledger, jobs, lock, metrics, orders, runs
@@ -137,6 +138,29 @@ def test_no_rank_outlives_the_job_s_process(ledger: Ledger, run_of_two: Run) -> 
     os.kill(here, signal.SIGKILL)
     until(lambda: all(map(gone, pids)))
     until(lambda: processes.bury() or not Path(f"/proc/{here}").exists())  # type: ignore[func-returns-value]
+
+
+@pytest.mark.parametrize(
+    ("said", "exits", "state", "words"),
+    [
+        ({0: (State.FINISHED, ""), 1: (State.FINISHED, "")}, {}, State.FINISHED, ""),
+        # The other is told that a connection broke, and says so later.
+        ({1: (State.FAILED, "No room"), 0: (State.FAILED, "reset by peer")}, {1: 1, 0: 1}, State.FAILED, "No room"),
+        ({0: (State.STOPPED, "at step 7"), 1: (State.FAILED, "reset by peer")}, {1: 1}, State.STOPPED, "at step 7"),
+        ({0: (State.FAILED, "reset by peer")}, {0: 1, 1: -9}, State.FAILED, "Rank 1 ended without a word"),
+        ({}, {1: 1}, State.FAILED, "Rank 1 ended without a word"),
+        ({1: (State.FAILED, "No room")}, {0: -15, 1: 1}, State.FAILED, "No room"),
+    ],
+    ids=["finished", "failed", "stopped", "killed", "silent", "ended by torchrun"],
+)
+def test_a_job_ends_as_the_rank_says_that_ended_it(
+    tmp_path: Path, said: dict[int, tuple[State, str]], exits: dict[int, int], state: State, words: str
+) -> None:
+    for rank, (how, message) in said.items():
+        torchrun.say(tmp_path, rank, Ending(how, "", message))
+    (tmp_path / "exits.json").write_text(json.dumps(exits))
+    ending = torchrun.ending_of(tmp_path)
+    assert ending.state is state and words in ending.message
 
 
 def test_a_queued_job_waits_without_torch_and_can_be_stopped(ledger: Ledger, run: Run) -> None:
