@@ -64,7 +64,7 @@ class Document:
 
 HIGHER_IS_BETTER: Final = frozenset(
     {
-        "train/tokens_per_second",
+        *(f"train/{name}" for name in ("tokens_per_second", "tflops", "mfu")),
         *(f"{part}/{name}" for part in ("train", "validation") for name in ("accuracy", "reward_margin")),
     }
 )

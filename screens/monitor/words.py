@@ -15,6 +15,7 @@ from screens.widgets.line import shortened
 LABEL = 10  # columns
 SHORTEST_NAME = 12  # columns
 MUTED = "$foreground-muted"
+JOULES = 3.6e6  # of a kWh
 BEFORE = frozenset({State.QUEUED, State.STARTING})  # a step that stands then is that of the job before
 
 
@@ -45,6 +46,8 @@ def headline(snapshot: Snapshot, now: float, width: int) -> Content:
         parts.append(Content(f"epoch {snapshot.last['train/epoch']:.1f}{of}"))
     if run.state is State.RUNNING and "train/tokens_per_second" in snapshot.last:
         parts.append(Content(f"{snapshot.last['train/tokens_per_second']:,.0f} tok/s"))
+        if "train/mfu" in snapshot.last:
+            parts.append(Content(f"MFU {figures.percent(snapshot.last['train/mfu'])}"))
     if run.state in LIVE and (ends := _ends(snapshot, now)):
         parts.append(Content.assemble(("ends ", MUTED), ends))
     rest = Content("").join(Content("  ") + part for part in parts)
@@ -89,6 +92,8 @@ def _facts(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
         saved = snapshot.checkpoints[-1].step if snapshot.checkpoints else 0
         unsaved = max(0, run.step - saved)  # a step is told a little later than its checkpoint
         yield "unsaved", f"{unsaved} step{'s' if unsaved != 1 else ''}"
+    if "energy/joules" in last:
+        yield "energy", f"{figures.value(last['energy/joules'] / JOULES)} kWh"
     if run.measured_mib is not None:
         yield "memory", f"{figures.gib(run.measured_mib)} GiB"
     if run.predicted_mib is not None:

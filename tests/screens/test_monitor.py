@@ -46,6 +46,16 @@ async def test_a_live_run_is_told_in_one_line(four: Example) -> None:
         assert any(fact.split() == ["unsaved", "2", "steps"] for fact in facts)
 
 
+async def test_how_well_the_gpu_is_used_and_what_it_takes_is_told(four: Example) -> None:
+    run = four.runs["pubmedqa-lora-16"]
+    with metrics.Writer(four.session.ledger, run.id) as writer:
+        writer.log(52, {"train/mfu": 0.382, "energy/joules": 1.8e6})
+    async with opened(four, run.name).run_test(size=(120, 40)) as pilot:
+        await shown(pilot, run.name)
+        await until(pilot, lambda: "4,120 tok/s  MFU 38 %  ends 13:10" in line(pilot, "headline"))
+        assert any(fact.split() == ["energy", ".500", "kWh"] for fact in line(pilot, "facts").split("\n"))
+
+
 async def test_machine_and_time_are_told(four: Example) -> None:
     async with opened(four, "pubmedqa-lora-16").run_test() as pilot:
         await shown(pilot, "pubmedqa-lora-16")

@@ -114,7 +114,10 @@ def test_show_tells_the_story_of_a_run(ledger: Ledger, capsys: pytest.CaptureFix
         {"name": "text", "objective": "pretrain", "method": "full"},
         {"name": "talk", "objective": "sft", "method": "lora"},
     ]
-    runs.record(ledger, run, environment={"lineage": lineage})
+    work = {"supervised": 4096, "tokens": 8192, "flops": 1.5e15}
+    runs.record(ledger, run, environment={"lineage": lineage, "work": work})
+    with Writer(ledger, run.id) as writer:
+        writer.log(8, {"train/mfu": 0.38, "energy/joules": 7.2e5})
     events.add(ledger, "inventory", "Trains 4.1 M parameters", run=run.id)
     events.add(ledger, "memory", "2 rows became 1", run=run.id, step=5, level="warning", detail={"rows_at_once": 1})
     orders.acknowledge(
@@ -132,6 +135,7 @@ def test_show_tells_the_story_of_a_run(ledger: Ledger, capsys: pytest.CaptureFix
         "2 rows became 1",
         "rate 0.5 at 3",
         "GPU-7",
+        "4,096 supervised of 8,192 tokens, 1.5e+15 FLOPs, MFU 38 %, 0.2 kWh",
     ):
         assert words in told
 

@@ -6,14 +6,18 @@ import argparse
 import json
 import time
 from collections.abc import Iterator
+from typing import Final
 
 import tomlkit
 
 from engine.ledger import Ledger, checkpoints, events, jobs, orders, queue, runs
 from engine.ledger.states import State
+from screens.widgets import figures
 from workbench.cli.existing import existing_ledger
 from workbench.cli.output import Cell, figure, print_json, print_table, state_word
 from workbench.cli.runs.read import brief
+
+JOULES: Final = 3.6e6  # of a kWh
 
 
 def show(options: argparse.Namespace) -> int:
@@ -133,6 +137,7 @@ def _story(ledger: Ledger, run: runs.Run, document: runs.Document) -> Iterator[t
     yield from told.items()
     gpus = [place for job in jobs.of_run(ledger, run.id) if job.started for place in json.loads(job.places)]
     yield "ran on", ", ".join(dict.fromkeys(gpus))
+    yield "work", _work(ledger, run, document)
     for event in events.of_kind(ledger, run.id, "memory"):
         yield "smaller", event.text
     taken = [
@@ -140,3 +145,17 @@ def _story(ledger: Ledger, run: runs.Run, document: runs.Document) -> Iterator[t
         for order in orders.taken(ledger, run.id)
     ]
     yield "orders", ", ".join(taken)
+
+
+def _work(ledger: Ledger, run: runs.Run, document: runs.Document) -> str:
+    """What was computed, how well the GPU was used for it, and what that took."""
+    work, metrics = document.environment.get("work"), runs.summary(ledger, run)
+    parts = []
+    if isinstance(work, dict):
+        parts.append(f"{work.get('supervised', 0):,} supervised of {work.get('tokens', 0):,} tokens")
+        parts.append(f"{work.get('flops', 0):.3g} FLOPs")
+    if (mfu := metrics.get("train/mfu")) and mfu.last is not None:
+        parts.append(f"MFU {figures.percent(mfu.last)}")
+    if (energy := metrics.get("energy/joules")) and energy.last is not None:
+        parts.append(f"{energy.last / JOULES:.3g} kWh")
+    return ", ".join(parts)
