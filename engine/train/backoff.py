@@ -127,8 +127,6 @@ class Backoff:
         Raises:
             DoesNotFit: there is none.
         """
-        if self._parts.ranks.world > 1:  # the others wait in the middle of it: it cannot be tried again by one alone
-            return do(self.layout(work))
         while True:
             layout = self.layout(work)
             before = generators.torch_states()
