@@ -62,3 +62,21 @@ def test_what_cannot_run_exits_2(arguments: list[str], tmp_path: Path, monkeypat
     monkeypatch.chdir(tmp_path)
     write_rows(tmp_path / "x.jsonl", 3)
     assert main(["data", *arguments]) == 2
+
+
+def test_how_often_each_source_of_a_mixture_is_seen(
+    tmp_path: Path, tiny_base: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = tiny_profile(tiny_base, write_rows(tmp_path / "a.jsonl", 20), **{"split.validation": 0})
+    half = settings.data[0].model_copy(update={"source": str(write_rows(tmp_path / "b.jsonl", 12)), "weight": 0.5})
+    profile = tmp_path / "mixed.toml"
+    profile.write_text(dump(settings.model_copy(update={"data": (settings.data[0], half)})))
+    assert main(["data", str(profile), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [(part["source"], part["rows"], part["seen"]) for part in told["mixture"]] == [
+        ("a.jsonl", 20, 20),
+        ("b.jsonl", 12, 6),
+    ]
+    assert main(["data", str(profile)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.split() == ["b.jsonl", "0.5", "12", "6", "23.1%"] for line in lines)
