@@ -55,7 +55,7 @@ def _packed(loaded: Loaded, scorer: Scorer, rows: Layout) -> tuple[Layout | None
     """The packed layout, or None and why there is none."""
     base = base_of(loaded.model)
     before = base.config._attn_implementation
-    if use_documents(base) or before.startswith("flash"):
+    if use_documents(base) or "flash" in before:
         flat = replace(rows, flat=True)
         if not leaks.found(scorer, flat, loaded.device):
             return flat, ""
