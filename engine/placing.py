@@ -97,13 +97,11 @@ def sharding_of(profile: Profile, ranks: int, prediction: GpuFit | None) -> Shar
 def _why_not_cut(profile: Profile) -> tuple[str, str] | None:
     """The setting that does not work on cut weights, and the reason."""
     quantization, method = profile.model.quantization, profile.method.name
-    optimizer, objective = profile.training.optimizer, profile.training.objective
+    optimizer = profile.training.optimizer
     if quantization not in CUT_QUANTIZATIONS:
         return f"model.quantization = {quantization}", "The scales of 8-bit weights stand on the weights themselves."
     if method not in CUT_METHODS:
         return f"method.name = {method}", "Its virtual tokens stand outside of the layers that are cut."
     if optimizer not in CUT_OPTIMIZERS:
         return f"training.optimizer = {optimizer}", "It does not know of weights of which a GPU has a part."
-    if objective == "dpo":
-        return "training.objective = dpo", "Its reference is computed before the weights are cut."
     return None

@@ -42,8 +42,7 @@ def shard(scorer: nn.Module, model: PreTrainedModel | PeftModel, device: torch.d
     if left:
         raise _not_cut(f"{len(left)} of its parameters, such as {left[0]}, are not DTensors.")
     for layer, stood in zip(layers, before, strict=True):
-        if stood:
-            _check_gathered(layer, stood)
+        _check_gathered(layer, stood)
 
 
 def _packed_bytes(layer: nn.Module) -> dict[str, str]:
@@ -60,8 +59,9 @@ def _packed_bytes(layer: nn.Module) -> dict[str, str]:
 
 
 def _check_gathered(layer: nn.Module, stood: dict[str, str]) -> None:
-    """Packed weights are bits that no arithmetic may touch: see that they come back from all ranks as they were.
+    """Gather a layer once, now: whether a gathered weight learns is settled then, and a reference may be scored with the adapter off.
 
+    Packed weights are bits that no arithmetic may touch: see that they come back from all ranks as they were.
     FSDP has lost how they are to be read, and changed bits that look like a NaN where they were stored as floats (accelerate#3983,
     bitsandbytes#1945); losses are then wrong and nothing says so.
     """

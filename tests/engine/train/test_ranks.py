@@ -28,6 +28,7 @@ from engine.train.ranks import ALONE, Ranks, apart, replicated
 from engine.train.scorer import Scorer
 from tests.engine.train.conftest import Bench, result_bytes
 from tests.engine.train.test_batches import ragged
+from tests.engine.train.test_reference import preferring
 from tests.engine.train.together import together, train
 from tests.tiny import tiny_profile
 
@@ -213,3 +214,14 @@ def test_two_ranks_killed_and_resumed_end_bit_identical_to_two_that_were_not(
             np.testing.assert_allclose(bench.story(run)[key], bench.story(one)[key], rtol=1e-5, err_msg=key)
     states = load_file(run.folder / "checkpoints" / "step-000012" / "generators.safetensors")
     assert not torch.equal(states["cpu"], states["1.cpu"])
+
+
+def test_preferences_are_learned_in_parts_as_on_one_rank(bench: Bench) -> None:
+    settings: dict[str, object] = {"method.dropout": 0.0, "training.max_steps": 3}
+    two = bench.run(preferring(bench, **{**RANKS, **settings, "hardware.sharding": "shard"}), "two")
+    ended = train(bench, two)
+    assert ended.state is State.FINISHED, ended.message
+    one = bench.run(preferring(bench, **{**RANKS, **settings, "hardware.ranks": 1}), "one")
+    assert bench.train(one).state is State.FINISHED
+    for key in ("train/loss", "train/grad_norm", "validation/loss"):
+        np.testing.assert_allclose(bench.story(two)[key], bench.story(one)[key], rtol=1e-4, err_msg=key)
