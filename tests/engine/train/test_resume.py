@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import random
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from engine.ledger import checkpoints, events, jobs, runs
 from engine.ledger.states import State
@@ -15,24 +16,30 @@ from engine.train import checkpoint, folders
 from tests.engine.train.conftest import Bench, result_bytes
 from tests.tiny import make_llama
 
+KINDS: list[dict[str, object]] = [
+    {},
+    {"training.packing": True, "training.row_tokens": 128, "training.early_stopping": {"patience": 1}},
+    {"method.name": "full", "training.loss_on": "all", "training.optimizer": "adamw_8bit"},
+]
 
-def test_killed_anywhere_and_resumed_is_bit_identical(bench: Bench) -> None:
+
+# Measured in transformers' Trainer and TRL: after a resume weights are exact, but the first loss is off and the token count falls back.
+@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(kind=st.sampled_from(KINDS), places=st.lists(st.floats(0, 1), min_size=1, max_size=2))
+def test_weights_and_metrics_are_right_after_a_kill_at_any_moment(
+    bench: Bench, kind: dict[str, object], places: list[float]
+) -> None:
     count = bench.folder / "moments"
-    whole = bench.run(bench.profile(), "whole")
+    whole, run = bench.run(bench.profile(**kind), "whole"), bench.run(bench.profile(**kind), "killed")
     assert bench.train(whole, count_to=count).state is State.FINISHED
-    expected, story = result_bytes(whole), bench.story(whole)
-    assert set(story["train/loss"][-1:]) and len(story["train/loss"]) == 12
     moments = json.loads(count.read_text())[0]
-    draw = random.Random(20)
-    for number in range(4):
-        run = bench.run(bench.profile(), f"killed-{number}")
-        for _ in range(2):  # twice, so that a resumed run is killed as well
-            killed = bench.train(run, kill_at=draw.randrange(10, moments // 2))
-            assert killed.state is not State.FAILED, killed.message
-        assert jobs.seen_state(killed) is State.LOST
-        assert bench.train(run).state is State.FINISHED
-        assert bench.story(run) == story, number
-        assert result_bytes(run) == expected, number
+    for place in places:  # twice: a resumed run is killed as well
+        killed = bench.train(run, kill_at=10 + int(place * (moments // 2 - 10)))
+        assert killed.state is not State.FAILED, killed.message
+    assert jobs.seen_state(killed) is State.LOST
+    assert bench.train(run).state is State.FINISHED
+    assert bench.story(run) == bench.story(whole)
+    assert result_bytes(run) == result_bytes(whole)
 
 
 @pytest.mark.parametrize(
@@ -55,6 +62,7 @@ def test_every_kind_of_state_is_resumed(bench: Bench, settings: dict[str, object
     assert result_bytes(run) == result_bytes(whole)
 
 
+# transformers#35782, #35525: the newest, broken checkpoint is picked and the resume dies.
 def test_a_damaged_newest_checkpoint_is_passed_over_and_said(bench: Bench) -> None:
     whole = bench.trained("whole")
     run = bench.run(bench.profile(), "damaged")
@@ -83,15 +91,13 @@ def _die_once_saved() -> None:
     import os
     import signal
 
-    from engine.train import keep
-
-    save = keep.checkpoint.save
+    save = checkpoint.save
 
     def dying(*arguments: object, **named: object) -> None:
         save(*arguments, **named)  # type: ignore[arg-type]
         os.kill(os.getpid(), signal.SIGKILL)
 
-    keep.checkpoint.save = dying  # type: ignore[assignment]
+    checkpoint.save = dying  # type: ignore[assignment]
 
 
 def test_the_best_result_goes_back_with_the_run(bench: Bench) -> None:
@@ -112,6 +118,7 @@ def test_data_that_changed_meanwhile_do_not_change_the_run(bench: Bench) -> None
     bench.data.write_text("".join(reversed(bench.data.read_text().splitlines(keepends=True)[3:])))
     assert bench.train(run).state is State.FINISHED
     assert bench.story(run) == bench.story(whole) and result_bytes(run) == result_bytes(whole)
+    assert any(event.kind == "data_changed" for event in events.of_run(bench.ledger, run.id))
     known = [runs.document(bench.ledger, each).fingerprints["data"] for each in (run, whole)]
     assert known[0] == known[1]
 
