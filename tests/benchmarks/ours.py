@@ -16,7 +16,7 @@ from engine.data import prepare
 from engine.data.tokenizer import load_tokenizer
 from engine.ledger import Ledger, jobs, metrics, runs
 from engine.profile import Profile, flat
-from engine.train import batches, job
+from engine.train import batches, begin, job
 from engine.train.checkpoint import trained
 from engine.train.loop import Loop
 from engine.train.model import load
@@ -65,7 +65,7 @@ def train(folder: Path, profile: Profile) -> Ours:
         run = runs.create(ledger, name="run", runs_folder=folder / "runs", profile=text, settings=flat(profile))
         run.folder.mkdir(parents=True)
         made = jobs.create(ledger, "train", run=run.id, argument={}, log=run.folder / "log.txt")
-        with _replaced(job, "Loop", Noting):
+        with _replaced(begin, "Loop", Noting):
             job.run(ledger, jobs.sign_in(ledger, made, pid=os.getpid()))
         marks.losses = metrics.curve(ledger, run.id, "train/loss").values.tolist()
     torch.use_deterministic_algorithms(False)  # what a run on a CPU always does; the peers compute as they come
