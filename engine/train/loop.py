@@ -170,6 +170,7 @@ class Loop:
             self._obey_orders()
         time.sleep(1.0)
         self._teller.waited(1.0)
+        self._teller.doing("training")  # which is so as soon as there is room
 
     def _stop(self, words: str) -> NoReturn:
         self._state(State.STOPPING)
