@@ -1,4 +1,4 @@
-"""A model as a run trains it, and as its result is asked: the base with what the method adds. The parts are in `base` and `adapter`."""
+"""A model as a run trains it, and as its result is asked: the base with what the method adds. The parts are in `pretrained` and `adapter`."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from transformers import PreTrainedModel
 
 from engine import profile
 from engine.errors import Problem
-from engine.train import adapter, anatomy, base, quantized
-from engine.train.base import fetch, load_base
+from engine.train import adapter, anatomy, pretrained, quantized
+from engine.train.pretrained import fetch, load_base
 from engine.train.quantized import DTYPES
 
 __all__ = ["DTYPES", "Loaded", "fetch", "load", "load_base", "load_result"]
@@ -46,7 +46,7 @@ def load(resolved: profile.Profile, device: torch.device, *, vocabulary: int) ->
     full = method.name == "full"
     model: PreTrainedModel | PeftModel = load_base(settings, device, trainable=full)
     assert isinstance(model, PreTrainedModel)
-    base.check(model, settings, vocabulary)
+    pretrained.check(model, settings, vocabulary)
     checkpointed = model
     if not full:
         model = adapter.attach(model, method, name=settings.base, is_quantised=settings.quantization != "none")

@@ -15,7 +15,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
-from engine.train.adapter import learns_a_prompt, virtual_tokens
+from engine.train.adapter import virtual_tokens
 from engine.train.attention import told
 from engine.train.batches import MicroBatch
 
@@ -64,10 +64,8 @@ def take_over_head(scorer: Scorer, batch: MicroBatch) -> bool:
     """Apply the head here from now on if this gives the scores of the model's own; returns whether it does. To be called without dropout.
 
     `batch` is to have one row: both ways then do the same operations, and any difference is something that the model does to its logits.
-    Virtual tokens are put before the text around the decoder, so a model that learns a prompt keeps its own.
+    Virtual tokens are put before the text around the decoder, so a model that learns a prompt does not agree and keeps its own.
     """
-    if learns_a_prompt(scorer.model):
-        return False
     with torch.no_grad():
         scorer.own_head = True
         own = scorer(batch)

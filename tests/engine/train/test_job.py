@@ -143,9 +143,9 @@ def poisoned(folder: Path, text: str) -> Path:
 
 def _look_away() -> None:
     """The base is not searched for such values when it is loaded: the loop has to bear them all the same."""
-    from engine.train import base
+    from engine.train import pretrained
 
-    base.check_finite = lambda folder, name: None
+    pretrained.check_finite = lambda folder, name: None
 
 
 def test_a_step_that_is_not_finite_changes_nothing_and_names_its_rows(bench: Bench) -> None:

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from engine.errors import Problem
-from engine.train import base, device, model, result
+from engine.train import device, model, pretrained, result
 from engine.train.checkpoint import trained
 from tests.tiny import tiny_profile
 
@@ -115,7 +115,7 @@ def test_a_base_of_large_values_is_not_taken_for_one_of_nan(tiny_base: Path, tmp
     weights = load_file(large / "model.safetensors")
     weights["lm_head.weight"][:] = 3e38  # their sum is infinite
     save_file(weights, large / "model.safetensors", {"format": "pt"})
-    base.check_finite(large, "large")
+    pretrained.check_finite(large, "large")
 
 
 def test_only_named_targets_are_adapted(tiny_base: Path) -> None:
