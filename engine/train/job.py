@@ -138,14 +138,11 @@ def _set_up(
         jobs.beat(ledger, job, doing=what)
 
     training = resolved.training
+    # The order of additions depends on it, so a run keeps the number it began with.
     threads = runs.document(ledger, found).environment.get("threads")
-    device.set_up(
-        where,
-        seed=training.seed,
-        deterministic=training.deterministic or where.type == "cpu",
-        # The order of additions depends on it, so a run keeps the number it began with.
-        thread_count=threads if isinstance(threads, int) else device.threads(),
-    )
+    exact = training.deterministic or where.type == "cpu"
+    thread_count = threads if isinstance(threads, int) else device.threads()
+    device.set_up(where, seed=training.seed, deterministic=exact, thread_count=thread_count)
     doing("reading the data")
     tokenizer = load_tokenizer(resolved.model.base, resolved.model.revision)
     with ranks.in_turn():
@@ -153,10 +150,7 @@ def _set_up(
     runs.record(ledger, found, fingerprints={"data": prepared.fingerprint})
     doing("loading the model")
     cut = ranks.world > 1 and resolved.hardware.sharding == "shard"
-    # What is to be cut is loaded beside the GPU, which may be too small for it; 4 bits are only made on the device.
-    beside = cut and resolved.model.quantization == "none"
-    loaded = model.load(resolved, torch.device("cpu") if beside else where, vocabulary=tokenizer.vocabulary)
-    loaded = replace(loaded, device=where)
+    loaded = _loaded(resolved, where, tokenizer.vocabulary, cut=cut)
     stock = inventory.take(loaded.model, resolved)
     known = watch.environment(loaded, torch.get_num_threads())
     runs.record(ledger, found, environment={**known, "inventory": stock.detail()})
@@ -188,6 +182,13 @@ def _set_up(
     for sentence in chosen.refused:
         parts.event("packing", sentence)
     return parts
+
+
+def _loaded(resolved: Profile, where: torch.device, vocabulary: int, *, cut: bool) -> model.Loaded:
+    """The model; one that is to be `cut` beside the GPU, which may be too small for it. 4 bits are only made on the device."""
+    beside = cut and resolved.model.quantization == "none"
+    loaded = model.load(resolved, torch.device("cpu") if beside else where, vocabulary=vocabulary)
+    return replace(loaded, device=where)
 
 
 def _prepared(resolved: Profile, folder: Path, ledger: Ledger, job: Job) -> prepare.Prepared:
