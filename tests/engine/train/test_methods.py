@@ -297,6 +297,15 @@ def test_an_adapter_of_another_base_is_refused(bases: dict[str, Path], tmp_path:
         assert "another base" in str(raised.value), name
 
 
+def test_trained_embeddings_stay_one_with_a_head_that_is_tied_to_them(bases: dict[str, Path]) -> None:
+    tuning = steps.begin(profile(bases["qwen3"], **{"method.modules_to_save": ("embed_tokens",)}))
+    base: Any = tuning.loaded.model.get_base_model()  # type: ignore[operator, union-attr]
+    before = base.get_input_embeddings().weight.clone()
+    tuning.take(1)
+    assert not torch.equal(base.get_input_embeddings().weight, before)
+    assert torch.equal(base.get_input_embeddings().weight, base.get_output_embeddings().weight)
+
+
 @pytest.mark.parametrize(
     "settings",
     [{"method.name": "prefix"}, {"method.name": "p_tuning"}, {"model.quantization": "int8", "method.name": "ia3"}],
