@@ -83,11 +83,9 @@ def asking(module: nn.Module, device: torch.device) -> Iterator[None]:
 
 def _documents(scorer: Scorer, seed: int) -> Tokens:
     """Two documents of random tokens; the second is the same whatever the seed. The first is the longer one, so that it comes first."""
-    embedding = base_of(scorer.model).get_input_embeddings()
-    assert isinstance(embedding, nn.Embedding)
+    known = base_of(scorer.model).config.get_text_config().vocab_size  # a method may wrap the embedding itself
     first, second = (
-        np.random.default_rng(draw).integers(0, embedding.num_embeddings, length)
-        for draw, length in ((seed, FIRST), (0, SECOND))
+        np.random.default_rng(draw).integers(0, known, length) for draw, length in ((seed, FIRST), (0, SECOND))
     )
     ids = np.concatenate((first, second)).astype(np.int32)
     return Tokens(ids, np.ones(len(ids), np.bool_), np.array([0, FIRST, len(ids)]), ("first", "second"))

@@ -82,11 +82,12 @@ def difference(found: dict[str, Tensor], expected: dict[str, Tensor]) -> float:
     [
         ({}, 1e-4),
         ({"training.checkpoint_activations": True}, 1e-4),
+        ({"method.modules_to_save": ("embed_tokens", "lm_head")}, 1e-4),
         ({"method.name": "full"}, 1e-4),
         ({"method.name": "full", "model.dtype": "bfloat16"}, 0.05),  # computed in bfloat16, weights in float32
         ({"model.dtype": "bfloat16"}, 0.05),
     ],
-    ids=["lora", "recomputed", "full", "full-bf16", "lora-bf16"],
+    ids=["lora", "recomputed", "embeddings", "full", "full-bf16", "lora-bf16"],
 )
 def test_packed_loss_and_gradients_are_those_of_padded_rows(
     tiny_base: Path, changes: dict[str, object], tolerance: float, layout: Layout
