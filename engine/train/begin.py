@@ -80,7 +80,7 @@ def _restore_best(parts: Parts, folder: Path, resumed: Path, progress: Progress)
 def _check_identity(parts: Parts, resumed: Path) -> None:
     """Refuse another run; say what keeps this one from ending bit for bit as it would have, and sources that are not what was read."""
     made = checkpoint.identity(resumed)
-    odd = identity.check(made, identity.of(parts.profile, parts.loaded.device)) if made else []
+    odd = identity.check(made, identity.of(parts.profile, parts.loaded.device, parts.layout)) if made else []
     if odd:
         text = f"From here on not bit for bit as without an interruption: {'; '.join(odd)}"
         parts.event("identity", text, step=checkpoint.step_of(resumed), level="warning")

@@ -12,6 +12,8 @@ import torch
 from engine import profile_file
 from engine.errors import Problem
 from engine.profile import Profile, flat
+from engine.train import watch
+from engine.train.batches import Layout
 
 # What may change between start and resume. The first decide nothing about the result; the others only how sums are rounded and which
 # dropout masks are drawn: the run means the same and does not end bit for bit as it would have.
@@ -38,11 +40,12 @@ class Identity:
     profile: Mapping[str, object]  # flat
     ranks: int
     threads: int
-    torch: str
+    packages: Mapping[str, str]  # versions
+    rows: str  # how they are put together, which is tried at each start: another version may answer otherwise
     device: str  # a GPU's model, or what a CPU can do
 
 
-def of(profile: Profile, device: torch.device) -> Identity:
+def of(profile: Profile, device: torch.device, layout: Layout) -> Identity:
     """The identity of a run as it is now."""
     cuda = device.type == "cuda"
     ranks = profile.hardware.ranks
@@ -51,7 +54,8 @@ def of(profile: Profile, device: torch.device) -> Identity:
         profile=flat(profile),
         ranks=ranks,
         threads=torch.get_num_threads(),
-        torch=str(torch.__version__),
+        packages=watch.packages(),
+        rows=_named(layout),
         device=torch.cuda.get_device_name(device) if cuda else f"CPU {torch.backends.cpu.get_cpu_capability()}",
     )
 
@@ -102,8 +106,12 @@ def check(before: Identity, now: Identity) -> list[str]:
         if key in ROUNDING
     ]
     odd += [
+        (name, before.packages.get(name, "none"), now.packages.get(name, "none"))
+        for name in different(before.packages, now.packages)
+    ]
+    odd += [
         (name, getattr(before, name), getattr(now, name))
-        for name in ("threads", "torch", "device")
+        for name in ("threads", "rows", "device")
         if getattr(before, name) != getattr(now, name)
     ]
     return [f"{name} {was} became {value}" for name, was, value in odd]
@@ -116,3 +124,9 @@ def different(before: Mapping[str, object], now: Mapping[str, object]) -> list[s
 
 def _may_change(key: str) -> bool:
     return key in FREE or key in ROUNDING
+
+
+def _named(layout: Layout) -> str:
+    if layout.row_tokens is None:
+        return "padded"
+    return "packed into one" if layout.flat else "packed"

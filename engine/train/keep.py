@@ -26,7 +26,7 @@ def save(parts: Parts, progress: Progress) -> None:
         parts.loaded.model,
         parts.optimizer,
         progress,
-        made=identity.of(parts.profile, parts.loaded.device),
+        made=identity.of(parts.profile, parts.loaded.device, parts.layout),
         before_rename=lambda: _commit_metrics(parts),
         ranks=parts.ranks,
     )

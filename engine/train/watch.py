@@ -6,6 +6,7 @@ import os
 import platform
 import time
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
@@ -61,7 +62,7 @@ def environment(loaded: Loaded, thread_count: int) -> dict[str, object]:
     return {
         "workbench": __version__,
         "python": platform.python_version(),
-        "packages": {name: found for name in PACKAGES if (found := _version(name))},
+        "packages": packages(),
         "host": platform.node(),
         "kernel": platform.release(),
         "cpu": _cpu(),
@@ -69,6 +70,11 @@ def environment(loaded: Loaded, thread_count: int) -> dict[str, object]:
         "device": _device(loaded.device),
         "parameters": {"trainable": loaded.trainable, "total": loaded.total},
     }
+
+
+def packages() -> dict[str, str]:
+    """Versions of what computes, as far as it is installed."""
+    return {name: found for name in PACKAGES if (found := _version(name))}
 
 
 def _device(device: torch.device) -> dict[str, object]:
@@ -85,6 +91,7 @@ def _device(device: torch.device) -> dict[str, object]:
     }
 
 
+@cache
 def _version(package: str) -> str:
     try:
         return version(package)
