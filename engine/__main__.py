@@ -20,10 +20,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from engine import process, profile_file, torchrun, turns, waiting
+from engine import process, torchrun, turns, waiting
+from engine.assignment import profile_of, run_of, step_of
 from engine.ending import Ending, explain
 from engine.errors import Problem
-from engine.ledger import Ledger, events, jobs, runs
+from engine.ledger import Ledger, events, jobs
 from engine.ledger.jobs import Job
 from engine.ledger.states import State
 
@@ -78,10 +79,8 @@ def _heartbeat(ledger: Ledger, job: Job) -> Iterator[None]:
 def _work(ledger: Ledger, job: Job) -> Ending:
     """Wait for the turn, do the work; whatever happens becomes an ending."""
     try:
-        run = runs.by_id(ledger, job.run) if job.run is not None else None
-        if run is None:
-            raise Problem("The run of this job was deleted", code="run")
-        hardware = profile_file.parse(runs.document(ledger, run).profile, run.folder / "profile.toml").hardware
+        run = run_of(ledger, job)
+        hardware = profile_of(ledger, run).hardware
         with waiting.turn_of(ledger, job, run, hardware) as places:
             turns.show_only(places)
             importlib.import_module("sqlite_utils")  # slow; its first use would otherwise be inside a transaction
@@ -92,20 +91,11 @@ def _work(ledger: Ledger, job: Job) -> Ending:
                 return torchrun.run(ledger, job, run.folder / "ranks", ranks=hardware.ranks, threads=threads)
             importlib.import_module(WORK[job.kind]).run(ledger, job)
     except BaseException as error:
-        ending = explain(error, step=_step(ledger, job))
+        ending = explain(error, step=step_of(ledger, job))
         if ending.state is State.FAILED and not isinstance(error, Problem):
             log.error("The job failed", exc_info=error)
         return ending
     return Ending(State.FINISHED)
-
-
-def _step(ledger: Ledger, job: Job) -> int:
-    """Where the job's run is, as far as the ledger can still say."""
-    try:
-        run = runs.by_id(ledger, job.run) if job.run is not None else None
-    except (Problem, sqlite3.Error):
-        return 0
-    return run.step if run else 0
 
 
 def _end(ledger: Ledger, job: Job, ending: Ending) -> None:

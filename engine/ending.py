@@ -13,6 +13,8 @@ from engine.ledger.states import State
 HEAVY: Final = frozenset({"torch", "transformers", "peft", "bitsandbytes", "accelerate", "datasets", "safetensors"})
 BY_ORDER: Final = "Stopped by order"  # begins the message of whoever stops because a person said so
 FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+# Besides torch's own exception: the CPU's allocator, cuBLAS, and allocations that do not go through torch's.
+OUT_OF_MEMORY: Final = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDA error: out of memory")
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ def explain(error: BaseException, *, step: int) -> Ending:
     if isinstance(error, Problem):
         return Ending(State.FAILED, error.code or "problem", str(error))
     words = str(error).splitlines()[0] if str(error) else ""
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in words:
+    if ran_out(error):
         advice = "Lower training.micro_batch or template.max_tokens, or set training.checkpoint_activations = true."
         return Ending(State.FAILED, f"OOM at {step}", f"Out of memory at step {step}\n{words}\n{advice}")
     if _is_full(error):
@@ -55,6 +57,15 @@ def explain(error: BaseException, *, step: int) -> Ending:
     return Ending(
         State.FAILED, kind, f"{kind}: {words}\nThis is a fault of the program; the job's log has the details."
     )
+
+
+def ran_out(error: BaseException) -> bool:
+    """Whether an exception says that there is no more memory."""
+    if (
+        isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    ):  # torch's, which is not imported here
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in OUT_OF_MEMORY)
 
 
 def _is_full(error: BaseException) -> bool:

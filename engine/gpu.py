@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from pwd import getpwuid
 from typing import Any, Final, TypeVar
 
 import pynvml
+
+from engine.errors import Problem, closest
 
 T = TypeVar("T")
 MIB: Final = 1 << 20
@@ -153,6 +155,29 @@ def _read(index: int, driver: str | None) -> Gpu:
         celsius=_ask(pynvml.nvmlDeviceGetTemperature, handle, pynvml.NVML_TEMPERATURE_GPU),
         busy_percent=rates.gpu if rates else None,
         driver=driver,
+    )
+
+
+def first() -> Gpu | None:
+    """The GPU that this process computes on: the first that it may see."""
+    return next(iter(gpus()), None)
+
+
+def named(name: str, there: Sequence[Gpu]) -> Gpu:
+    """The one of these GPUs that a profile names by its index, its UUID or the UUID's beginning (8 characters or more).
+
+    Raises:
+        Problem: none is (code `gpu`).
+    """
+    for found in there:
+        if name in (str(found.index), found.uuid) or (len(name) >= 8 and found.uuid.startswith(name)):
+            return found
+    known = [f"{found.index} ({found.name}, {found.uuid})" for found in there]
+    raise Problem(
+        f"There is no GPU {name}{closest(name, [found.uuid for found in there])}",
+        f"Visible are {', '.join(known)}.",
+        "Change hardware.gpus; CUDA_VISIBLE_DEVICES may hide others.",
+        code="gpu",
     )
 
 

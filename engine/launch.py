@@ -12,6 +12,7 @@ from typing import Final
 
 from engine import jobs as processes
 from engine import turns
+from engine.assignment import profile_of
 from engine.atomic import write_text
 from engine.errors import Problem
 from engine.ledger import Ledger, jobs, orders, runs
@@ -20,7 +21,7 @@ from engine.ledger.runs import Run
 from engine.ledger.states import LIVE, State
 from engine.places import private_folder
 from engine.profile import Profile, flat
-from engine.profile_file import dump, parse
+from engine.profile_file import dump
 from engine.resolve import Resolved, resolve
 from engine.storage import free_bytes
 
@@ -231,7 +232,7 @@ def start_export(ledger: Ledger, run: Run, out: Path | None = None) -> Job:
     if run.state in LIVE:
         why = f"It is {run.state}, and its result may be written anew at any moment."
         raise Problem(f"{run.name} is still at work", why, "Wait for it, or stop it first.", code="running")
-    method = parse(runs.document(ledger, run).profile, run.folder / "profile.toml").method
+    method = profile_of(ledger, run).method
     if method.learns_a_prompt:
         raise Problem(
             f"{run.name} cannot be merged: {method.name} learns virtual tokens, which no weight of a model can hold",

@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from engine.assignment import profile_of
 from engine.errors import Problem
 from engine.ledger import Ledger, runs
 from engine.ledger.runs import Run
 from engine.ledger.states import LIVE, State
 from engine.profile import Method, Model, Profile, changed
-from engine.profile_file import parse
 
 SHAPE: Final = {
     "lora": ("rank", "alpha", "targets", "dora", "rslora", "bias", "modules_to_save"),
@@ -50,8 +50,7 @@ def grounded(profile: Profile, ledger: Ledger | None, notes: list[str]) -> tuple
         notes.append(f"{run.name} is {run.state} at step {run.step}: what it has left so far is gone on from")
     if run.result_kind == "model":
         return changed(profile, {"model.base": str(result), "model.revision": "main"}), run.uid
-    before = parse(runs.document(ledger, run).profile, run.folder / "profile.toml")
-    return _onto_adapter(profile, before, run.name, notes), run.uid
+    return _onto_adapter(profile, profile_of(ledger, run), run.name, notes), run.uid
 
 
 def result_of(run: Run) -> Path:
@@ -97,8 +96,7 @@ def parent_of(ledger: Ledger, run: Run) -> Run:
 
 def recorded(ledger: Ledger, parent: Run) -> list[dict[str, object]]:
     """What a run keeps of the runs that it comes from, the first one first: name, uid, objective, method and base of each."""
-    document = runs.document(ledger, parent)
-    profile = parse(document.profile, parent.folder / "profile.toml")
+    profile, document = profile_of(ledger, parent), runs.document(ledger, parent)
     before = document.environment.get("lineage")
     own: dict[str, object] = {
         "name": parent.name,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, Literal
 
-from engine.errors import Problem, closest
+from engine.errors import Problem
 from engine.fit.estimate import GpuFit
-from engine.gpu import Gpu
+from engine.gpu import Gpu, named
 from engine.profile import Profile
 
 Sharding = Literal["replicate", "shard"]
@@ -27,7 +27,7 @@ def choose_gpus(wanted: str | Sequence[str | int], there: Sequence[Gpu], ranks: 
         count = 1 if isinstance(ranks, str) else ranks
         chosen = tuple(sorted(there, key=lambda found: -(found.free_mib or 0.0))[:count])
     else:
-        chosen = tuple(_named(str(name), there) for name in wanted)
+        chosen = tuple(named(str(name), there) for name in wanted)
     if len(set(chosen)) < len(chosen):
         raise Problem("hardware.gpus names a GPU twice", do="Name each once.", code="gpu")
     if isinstance(ranks, int) and ranks != len(chosen):
@@ -38,19 +38,6 @@ def choose_gpus(wanted: str | Sequence[str | int], there: Sequence[Gpu], ranks: 
             code="gpu",
         )
     return chosen
-
-
-def _named(name: str, there: Sequence[Gpu]) -> Gpu:
-    for found in there:
-        if name == str(found.index) or (len(name) >= 8 and found.uuid.startswith(name)):
-            return found
-    known = [f"{found.index} ({found.name}, {found.uuid})" for found in there]
-    raise Problem(
-        f"There is no GPU {name}{closest(name, [found.uuid for found in there])}",
-        f"Visible are {', '.join(known)}.",
-        "CUDA_VISIBLE_DEVICES may hide others.",
-        code="gpu",
-    )
 
 
 def ranks_of(profile: Profile, chosen: Sequence[Gpu]) -> int:

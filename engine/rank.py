@@ -17,10 +17,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import RLock
 
-from engine import process, profile_file, torchrun
+from engine import process, torchrun
+from engine.assignment import profile_of, run_of, step_of
 from engine.ending import Ending, explain
 from engine.errors import Problem
-from engine.ledger import Ledger, jobs, runs, schema
+from engine.ledger import Ledger, jobs, schema
 from engine.ledger.jobs import Job
 from engine.ledger.states import State
 
@@ -71,19 +72,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _work(ledger: Ledger, job: Job) -> Ending:
-    found = runs.by_id(ledger, job.run) if job.run is not None else None
     try:
-        if found is None:
-            raise Problem("The run of this job was deleted", code="run")
-        hardware = profile_file.parse(runs.document(ledger, found).profile, found.folder / "profile.toml").hardware
+        hardware = profile_of(ledger, run_of(ledger, job)).hardware
         importlib.import_module("sqlite_utils")  # slow; its first use would otherwise be inside a transaction
         ranks = importlib.import_module("engine.train.ranks")
         work = importlib.import_module("engine.train.job")
         with ranks.joined("cpu" if hardware.device == "cpu" else "cuda") as these:
             work.run(ledger, job, these)
     except BaseException as error:
-        now = runs.by_id(ledger, found.id) if found else None
-        ending = explain(error, step=now.step if now else 0)
+        ending = explain(error, step=step_of(ledger, job))
         if ending.state is State.FAILED and not isinstance(error, Problem):
             log.error("The rank failed", exc_info=error)
         return ending

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from engine.errors import Problem
-from engine.gpu import Gpu, gpus, holders, user, why_none
+from engine.gpu import gpus, holders, named, user, why_none
 from engine.profile import Hardware
 
 CPU: Final = "cpu"
@@ -45,15 +45,7 @@ def places(hardware: Hardware) -> Places:
         )
     if hardware.gpus == "auto" or not hardware.gpus:
         return (seen[0].uuid,)
-    return tuple(_named(str(name), seen) for name in hardware.gpus)
-
-
-def _named(name: str, seen: Sequence[Gpu]) -> str:
-    for gpu in seen:
-        if gpu.uuid == name or str(gpu.index) == name:
-            return gpu.uuid
-    there = ", ".join(f"{gpu.index}: {gpu.name} {gpu.uuid}" for gpu in seen)
-    raise Problem(f"There is no GPU {name} here", f"There are {there}.", "Change hardware.gpus.", code="gpu")
+    return tuple(named(str(name), seen).uuid for name in hardware.gpus)
 
 
 def alike(chosen: str) -> Places:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
-from engine import profile_file, turns
+from engine import turns
+from engine.assignment import profile_of
 from engine.data.render import Renderer
 from engine.data.templates import template_source
 from engine.data.tokenizer import load_tokenizer
@@ -92,8 +93,7 @@ def plan(ledger: Ledger, run_names: Sequence[str], suite_names: Sequence[str]) -
                 f"Go on with it: workbench runs resume {run.name}",
                 code="result",
             )
-        document = runs.document(ledger, run)
-        profile = profile_file.parse(document.profile, run.folder / "profile.toml")
+        profile, document = profile_of(ledger, run), runs.document(ledger, run)
         suites = [read_suite(find_suite(suite, run.folder)) for suite in dict.fromkeys(suite_names)]
         for suite in suites:
             check_overlap(suite, run)

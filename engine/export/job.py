@@ -16,7 +16,8 @@ from peft import PeftModel
 from peft.tuners.tuners_utils import BaseTunerLayer
 from transformers import PreTrainedModel
 
-from engine import process, profile_file
+from engine import process
+from engine.assignment import profile_of, run_of
 from engine.data import prepare
 from engine.data.tokenizer import load_tokenizer
 from engine.errors import Problem
@@ -45,11 +46,11 @@ def run(ledger: Ledger, job: Job) -> None:
         KeyboardInterrupt: SIGTERM or SIGINT; nothing is left behind.
         Problem: the base is gone or another, no room, or what was written does not say what the run's result says (code `differs`).
     """
-    found = runs.by_id(ledger, job.run) if job.run is not None else None
-    if found is None or found.result is None:
-        raise Problem("The run of this job was deleted, or has no result", code="run")
+    found = run_of(ledger, job)
+    if found.result is None:
+        raise Problem(f"{found.name} has no result to export", code="run")
     out = Path(json.loads(job.argument)["out"])
-    resolved = profile_file.parse(runs.document(ledger, found).profile, found.folder / "profile.toml")
+    resolved = profile_of(ledger, found)
     jobs.set_state(ledger, job, State.RUNNING)
     torch.set_num_threads(process.threads())
     with stopping("Stopped at once.") as stop:

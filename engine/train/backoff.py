@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from engine.data.prepare import Tokens
+from engine.ending import ran_out
 from engine.errors import Problem
 from engine.ledger import events
 from engine.train import batches, generators, step
@@ -29,20 +30,11 @@ from engine.train.parts import Parts
 Work = Literal["training", "validation", "reference"]
 T = TypeVar("T")
 KIND: Final = "memory"  # of the events that a resumed run replays
-# What torch says besides its own exception: the CPU's allocator, cuBLAS, and allocations that do not go through torch's.
-WORDS: Final = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDA error: out of memory")
 PATIENCE: Final = 600.0  # seconds for which another process is waited for while smaller pieces could do
 
 
 class DoesNotFit(Problem):
     """Not even one example at a time fits; the weights are those of the last finished step."""
-
-
-def ran_out(error: BaseException) -> bool:
-    """Whether an exception says that there is no more memory."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in WORDS)
 
 
 def smaller(layout: Layout, tokens: Tokens) -> Layout | None:
