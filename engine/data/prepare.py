@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Final
 
 import orjson
 from safetensors import SafetensorError
@@ -40,6 +41,8 @@ __all__ = [
     "prompt_hash",
     "training_prompts",
 ]
+
+TOO_LONG: Final = {"answer_truncated", "prompt_fills_window", "too_long"}  # findings that more tokens would mend
 
 
 @dataclass(frozen=True)
@@ -77,10 +80,13 @@ def prepare(settings: Profile, folder: Path, progress: Callable[[int, int], None
     hashes: set[str] = set()
     train = _tokens(work, parts.train, hashes)
     if not len(train):
+        found = tally.findings()
+        is_length = any(finding.id in TOO_LONG for finding in found)
+        remedy = f"raise template.max_tokens (it is {limit:,})" if is_length else "change them or template.name"
         raise Problem(
             "No row is left to train on",
-            f"All {len(parts.train):,} are dropped: {'; '.join(finding.sentence for finding in tally.findings())}.",
-            f"Raise template.max_tokens (it is {limit:,}), or look at the rows on the Data screen.",
+            f"All {len(parts.train):,} are dropped: {'; '.join(finding.sentence for finding in found)}.",
+            f"Look at the rows with `workbench data`, or {remedy}.",
             code="data",
         )
     validation = _tokens(work, parts.validation)

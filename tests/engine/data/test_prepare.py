@@ -144,7 +144,13 @@ def test_a_broken_row_stops_training_and_leaves_nothing_half_done(tiny_base: Pat
 def test_nothing_left_to_train_on_says_why(tiny_base: Path, tmp_path: Path) -> None:
     with pytest.raises(Problem, match="No row is left") as caught:
         prepare(tiny(tiny_base, tmp_path, **{"template.max_tokens": 16}), tmp_path / "run")
-    assert "left out" in caught.value.why
+    assert "left out" in caught.value.why and "max_tokens" in caught.value.do
+    rows = tmp_path / "unanswered.jsonl"
+    rows.write_text(json.dumps({"messages": [{"role": "user", "content": "pitch?"}]}) + "\n")
+    unanswered = tiny(tiny_base, tmp_path, **{"split.validation": 0})
+    with pytest.raises(Problem, match="No row is left") as caught:
+        prepare(unanswered.model_copy(update={"data": (profile.Data(source=str(rows)),)}), tmp_path / "other")
+    assert "no response" in caught.value.why and "max_tokens" not in caught.value.do
 
 
 def test_test_ids_that_are_in_no_row(tiny_base: Path, tmp_path: Path) -> None:
