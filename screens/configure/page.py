@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -98,6 +99,8 @@ class ConfigurePage(Page[tuple[Preset, ...]]):
         if seen != self._seen:
             self._seen = seen
             self._judge_soon()
+        if self.draft is not None:  # the time at which it would end goes on with the clock
+            self._draw_verdict(self.draft.problems())
 
     def _draw(self) -> None:
         """Everything, from the draft and its judgement; only what differs is sent."""
@@ -108,12 +111,15 @@ class ConfigurePage(Page[tuple[Preset, ...]]):
             self.query_one("#file", Line).show("Choose what to begin from: enter takes it.")
             return
         problems = self.draft.problems()
-        self.query_one("#verdict", Line).show(told.verdict(self._judgement, problems, self.session.clock()))
+        self._draw_verdict(problems)
         self.query_one("#file", Line).show(self._file_line())
         self._form.show(form.rows(self.draft, self._folded, problems, self._typing))
         self._draw_about()
         self._draw_text()
         self._draw_beside()
+
+    def _draw_verdict(self, problems: Mapping[str, str]) -> None:
+        self.query_one("#verdict", Line).show(told.verdict(self._judgement, problems, self.session.clock()))
 
     def _file_line(self) -> str:
         assert self.draft is not None

@@ -286,8 +286,10 @@ def _run_name(draft: Draft) -> str:
     objective = lookup(draft.values, "training.objective") or "sft"
     rank = lookup(draft.values, "method.rank") or 16
     stem = Path(draft.name).stem if draft.own else draft.name
-    learned = "" if objective == "sft" else f"-{objective}"
-    return f"{stem}{learned}-{method}" + (f"-{rank}" if method == "lora" else "")
+    tried = [str(method), *([str(rank)] if method == "lora" else [])]
+    if objective != "sft" and objective not in stem.split("-"):
+        tried.insert(0, str(objective))
+    return "-".join([stem, *tried])
 
 
 def _reason(draft: Draft, field: Field, text: str) -> str:

@@ -55,9 +55,7 @@ def _where(best: GpuFit, judgement: Judgement) -> str:
     spare = figures.gib(abs(best.headroom_mib))
     if best.uuid == "cpu":
         if best.fits:
-            return (
-                f"runs on the CPU, over {figures.gib(best.predicted_process_mib)} of {figures.gib(best.free_mib)} GiB"
-            )
+            return f"runs on the CPU, over {figures.gib(best.predicted_process_mib)} GiB of {figures.gib(best.free_mib)} free"
         return f"does not fit this machine's memory: {spare} GiB are missing"
     if best.fits:
         return f"fits {name}, {spare} GiB to spare"

@@ -19,7 +19,7 @@ WIDE: Final = 120  # columns from which there is room for more findings
 WELCOME: Final = (
     ("No data open.\n\n", "bold"),
     ("  o", "bold $text-accent"),
-    "  open a file: .jsonl .json .csv .tsv .parquet .txt, a folder, a glob, or a profile .toml\n",
+    "  open a file (.jsonl .json .csv .tsv .parquet .txt), a folder, a glob,\n     a data set of the hub or a profile (.toml)\n",
     ("  3", "bold $text-accent"),
     "  configure a run\n",
     ("  ?", "bold $text-accent"),

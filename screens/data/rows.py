@@ -29,7 +29,7 @@ FINDING_COLUMNS: Final = (
 
 
 def row_cells(opened: Opened, row: int) -> tuple[Cell, ...]:
-    """Number, tokens (`!` where over the limit), supervised tokens, label, and how the question or document begins."""
+    """Number, tokens (`!` where over the limit), supervised tokens, label, and how the conversation or document begins."""
     number = f"{row + 1:,}"
     try:
         example = opened.example(row)
@@ -46,7 +46,7 @@ def row_cells(opened: Opened, row: int) -> tuple[Cell, ...]:
         tokens,
         counted,
         in_a_line(example.label or ""),
-        in_a_line((example.prompt or example.asked)[:LETTERS]),
+        in_a_line(example.asked[:LETTERS]),
     )
 
 

@@ -131,7 +131,13 @@ class MonitorScreen(RunPage[Snapshot | None]):
             yield Line(id="waiting", classes="-nothing")
             yield Line(id="since", classes="-nothing")
         words_ = (("No run yet.\n\n", "bold"), ("  3", "bold $text-accent"), "  configure a run and start it\n")
-        yield Line(Content.assemble(*words_, ("  1", "bold $text-accent"), "  see all runs"), id="welcome")
+        words_ += (
+            ("  1", "bold $text-accent"),
+            "  see all runs\n",
+            ("  ?", "bold $text-accent"),
+            "  what every key does",
+        )
+        yield Line(Content.assemble(*words_), id="welcome")
 
     def receive(self, message: Message) -> None:
         """Another run is to be watched."""
@@ -142,6 +148,10 @@ class MonitorScreen(RunPage[Snapshot | None]):
             self.reread()
 
     # Reading and showing
+
+    def verbs(self) -> list[Command]:
+        """Without a run no key means anything here."""
+        return super().verbs() if self._snapshot is not None else []
 
     def read(self) -> Snapshot | None:
         """The run in hand."""

@@ -8,7 +8,7 @@ import numpy as np
 from textual.content import Content
 
 from engine.ledger.events import Event
-from engine.ledger.states import State
+from engine.ledger.states import LIVE, State
 from screens.runs.diff import plain
 from screens.runs.reading import Detail
 from screens.widgets import figures, plot, states
@@ -51,6 +51,7 @@ def _lines(detail: Detail, width: int, now: float) -> Iterator[Content]:
         yield _labelled("failed" if not place else "", Content.styled(part, "$text-error" if not place else ""))
     if detail.doing:
         yield _labelled("now", Content(detail.doing))
+    yield from _beside(detail)
     memory = _memory(detail)
     curve = _curve(detail, min(40, max(8, width - LABEL - 16)))
     if memory and curve and curve.cell_length + memory.cell_length + 3 <= width:
@@ -62,6 +63,19 @@ def _lines(detail: Detail, width: int, now: float) -> Iterator[Content]:
         yield _labelled("note", Content(detail.row.run.note))
     for place, event in enumerate(detail.events):
         yield _labelled("last" if not place else "", _event(event, now))
+
+
+def _beside(detail: Detail) -> Iterator[Content]:
+    """What an evaluation or an export is doing, or why there was none."""
+    job, state = detail.beside, detail.beside_state
+    if job is None or state is None:
+        return
+    if state in LIVE:
+        counted = f" {job.done}/{job.total}" if job.total else ""
+        yield _labelled(job.kind, Content(f"{job.doing or 'waiting for its process'}{counted}"))
+    elif state in (State.FAILED, State.LOST):
+        what = job.message.splitlines() if state is State.FAILED else ["Its process is gone."]
+        yield _labelled(job.kind, Content.styled(f"✗ {' '.join(what)}", "$text-error"))
 
 
 def _labelled(label: str, text: Content) -> Content:

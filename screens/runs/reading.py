@@ -11,6 +11,7 @@ import numpy as np
 
 from engine.ledger import Ledger, events, jobs, queue, runs
 from engine.ledger.events import Event
+from engine.ledger.jobs import Job
 from engine.ledger.runs import Run, Summary
 from engine.ledger.states import LIVE, State
 from screens.runs.filtering import Filter
@@ -18,7 +19,13 @@ from screens.widgets.curves import Curves
 from screens.widgets.plot import Floats
 
 LOSS: Final = "validation/loss"
-SAME: Final = ("data.", "split.", "template.", "training.loss_on", "model.base")
+SAME: Final = (
+    "data.",
+    "split.",
+    "template.",
+    "model.base",
+    *(f"training.{name}" for name in ("loss_on", "objective", "beta", "length_normalised")),
+)
 """Beginnings of the settings that must be equal for two losses to be comparable."""
 
 Settings = Mapping[str, object]
@@ -45,7 +52,9 @@ class Row:
 
 @dataclass(frozen=True, eq=False)
 class Detail:
-    """What is told about the run under the cursor. `curve` is its loss, of validation where there is enough of it."""
+    """What is told about the run under the cursor. `curve` is its loss, of validation where there is enough of it; `beside` is its newest
+    job, if that evaluates or exports.
+    """
 
     row: Row
     settings: Settings
@@ -56,6 +65,8 @@ class Detail:
     events: tuple[Event, ...]
     doing: str
     message: str
+    beside: Job | None
+    beside_state: State | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,7 +157,9 @@ class Reading:
             train = self._curves.get(self._ledger, run.id, "train/loss").values
             if len(train) > len(curve):
                 name, curve = "train/loss", train
-        newest = jobs.newest_training(self._ledger, run.id)
+        all_jobs = jobs.of_run(self._ledger, run.id)
+        newest = next((job for job in reversed(all_jobs) if job.kind == "train"), None)
+        beside = all_jobs[-1] if all_jobs and all_jobs[-1].kind != "train" else None
         return Detail(
             row,
             self._settings[run.id],
@@ -157,6 +170,8 @@ class Reading:
             tuple(reversed(events.of_run(self._ledger, run.id, limit=8))),
             newest.doing if newest and run.state in LIVE and (not run.step or run.state is State.QUEUED) else "",
             newest.message if newest and run.state is State.FAILED else "",
+            beside,
+            jobs.seen_state(beside) if beside else None,
         )
 
     def _other(self, run: Run, listed: list[Run], leaders: frozenset[int]) -> Run | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Final
 
 from textual import work
@@ -12,15 +13,17 @@ from textual.events import Resize
 
 from engine import removal
 from engine.ledger import Ledger, queue, runs
+from engine.ledger.jobs import Job
 from engine.ledger.queue import Waiting
 from engine.ledger.runs import Run
 from engine.ledger.states import LIVE, State
-from screens.commands import Command, on_runs
+from screens.commands import Command
 from screens.messages import CompareRuns, ConfigureFrom, WatchRun
 from screens.runs import detail, filtering
 from screens.runs.columns import COLUMNS, cells
 from screens.runs.diff import DiffScreen
 from screens.runs.reading import Reading, Row, Snapshot
+from screens.runs.verbs import VERBS
 from screens.session import Session
 from screens.widgets import figures
 from screens.widgets.line import Line
@@ -46,27 +49,7 @@ class RunsScreen(RunPage[Snapshot]):
 
     NAME = "runs"
     NO_RUN = "There is no run yet: 3 configures one."
-    VERBS = (
-        Command("runs.open", "enter", "open", "Watch the run on Monitor.", "open"),
-        Command("runs.mark", "space", "mark", "Mark the run, to diff, compare or delete several.", "mark"),
-        Command(
-            "runs.filter", "/", "filter", "Show only some runs: words of the name, state=running, model~qwen.", "filter"
-        ),
-        Command("runs.diff", "d", "diff", "Show the settings in which marked runs differ.", "diff"),
-        on_runs.PAUSE,
-        on_runs.STOP,
-        on_runs.RESUME,
-        on_runs.QUEUE,
-        on_runs.EVALUATE,
-        Command("runs.compare", "=", "compare", "Compare the marked runs' answers on Compare.", "compare"),
-        Command("runs.like", "+", "like this", "Configure a run that begins with this run's profile.", "like"),
-        Command("runs.note", "n", "note", "Write something about the run.", "note"),
-        on_runs.CHECKPOINT,
-        on_runs.FACTOR,
-        on_runs.DELETE,
-        on_runs.COPY,
-        Command("runs.back", "escape", "back", "Take the marks away, then the filter.", "back", show=False),
-    )
+    VERBS = VERBS
     CSS = """
     RunsScreen #filter { height: 1; padding: 0 1; color: $text-muted; }
     RunsScreen #body { layout: vertical; height: 1fr; }
@@ -253,6 +236,27 @@ class RunsScreen(RunPage[Snapshot]):
     def runs_to_evaluate(self, run: Run) -> list[str]:
         """The marked runs together."""
         return [run.uid for run in self._several()] if self._table.marked else [run.uid]
+
+    @work(group="orders")
+    async def action_export(self) -> None:
+        """A process of its own writes the model; the detail says how far it is."""
+        run = self._fit("export")
+        if run is None:
+            return
+        usual = run.folder / "export" / "merged"
+        typed = await self.prompt(f"export {called(run)} to", str(usual))
+        if not typed or not typed.strip():
+            return
+        out = Path(typed.strip()).expanduser().absolute()
+        self.say(f"Starting the export of {called(run)} ...")
+
+        def start() -> Job:
+            from engine import launch  # costs time that opening the application should not pay
+
+            return launch.start_export(self.session.ledger, run, None if out == usual else out)
+
+        if await self.attempt(start):
+            self.say(f"{called(run)} is exported to {out}. It goes on without this screen.")
 
     @work(group="orders")
     async def action_delete(self) -> None:

@@ -28,6 +28,7 @@ ACTS_ON: Final[dict[str, frozenset[State]]] = {
     "resume": frozenset({State.STOPPED, State.FAILED, State.LOST}),
     "queue": frozenset({State.QUEUED, State.STOPPED, State.FAILED, State.LOST}),
     "evaluate": frozenset({State.RUNNING, State.PAUSED, State.FINISHED, State.STOPPED, State.LOST, State.FAILED}),
+    "export": ENDED,
     "delete": ENDED,
 }
 """The states in which each action means something."""
@@ -157,8 +158,9 @@ class RunPage(Page[Snapshot]):
 
 
 def _means_something(action: str, run: Run) -> bool:
-    """Besides its state: suites need the result of a run that has ended."""
-    return run.state in ACTS_ON[action] and (action != "evaluate" or run.state in LIVE or run.result_path is not None)
+    """Besides its state: suites and exports need the result of a run that has ended."""
+    needs_result = action in ("evaluate", "export") and run.state not in LIVE
+    return run.state in ACTS_ON[action] and (not needs_result or run.result_path is not None)
 
 
 def _said(action: str) -> str:

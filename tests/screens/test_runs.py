@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from typing import Any
@@ -111,6 +112,32 @@ async def test_a_run_that_was_lost_is_queued_by_key(four: Example, monkeypatch: 
         await choose(pilot, "speech-dora")
         await pilot.press("Q")
         await until(pilot, lambda: [each.name for each in queue.waiting(four.session.ledger)] == ["speech-dora"])
+
+
+async def test_a_run_is_exported_by_key_to_where_one_says(four: Example, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger, run = four.session.ledger, four.runs["pubmedqa-lora-64"]
+    monkeypatch.setattr("engine.jobs.spawn", lambda ledger, job: None)
+    with ledger.transaction() as connection:
+        connection.execute("UPDATE run_document SET profile = ?", ("model.base = 'base'\ndata = [{source = 'rows.jsonl'}]\n",))
+    async with WorkbenchApp(four.session).run_test(size=(160, 48)) as pilot:
+        await choose(pilot, run.name)
+        await until(pilot, lambda: "x export" in last_line(pilot))
+        await choose(pilot, "pubmedqa-lora-16")
+        await pilot.press("x")
+        await until(pilot, lambda: "is running: there is nothing to export" in last_line(pilot))
+        await choose(pilot, "healthcare-full")
+        await pilot.press("x")
+        await until(pilot, lambda: "has no result to export" in last_line(pilot))
+        await choose(pilot, run.name)
+        await pilot.press("x", *"/mine", "enter")
+        await until(pilot, lambda: jobs.recent(ledger, "export"))
+        (job,) = jobs.recent(ledger, "export")
+        assert job.run == run.id
+        assert json.loads(job.argument)["out"] == str(run.folder / "export" / "merged" / "mine")
+        jobs.beat(ledger, jobs.sign_in(ledger, job, pid=os.getpid()), doing="merging", done=3, total=16)
+        await until(pilot, lambda: "export   merging 3/16" in line(pilot, "detail"))
+        jobs.set_state(ledger, job, State.FAILED, cause="disk", message="The export needs 9 GB\nIt goes to /mine.")
+        await until(pilot, lambda: "✗ The export needs 9 GB It goes to /mine." in line(pilot, "detail"))
 
 
 @pytest.mark.parametrize(
