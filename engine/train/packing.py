@@ -23,6 +23,12 @@ class Choice:
     layout: Layout
     refused: tuple[str, ...] = ()
 
+    @property
+    def told(self) -> str:
+        """How rows are put together, in a few words."""
+        tokens = self.layout.row_tokens
+        return f"packed to {tokens:,} tokens, none sees another" if tokens else "one example each, padded"
+
 
 def choose(loaded: Loaded, scorer: Scorer, resolved: Profile, pad_id: int) -> Choice:
     """The fastest layout in which no document sees another, and the head where it takes least memory.
