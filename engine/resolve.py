@@ -162,7 +162,8 @@ def _placed(profile: Profile, facts: Facts, notes: list[str]) -> tuple[Profile, 
     sharding = sharding_of(profile, ranks, prediction)
     if sharding == "shard":
         prediction = None
-        notes.append(f"each of {ranks} GPUs holds a part of the model; what it then needs is not predicted")
+        each = "GPUs" if device == "cuda" else "processes"
+        notes.append(f"each of {ranks} {each} holds a part of the model; what it then needs is not predicted")
     elif prediction and not prediction.fits:
         notes.append(
             f"it may not fit {prediction.name}: {prediction.predicted_process_mib / 1024:.1f} GiB are predicted, "

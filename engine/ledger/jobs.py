@@ -164,12 +164,13 @@ def set_state(ledger: Ledger, job: Job, state: State, *, cause: str = "", messag
 def beat(
     ledger: Ledger, job: Job, *, done: int | None = None, total: int | None = None, doing: str | None = None
 ) -> None:
-    """Heartbeat with progress; what is None stays as it was."""
+    """Heartbeat with progress; what is None stays as it was, except that something else that is done counts anew."""
     with ledger.transaction() as connection:
         connection.execute(
-            "UPDATE job SET heartbeat = ?, done = coalesce(?, done), total = coalesce(?, total),"
-            " doing = coalesce(?, doing) WHERE id = ?",
-            (time.time(), done, total, doing, job.id),
+            "UPDATE job SET heartbeat = :now, doing = coalesce(:doing, doing),"
+            " done = coalesce(:done, CASE WHEN :doing <> doing THEN 0 ELSE done END),"
+            " total = coalesce(:total, CASE WHEN :doing <> doing THEN NULL ELSE total END) WHERE id = :id",
+            {"now": time.time(), "done": done, "total": total, "doing": doing, "id": job.id},
         )
 
 

@@ -37,10 +37,13 @@ def test_a_job_goes_through_its_life_and_takes_its_run_along(ledger: Ledger, run
         jobs.set_state(ledger, job, state)
         assert runs.find(ledger, run.uid).state is state
         assert [live.uid for live in jobs.live(ledger)] == [job.uid]
-    jobs.beat(ledger, job, done=7, total=9)
+    jobs.beat(ledger, job, done=7, total=9, doing="reading")
+    jobs.beat(ledger, job, doing="reading")
+    job = jobs.get(ledger, job.uid)
+    assert (job.done, job.total, job.doing, job.ended) == (7, 9, "reading", None)
     jobs.beat(ledger, job, doing="saving")
     job = jobs.get(ledger, job.uid)
-    assert (job.done, job.total, job.doing, job.ended) == (7, 9, "saving", None)
+    assert (job.done, job.total, job.doing) == (0, None, "saving"), "what was counted was the reading"
     jobs.set_state(ledger, job, State.FAILED, cause="OOM at 7", message="The GPU's memory was full.")
     job = jobs.get(ledger, job.uid)
     assert (job.state, job.cause, job.message) == (State.FAILED, "OOM at 7", "The GPU's memory was full.")
