@@ -29,6 +29,9 @@ from engine.train.tell import Teller
 
 SAMPLE_EVERY: Final = 60.0  # seconds between sample texts
 LOOK_EVERY: Final = 0.1  # seconds between looks at orders while paused
+SWAPPED: Final = frozenset(
+    {"cpu"}
+)  # devices whose memory is the machine's, which swaps: too little of it shows by itself
 
 
 class Loop:
@@ -64,7 +67,7 @@ class Loop:
             at_once = "Stopped at once. Resuming goes on from the last checkpoint."
             with stopping(at_once if self._parts.ranks.world == 1 else None) as self._stop_signal:
                 self._between()
-                rehearsed = self._parts.loaded.device.type == "cpu"  # where memory is the machine's, which swaps
+                rehearsed = self._parts.loaded.device.type in SWAPPED
                 while self.progress.step < self.steps and not self.progress.stopped_early:
                     self._step()
                     if not rehearsed:

@@ -201,6 +201,17 @@ def test_empty_and_missing_responses_are_dropped(make_tokenizer: MakeTokenizer) 
     assert renderer.samples(Example("1", (QUESTION,), "", None, "x:1"))[0].dropped == "no response"
 
 
+def test_a_row_whose_labels_are_all_masked_is_dropped_with_its_reason(make_tokenizer: MakeTokenizer) -> None:
+    mute = (
+        "{% for m in messages %}{{ m.role }}: {{ m.content | replace('.', '') }}{% if m.role == 'user' %}\n{% endif %}{% endfor %}"
+        "{% if add_generation_prompt %}assistant: {% endif %}"
+    )
+    renderer = Renderer(make_tokenizer(mute), profile.Template())
+    (rendered,) = renderer.samples(example(response="..."))
+    assert not any(rendered.supervised) and rendered.dropped == "nothing supervised"
+    assert renderer.samples(example())[0].dropped == ""
+
+
 @pytest.mark.parametrize(
     ("thinking", "template", "wanted"),
     [

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import threading
 from pathlib import Path
 
 import pytest
@@ -120,11 +119,14 @@ def test_a_reference_that_runs_out_of_memory_is_computed_in_smaller_pieces(bench
 
 
 class CrowdedGpu:
-    """In the child: a driver whose GPU 0 is this run's; once memory runs out somebody else holds 4,000 MiB more, for `seconds`."""
+    """In the child: a driver whose GPU 0 is this run's; once memory runs out somebody else holds 4,000 MiB more, until it was waited for.
 
-    def __init__(self, driver: Path, seconds: float) -> None:
+    `stays`: for ever.
+    """
+
+    def __init__(self, driver: Path, *, stays: bool = False) -> None:
         self.driver = driver
-        self.seconds = seconds
+        self.stays = stays
 
     def __call__(self) -> None:
         """Load the driver and take note of the moment."""
@@ -132,6 +134,7 @@ class CrowdedGpu:
 
         from engine.gpu import Gpu, gpus
         from engine.train import neighbours
+        from engine.train.loop import Loop
 
         pynvml.nvmlLib = ctypes.CDLL(str(self.driver / "libnvidia-ml.so.1"))
 
@@ -145,18 +148,22 @@ class CrowdedGpu:
         def crowded(model: torch.nn.Module) -> None:
             free(model)
             os.environ["NVML_USED"] = "8000"
-            leaves = threading.Timer(self.seconds, os.environ.update, [{"NVML_USED": "4000"}])
-            leaves.daemon = True
-            leaves.start()
 
-        backoff.free = crowded
+        waiting = Loop._wait
+
+        def waited(loop: Loop, what: str) -> None:
+            waiting(loop, what)
+            if not self.stays:
+                os.environ["NVML_USED"] = "4000"
+
+        backoff.free, Loop._wait = crowded, waited  # type: ignore[method-assign]
 
 
 def test_others_who_grew_on_the_gpu_are_waited_for_and_named(bench: Bench, driver: Path) -> None:
     plain = bench.trained("plain", **SETTLED)
     run = bench.run(bench.profile(**SETTLED), "crowded")
     once = OutOfMemory(behind=4, rows=1, times=1)
-    assert bench.train(run, prepare=AllOf(once, CrowdedGpu(driver, 0.5))).state is State.FINISHED
+    assert bench.train(run, prepare=AllOf(once, CrowdedGpu(driver))).state is State.FINISHED
     [event] = told(bench, run, "waiting")
     assert event.step == 4 and "process 4194304 with 2.0 GiB" in event.text
     assert not told(bench, run, "memory")
@@ -168,7 +175,7 @@ def test_waiting_for_memory_can_be_stopped(bench: Bench, driver: Path, how: str)
     run = bench.run(bench.profile(**SETTLED), "crowded")
     once = OutOfMemory(behind=4, rows=1, times=1)
     job = bench.job(run)
-    child = children.start(bench.ledger.path, job.uid, prepare=AllOf(once, CrowdedGpu(driver, 300)))
+    child = children.start(bench.ledger.path, job.uid, prepare=AllOf(once, CrowdedGpu(driver, stays=True)))
     until(lambda: "GPU memory" in jobs.get(bench.ledger, job.uid).doing)
     if how == "stop":
         orders.give(bench.ledger, run.id, "stop")

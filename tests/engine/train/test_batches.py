@@ -40,9 +40,10 @@ def test_an_epoch_sees_every_row_once_and_each_epoch_in_another_order(
     assert seen == [examples_of_step(rows, step, training).tolist() for step in range(1, steps + 1)]
 
 
+PADS = st.integers(0, 30)  # some are tokens of the rows: padding with the end of turn must not hide it
 LAYOUTS = st.one_of(
-    st.builds(Layout, st.integers(1, 4), st.just(0)),
-    st.builds(Layout, st.integers(1, 4), st.just(0), st.integers(16, 64), st.booleans()),
+    st.builds(Layout, st.integers(1, 4), PADS),
+    st.builds(Layout, st.integers(1, 4), PADS, st.integers(16, 64), st.booleans()),
 )
 
 
@@ -103,6 +104,18 @@ def test_packed_rows_are_full_and_nothing_is_ever_cut(lengths: list[int], at_onc
     assert [batch.rows for batch in again] == [batch.rows for batch in found]  # whatever the order they were drawn in
     if flat:  # the largest first: what does not fit memory shows at once
         assert found[0].ids.numel() == max(batch.ids.numel() for batch in found)
+
+
+# unsloth#416, llm-course#33, trl PR#6357
+def test_eos_is_learned_and_seen_although_rows_are_padded_with_it() -> None:
+    eos = 9
+    ids = np.array([5, 6, eos, 5, 7, 8, 6, eos], np.int32)
+    supervised = np.array([0, 0, 1, 0, 0, 0, 1, 1], np.bool_)
+    tokens = Tokens(ids, supervised, np.array([0, 3, 8]), ("short", "long"))
+    (batch,) = micro_batches(tokens, [0, 1], Layout(2, pad_id=eos))
+    assert batch.ids.tolist() == [[5, 7, 8, 6, eos], [5, 6, eos, eos, eos]]
+    assert batch.mask is not None and batch.mask.tolist() == [[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]]
+    assert sorted(batch.targets.tolist()) == [6, eos, eos] and batch.owners.tolist().count(1) == 1
 
 
 def _spans(tokens: Tokens) -> list[tuple[int, int]]:

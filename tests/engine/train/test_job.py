@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from safetensors.numpy import load_file, save_file
@@ -148,7 +149,8 @@ def _look_away() -> None:
     pretrained.check_finite = lambda folder, name: None
 
 
-def test_a_step_that_is_not_finite_changes_nothing_and_names_its_rows(bench: Bench) -> None:
+# Measured in transformers' Trainer: the step is logged as 3.8, those behind it as 0.0 for ever; weights are NaN, and training goes on.
+def test_nan_is_not_hidden_its_step_changes_nothing_and_names_its_rows(bench: Bench) -> None:
     rows = [json.loads(line) for line in bench.data.read_text().splitlines()]
     for row in rows[:3]:  # at least one of them is trained on: 8 of 32 validate, but equal answers keep company
         row["input"] += " Q"
@@ -166,12 +168,36 @@ def test_a_step_that_is_not_finite_changes_nothing_and_names_its_rows(bench: Ben
     assert all((weight == weight).all() for weight in adapter.values())
 
 
-def test_a_run_that_learns_nothing_any_more_gives_up(bench: Bench) -> None:
+def test_a_run_of_nothing_but_nan_gives_up(bench: Bench) -> None:
     base = poisoned(bench.folder / "poisoned", "<|user|>")
     run = bench.run(bench.profile(**{"model.base": str(base), "split.validation": 0}))
     job = bench.train(run, prepare=_look_away)
     assert (job.state, job.cause) == (State.FAILED, "NaN") and "up to step 5" in job.message
     assert runs.find(bench.ledger, run.uid).step == 5
+
+
+def _mask_everything() -> None:
+    from dataclasses import replace
+
+    from engine.data import prepare
+
+    prepared = prepare.prepare
+
+    def masked(*arguments: Any) -> prepare.Prepared:
+        found = prepared(*arguments)
+        return replace(found, train=replace(found.train, supervised=found.train.supervised & False))
+
+    prepare.prepare = masked
+
+
+# trl PR#6025: truncation or masks leave a batch with nothing to train on; its loss is 0 and its gradient NaN.
+def test_a_batch_with_nothing_to_train_on_has_no_gradient_of_nan(bench: Bench) -> None:
+    run = bench.run(bench.profile(**{"training.max_steps": 2, "split.validation": 0}))
+    assert bench.train(run, prepare=_mask_everything).state is State.FINISHED
+    story = bench.story(run)
+    assert story["train/loss"] == story["train/grad_norm"] == story["train/tokens"] == [(1, 0.0), (2, 0.0)]
+    adapter = load_file(run.folder / "adapter" / "last" / "adapter_model.safetensors")
+    assert all((weight == weight).all() for weight in adapter.values())
 
 
 def test_a_second_process_on_a_run_is_refused(bench: Bench) -> None:

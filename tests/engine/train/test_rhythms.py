@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,8 @@ from safetensors.torch import load_file
 
 from engine.ledger import checkpoints, jobs
 from engine.profile import Training
-from engine.train import checkpoint, folders, job, schedule, step, validate
-from tests.engine.train.conftest import Bench
+from engine.train import checkpoint, folders, job, loop, schedule, step, validate
+from tests.engine.train.conftest import Bench, result_bytes
 
 
 @pytest.fixture(autouse=True)
@@ -63,6 +63,33 @@ def test_the_newest_and_the_best_are_kept_whatever_the_rhythms_of_saving_and_val
         assert not folders.damage(folder)
         kept = load_file(folder / "weights.safetensors").values()
         assert sorted(map(content, kept)) == weights[checkpoint.step_of(folder) - 1]
+
+
+# torchtune#2078: out of memory after hours, at the first long rows.
+def test_the_costliest_batch_is_tried_behind_the_first_step_and_leaves_no_trace(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: dict[str, list[str]] = {"plain": [], "tried": []}
+    found = {}
+    for name, seen in steps.items():
+        with monkeypatch.context() as patched:
+            for place, verb in ((loop, "rehearse"), (step, "update")):
+                patched.setattr(place, verb, watched(seen, verb, getattr(place, verb)))
+            if name == "tried":
+                patched.setattr(loop, "SWAPPED", frozenset())
+            found[name] = bench.run(bench.profile(**{"training.max_steps": 3, "split.validation": 0}), name)
+            job.run(bench.ledger, jobs.sign_in(bench.ledger, bench.job(found[name]), pid=os.getpid()))
+    assert steps == {"plain": ["update"] * 3, "tried": ["update", "rehearse", "update", "update"]}
+    assert bench.story(found["tried"]) == bench.story(found["plain"])
+    assert result_bytes(found["tried"]) == result_bytes(found["plain"])
+
+
+def watched(seen: list[str], verb: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    def call(*arguments: Any, **named: Any) -> Any:
+        seen.append(verb)
+        return function(*arguments, **named)
+
+    return call
 
 
 def content(tensor: torch.Tensor) -> bytes:

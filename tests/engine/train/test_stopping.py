@@ -73,7 +73,7 @@ def test_an_ordered_evaluation_is_taken_again_at_its_step_after_a_resume(bench: 
 
 
 # SimpleTuner#2306, unsloth#7938, #8150: a crash goes unnoticed, or is shown as success.
-def test_a_crash_is_a_failed_run_that_says_so_and_can_be_resumed(bench: Bench) -> None:
+def test_a_crash_is_neither_unnoticed_nor_shown_as_success_and_the_run_can_be_resumed(bench: Bench) -> None:
     whole = bench.trained("whole")
     run = bench.run(bench.profile(), "crashed")
     job = bench.job(run)
