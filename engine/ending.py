@@ -61,9 +61,8 @@ def explain(error: BaseException, *, step: int) -> Ending:
 
 def ran_out(error: BaseException) -> bool:
     """Whether an exception says that there is no more memory."""
-    if (
-        isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    ):  # torch's, which is not imported here
+    # By its name, because torch's is not to be imported here.
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     return isinstance(error, RuntimeError) and any(words in str(error) for words in OUT_OF_MEMORY)
 

@@ -114,7 +114,7 @@ def _fingerprints(ledger: Ledger, task: Task) -> tuple[str, str]:
         Problem: either is not what the run was trained from or left.
     """
     from engine.train import fingerprints, folders
-    from engine.train.model import fetch
+    from engine.train.pretrained import fetch
 
     known = {"base": task.known_base, "result": runs.document(ledger, task.run).fingerprints.get("result")}
     assert task.run.result is not None  # plan saw to it

@@ -31,7 +31,8 @@ from engine.profile import Profile
 from engine.stopping import stopping
 from engine.storage import free_bytes
 from engine.train import fingerprints, folders
-from engine.train.model import fetch, put_on
+from engine.train.model import put_on
+from engine.train.pretrained import fetch
 from engine.train.result import TOKENIZER_FILES
 
 SPARE: Final = 1.05  # a model may be this much larger than the weights that it is made from

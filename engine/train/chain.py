@@ -18,7 +18,7 @@ from engine import lineage
 from engine.errors import Problem
 from engine.ledger import jobs, runs
 from engine.ledger.runs import Run
-from engine.train import fingerprints, folders, model
+from engine.train import fingerprints, folders, pretrained
 from engine.train.model import Loaded
 from engine.train.parts import Parts
 from engine.train.sharded import part, whole
@@ -79,7 +79,7 @@ def _checked(parts: Parts, parent: Run, folder: Path) -> str:
 
 def _check_base(parts: Parts, parent: Run) -> None:
     trained_on = runs.document(parts.ledger, parent).fingerprints.get("base")
-    here = fingerprints.of_base(model.fetch(parts.profile.model))
+    here = fingerprints.of_base(pretrained.fetch(parts.profile.model))
     if trained_on is not None and trained_on != here:
         raise Problem(
             f"The adapter of {parent.name} is for another base model",

@@ -10,14 +10,15 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Thread
 from typing import Final
 
 import torch
 
-from engine import profile_file
+from engine import process
+from engine.assignment import profile_of, run_of
 from engine.data import prepare
 from engine.data.tokenizer import load_tokenizer
 from engine.errors import Problem
@@ -36,6 +37,7 @@ from engine.train import (
     objective,
     optimizer,
     packing,
+    pretrained,
     result,
     sharded,
     watch,
@@ -49,6 +51,27 @@ from engine.train.scorer import Scorer
 LETTING_GO: Final = 10.0  # seconds that the kernel may take to end a killed process that held GPU memory
 
 
+@dataclass(frozen=True)
+class _Start:
+    """What is known of a run before anything is read or loaded for it."""
+
+    ledger: Ledger
+    job: Job
+    run: Run
+    profile: Profile
+    device: torch.device
+    ranks: Ranks
+
+    @property
+    def cut(self) -> bool:
+        """Whether each rank holds a part of the model only."""
+        return sharded.wanted(self.profile.hardware, self.ranks)
+
+    def doing(self, what: str, done: int | None = None, total: int | None = None) -> None:
+        """Say what is begun, and how far it is."""
+        jobs.beat(self.ledger, self.job, done=done, total=total, doing=what)
+
+
 def run(ledger: Ledger, job: Job, ranks: Ranks = ALONE) -> None:
     """Train the job's run to its end and write its result; on several `ranks` each calls it.
 
@@ -56,23 +79,21 @@ def run(ledger: Ledger, job: Job, ranks: Ranks = ALONE) -> None:
         KeyboardInterrupt: it was stopped; its message says where.
         Problem: it cannot be trained, or cannot go on.
     """
-    found = runs.by_id(ledger, job.run) if job.run is not None else None
-    if found is None:
-        raise Problem("The run of this job was deleted", code="run")
+    found = run_of(ledger, job)
     with ExitStack() as held:
         with ranks.in_turn():
             if ranks.writes:
                 held.enter_context(_lock(found.folder))
                 for place in ("checkpoints", "adapter", "model"):
                     folders.tidy(found.folder / place)
-        known = profile_file.parse(runs.document(ledger, found).profile, found.folder / "profile.toml")
-        resolved = identity.own_profile(known, found.folder)
+        resolved = identity.own_profile(profile_of(ledger, found), found.folder)
         with metrics.Writer(ledger, found.id) as writer:
             where = device.choose(resolved.hardware)  # before a download that may take an hour
-            jobs.beat(ledger, job, doing="looking at the base model")
+            start = _Start(ledger, job, found, resolved, where, ranks)
+            start.doing("looking at the base model")
             with ranks.in_turn():
-                base = _base(ledger, found, resolved) if ranks.writes else None
-            parts = _set_up(ledger, job, found, resolved, where, writer, ranks)
+                base = _base(start) if ranks.writes else None
+            parts = _set_up(start, writer)
             loop = begin(parts)
             loop.train()
             _finish(parts, loop)
@@ -105,99 +126,95 @@ def _locked(handle: int) -> bool:
     return True
 
 
-def _base(ledger: Ledger, found: Run, resolved: Profile) -> Thread:
+def _base(start: _Start) -> Thread:
     """Fetch the base and take its fingerprint beside the work; a resumed run has to find the base that it began with.
 
     Raises:
         Problem: its files have changed since.
     """
-    folder = model.fetch(resolved.model)
-    known = runs.document(ledger, found).fingerprints.get("base")
+    ledger, run, settings = start.ledger, start.run, start.profile.model
+    folder = pretrained.fetch(settings)
+    known = runs.document(ledger, run).fingerprints.get("base")
     if known is not None and fingerprints.of_base(folder) != known:
         raise Problem(
-            f"The base model {resolved.model.base} has changed since {found.name} began",
+            f"The base model {settings.base} has changed since {run.name} began",
             "Its files have another fingerprint: weights learned on one base mean nothing on another.",
             "Put the files back, or start the profile anew.",
             code="changed",
         )
-    return fingerprints.in_background(folder, lambda base: runs.record(ledger, found, fingerprints={"base": base}))
+    return fingerprints.in_background(folder, lambda base: runs.record(ledger, run, fingerprints={"base": base}))
 
 
-def _set_up(
-    ledger: Ledger,
-    job: Job,
-    found: Run,
-    resolved: Profile,
-    where: torch.device,
-    writer: metrics.Writer,
-    ranks: Ranks,
-) -> Parts:
-    """Device, data, model and optimizer, each said before it is begun."""
-
-    def doing(what: str) -> None:
-        jobs.beat(ledger, job, doing=what)
-
-    training = resolved.training
-    # The order of additions depends on it, so a run keeps the number it began with.
-    threads = runs.document(ledger, found).environment.get("threads")
-    exact = training.deterministic or where.type == "cpu"
-    thread_count = threads if isinstance(threads, int) else device.threads()
-    device.set_up(where, seed=training.seed, deterministic=exact, thread_count=thread_count)
-    doing("reading the data")
-    tokenizer = load_tokenizer(resolved.model.base, resolved.model.revision)
+def _set_up(start: _Start, writer: metrics.Writer) -> Parts:
+    """Data, model and optimizer, each said before it is begun."""
+    profile, ranks, where = start.profile, start.ranks, start.device
+    _set_up_torch(start)
+    start.doing("reading the data")
+    tokenizer = load_tokenizer(profile.model.base, profile.model.revision)
     with ranks.in_turn():
-        prepared = _prepared(resolved, found.folder, ledger, job)
-    runs.record(ledger, found, fingerprints={"data": prepared.fingerprint})
-    doing("loading the model")
-    cut = ranks.world > 1 and resolved.hardware.sharding == "shard"
-    loaded = _loaded(resolved, where, tokenizer.vocabulary, cut=cut)
-    stock = inventory.take(loaded.model, resolved)
+        prepared = _prepared(start)
+    runs.record(start.ledger, start.run, fingerprints={"data": prepared.fingerprint})
+    start.doing("loading the model")
+    loaded = _loaded(start, tokenizer.vocabulary)
+    stock = inventory.take(loaded.model, profile)
     known = watch.environment(loaded, torch.get_num_threads())
-    runs.record(ledger, found, environment={**known, "inventory": stock.detail()})
-    asked = objective.make(training)
+    runs.record(start.ledger, start.run, environment={**known, "inventory": stock.detail()})
     scorer = Scorer(loaded.model, loaded.autocast)
-    if cut:
+    if start.cut:
         sharded.shard(scorer, loaded.model, where, ranks.world)
-    doing("trying how rows may share a forward pass")
-    chosen = packing.choose(loaded, scorer, resolved, tokenizer.pad_id)
+    start.doing("trying how rows may share a forward pass")
+    chosen = packing.choose(loaded, scorer, profile, tokenizer.pad_id)
+    runs.record(start.ledger, start.run, environment={"rows": chosen.told})
+    asked = objective.make(profile.training)
     parts = Parts(
-        ledger=ledger,
-        run=found,
-        job=job,
-        profile=resolved,
+        ledger=start.ledger,
+        run=start.run,
+        job=start.job,
+        profile=profile,
         prepared=prepared,
         tokenizer=tokenizer,
         loaded=loaded,
-        scorer=replicated(scorer, where) if ranks.world > 1 and not cut else scorer,
+        scorer=replicated(scorer, where) if ranks.world > 1 and not start.cut else scorer,
         layout=chosen.layout,
         objective=asked,
         validation_objective=asked,
-        optimizer=optimizer.make(loaded.model, training, where),
+        optimizer=optimizer.make(loaded.model, profile.training, where),
         writer=writer,
         ranks=ranks,
     )
-    ranks.seed(training.seed)
-    if not found.step:
+    ranks.seed(profile.training.seed)
+    if not start.run.step:  # a run that goes on has said it
         parts.event("inventory", stock.text(), step=0, level="warning" if stock.notes else "info")
-    for sentence in chosen.refused:
-        parts.event("packing", sentence)
+        for sentence in chosen.refused:
+            parts.event("packing", sentence, step=0)
     return parts
 
 
-def _loaded(resolved: Profile, where: torch.device, vocabulary: int, *, cut: bool) -> model.Loaded:
-    """The model; one that is to be `cut` beside the GPU, which may be too small for it. 4 bits are only made on the device."""
-    beside = cut and resolved.model.quantization == "none"
-    loaded = model.load(resolved, torch.device("cpu") if beside else where, vocabulary=vocabulary)
-    return replace(loaded, device=where)
+def _set_up_torch(start: _Start) -> None:
+    """Seeds and threads. The order of additions depends on these, so a run keeps the number it began with."""
+    training = start.profile.training
+    known = runs.document(start.ledger, start.run).environment.get("threads")
+    device.set_up(
+        start.device,
+        seed=training.seed,
+        deterministic=training.deterministic or start.device.type == "cpu",
+        thread_count=known if isinstance(known, int) else process.threads(),
+    )
 
 
-def _prepared(resolved: Profile, folder: Path, ledger: Ledger, job: Job) -> prepare.Prepared:
+def _loaded(start: _Start, vocabulary: int) -> model.Loaded:
+    """The model; one that is to be cut beside the GPU, which may be too small for it. 4 bits are only made on the device."""
+    beside = start.cut and start.profile.model.quantization == "none"
+    loaded = model.load(start.profile, torch.device("cpu") if beside else start.device, vocabulary=vocabulary)
+    return replace(loaded, device=start.device)
+
+
+def _prepared(start: _Start) -> prepare.Prepared:
     """The data as tokens: what this run prepared before, else prepared now. A source that changed since does not change the run."""
+    folder = start.run.folder
     if (folder / "prepared" / "rows.json").is_file():
         return prepare.load(folder)
-    return prepare.prepare(
-        resolved, folder, lambda done, total: jobs.beat(ledger, job, done=done, total=total, doing="reading the data")
-    )
+    return prepare.prepare(start.profile, folder, lambda done, total: start.doing("reading the data", done, total))
 
 
 def _finish(parts: Parts, loop: Loop) -> None:

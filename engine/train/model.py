@@ -14,10 +14,8 @@ from transformers import PreTrainedModel
 from engine import profile
 from engine.errors import Problem
 from engine.train import adapter, anatomy, pretrained, quantized
-from engine.train.pretrained import fetch, load_base
+from engine.train.pretrained import load_base
 from engine.train.quantized import DTYPES
-
-__all__ = ["DTYPES", "Loaded", "fetch", "load", "load_base", "load_result"]
 
 
 @dataclass(frozen=True)

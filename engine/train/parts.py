@@ -16,6 +16,7 @@ from engine.ledger import Ledger, events, metrics
 from engine.ledger.jobs import Job
 from engine.ledger.runs import Run
 from engine.profile import Profile
+from engine.train import sharded
 from engine.train.batches import Layout
 from engine.train.model import Loaded
 from engine.train.objective import Objective
@@ -49,7 +50,7 @@ class Parts:
     @property
     def cut(self) -> bool:
         """Whether each rank holds a part of the model only."""
-        return self.ranks.world > 1 and self.profile.hardware.sharding == "shard"
+        return sharded.wanted(self.profile.hardware, self.ranks)
 
     def event(
         self,

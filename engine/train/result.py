@@ -16,7 +16,9 @@ from transformers import PreTrainedModel
 
 from engine import profile
 from engine.train import folders
-from engine.train.model import DTYPES, Loaded, fetch
+from engine.train.model import Loaded
+from engine.train.pretrained import fetch
+from engine.train.quantized import DTYPES
 from engine.train.ranks import ALONE, Ranks
 from engine.train.sharded import whole
 

@@ -19,6 +19,13 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from transformers import PreTrainedModel
 
 from engine.errors import Problem
+from engine.profile import Hardware
+from engine.train.ranks import Ranks
+
+
+def wanted(hardware: Hardware, ranks: Ranks) -> bool:
+    """Whether each of the ranks is to hold a part of the model only."""
+    return ranks.world > 1 and hardware.sharding == "shard"
 
 
 def shard(scorer: nn.Module, model: PreTrainedModel | PeftModel, device: torch.device, world: int) -> None:

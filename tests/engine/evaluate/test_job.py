@@ -32,7 +32,7 @@ from engine.ledger.runs import Run
 from engine.ledger.states import State
 from engine.profile import Profile, Template, flat
 from engine.train import folders
-from engine.train.model import load_base
+from engine.train.pretrained import load_base
 from tests.tiny import tiny_profile, write_rows
 
 CPU = torch.device("cpu")

@@ -22,7 +22,7 @@ from engine.ledger.jobs import Job
 from engine.ledger.runs import Run
 from engine.ledger.states import State
 from engine.profile import Data, Profile
-from engine.train import device, model, optimizer, reference, validate
+from engine.train import device, model, optimizer, pretrained, reference, validate
 from engine.train.batches import Layout, micro_batches
 from engine.train.checkpoint import trained
 from engine.train.objective import Dpo
@@ -114,7 +114,7 @@ def test_the_reference_is_the_base_for_every_method_and_leaves_no_trace(
     now = trained(parts.loaded.model)
     assert now.keys() == learning.keys() and all(torch.equal(now[name], learning[name]) for name in now)
 
-    base = model.load_base(parts.profile.model, CPU, trainable=False)
+    base = pretrained.load_base(parts.profile.model, CPU, trainable=False)
     base.train(False)
     alone = replace(parts.loaded, model=base)
     for tokens, found in ((parts.prepared.train, train), (parts.prepared.validation, validation)):
