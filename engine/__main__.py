@@ -85,7 +85,7 @@ def _work(ledger: Ledger, job: Job) -> Ending:
             turns.show_only(places)
             importlib.import_module("sqlite_utils")  # slow; its first use would otherwise be inside a transaction
             jobs.set_state(ledger, job, State.STARTING)
-            jobs.beat(ledger, job, doing="starting")
+            jobs.beat(ledger, job, doing="loading the libraries")
             if job.kind == "train" and isinstance(hardware.ranks, int) and hardware.ranks > 1:
                 threads = max(1, process.threads() // hardware.ranks)
                 return torchrun.run(ledger, job, run.folder / "ranks", ranks=hardware.ranks, threads=threads)

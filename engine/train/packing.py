@@ -25,9 +25,9 @@ class Choice:
 
     @property
     def told(self) -> str:
-        """How rows are put together, in a few words."""
+        """How rows are put together, in a few words; packed ones have passed the leak test."""
         tokens = self.layout.row_tokens
-        return f"packed to {tokens:,} tokens, none sees another" if tokens else "one example each, padded"
+        return f"packed to {tokens:,} tokens, no leak" if tokens else "one example each, padded"
 
 
 def choose(loaded: Loaded, scorer: Scorer, resolved: Profile, pad_id: int) -> Choice:

@@ -44,6 +44,7 @@ KNOWN: Final = (
 beside the first: what preferences have learned where they are, else the gradient norm.
 """
 
+BEFORE: Final = frozenset({State.QUEUED, State.STARTING})  # what stands then is that of the job before
 NOT_DRAWN: Final = ("time/", "train/tokens", "train/epoch")
 PARTS: Final = ("data", "forward", "backward", "update", "save")
 
@@ -56,6 +57,18 @@ class Chart:
     series: tuple[Series, ...]
 
 
+@dataclass(frozen=True)
+class Made:
+    """What a job made of the profile once the model was there: kinds of module of which something is trained, how many parameters that
+    is of how many, and how rows are put together. Empty until then.
+    """
+
+    kinds: tuple[str, ...] = ()
+    trained: int = 0
+    parameters: int = 0
+    rows: str = ""
+
+
 @dataclass(frozen=True, eq=False)
 class Snapshot:
     """One run as it is. `times` are shares of one; `since_best` counts validations since the best one."""
@@ -63,6 +76,7 @@ class Snapshot:
     run: Run
     job: Job | None
     settings: Mapping[str, object]
+    made: Made
     charts: tuple[Chart, ...]
     last: Mapping[str, float]
     best: float | None
@@ -85,6 +99,7 @@ class Reading:
         self._curves = Curves()
         self._settings: dict[int, Mapping[str, object]] = {}
         self._events: dict[int, tuple[Event, ...]] = {}
+        self._made: dict[int, Made] = {}
 
     def read(self, uid: str | None) -> Snapshot | None:
         """The run with this uid; without one, or when it is gone, the newest that is alive, else the newest."""
@@ -99,10 +114,12 @@ class Reading:
         validation = self._curves.get(self._ledger, run.id, "validation/loss")
         best_step = loss.best_step if loss else None
         saved = tuple(checkpoints.of_run(self._ledger, run.id))
+        job = jobs.newest_training(self._ledger, run.id)
         return Snapshot(
             run,
-            jobs.newest_training(self._ledger, run.id),
+            job,
             self._settings[run.id],
+            self._what_was_made(run, job),
             self._charts(run, names),
             {name: value.last for name, value in summary.items() if value.last is not None},
             loss.best if loss else None,
@@ -115,6 +132,24 @@ class Reading:
             tuple(orders.waiting(self._ledger, run.id)),
             self._session.room(run.folder),
         )
+
+    def _what_was_made(self, run: Run, job: Job | None) -> Made:
+        """Kept for a job that has begun to train, since it does not change any more."""
+        if job is None or job.id in self._made:
+            return self._made[job.id] if job else Made()
+        found = runs.document(self._ledger, run).environment
+        inventory = found.get("inventory")
+        rows = inventory.get("rows", []) if isinstance(inventory, Mapping) else []
+        trained = [row for row in rows if row["trained"]]
+        made = Made(
+            tuple(dict.fromkeys(str(row["kind"]) for row in trained)),
+            sum(row["parameters"] for row in trained),
+            sum(row["parameters"] for row in rows),
+            str(found.get("rows", "")),
+        )
+        if run.step and run.state not in BEFORE:
+            self._made[job.id] = made
+        return made
 
     def _run(self, uid: str | None) -> Run | None:
         """Alone where it is known: to read all runs each time costs ten times the rest, while keys wait."""

@@ -23,6 +23,15 @@ from screens.widgets.line import Line, shortened
 from screens.widgets.run_page import RunPage
 from screens.widgets.table import Cell, Column, Table
 
+WELCOME: Final = (
+    ("No run yet.\n\n", "bold"),
+    ("  3", "bold $text-accent"),
+    "  configure a run and start it\n",
+    ("  1", "bold $text-accent"),
+    "  see all runs\n",
+    ("  ?", "bold $text-accent"),
+    "  what every key does",
+)
 AWAY: Final = 60.0  # seconds; a shorter absence is not worth a line
 MARKS: Final = {"info": "", "warning": "!", "error": "✗"}
 STYLES: Final = {"info": "", "warning": "$text-warning", "error": "$text-error"}
@@ -130,14 +139,7 @@ class MonitorScreen(RunPage[Snapshot | None]):
             )
             yield Line(id="waiting", classes="-nothing")
             yield Line(id="since", classes="-nothing")
-        words_ = (("No run yet.\n\n", "bold"), ("  3", "bold $text-accent"), "  configure a run and start it\n")
-        words_ += (
-            ("  1", "bold $text-accent"),
-            "  see all runs\n",
-            ("  ?", "bold $text-accent"),
-            "  what every key does",
-        )
-        yield Line(Content.assemble(*words_), id="welcome")
+        yield Line(Content.assemble(*WELCOME), id="welcome")
 
     def receive(self, message: Message) -> None:
         """Another run is to be watched."""
@@ -169,7 +171,7 @@ class MonitorScreen(RunPage[Snapshot | None]):
         self._put("headline", words.headline(snapshot, now, self.size.width - 2))
         self._put("trouble", words.trouble(snapshot))
         self._put("facts", words.facts(snapshot))
-        self._put("machine", words.machine(snapshot, self.gpus))
+        self._put("machine", words.machine(snapshot, self.gpus, self.size.width - 2))
         self._put("waiting", words.waiting(snapshot))
         self._put("since", self._since(snapshot, now))
         self._show_charts(snapshot)

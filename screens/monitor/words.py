@@ -8,7 +8,7 @@ from textual.content import Content
 
 from engine.gpu import Gpu
 from engine.ledger.states import LIVE, State
-from screens.monitor.reading import Snapshot
+from screens.monitor.reading import BEFORE, Made, Snapshot
 from screens.widgets import figures, states
 from screens.widgets.line import shortened
 
@@ -16,7 +16,6 @@ LABEL = 10  # columns
 SHORTEST_NAME = 12  # columns
 MUTED = "$foreground-muted"
 JOULES = 3.6e6  # of a kWh
-BEFORE = frozenset({State.QUEUED, State.STARTING})  # a step that stands then is that of the job before
 
 
 def headline(snapshot: Snapshot, now: float, width: int) -> Content:
@@ -100,8 +99,8 @@ def _facts(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
         yield "predicted", f"{figures.gib(run.predicted_mib)} GiB"
 
 
-def machine(snapshot: Snapshot, gpus: Sequence[Gpu]) -> Content:
-    """A line a GPU, then disk and memory, then where the time goes."""
+def machine(snapshot: Snapshot, gpus: Sequence[Gpu], width: int) -> Content:
+    """A line a GPU, then disk and memory, where the time goes, what is trained on which rows."""
     lines = [_gpu(gpu, max(len(other.name) for other in gpus)) for gpu in gpus]
     there, saved = snapshot.room, snapshot.checkpoints
     taken = figures.size(sum(checkpoint.bytes for checkpoint in saved))
@@ -112,7 +111,17 @@ def machine(snapshot: Snapshot, gpus: Sequence[Gpu]) -> Content:
     if snapshot.times:
         split = "  ".join(f"{part} {figures.percent(share)}" for part, share in snapshot.times.items())
         lines.append(Content.assemble(("time   ", MUTED), split))
+    if snapshot.made.rows:
+        lines.append(_made(snapshot.made, width))
     return Content("\n").join(lines)
+
+
+def _made(made: Made, width: int) -> Content:
+    """`trains 33M of 4.02G parameters   rows packed to 512 tokens, no leak`, and the kinds of module where there is room."""
+    counted = f"{figures.count(made.trained)} of {figures.count(made.parameters)} parameters"
+    line = Content.assemble(("trains ", MUTED), counted, ("   rows ", MUTED), made.rows)
+    kinds = Content.assemble(("   in ", MUTED), ", ".join(made.kinds))
+    return line + kinds if line.cell_length + kinds.cell_length <= width else line.truncate(width, ellipsis=True)
 
 
 def _gpu(gpu: Gpu, name_width: int) -> Content:

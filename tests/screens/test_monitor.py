@@ -56,6 +56,26 @@ async def test_how_well_the_gpu_is_used_and_what_it_takes_is_told(four: Example)
         assert any(fact.split() == ["energy", ".500", "kWh"] for fact in line(pilot, "facts").split("\n"))
 
 
+async def test_what_is_trained_and_how_rows_are_packed_is_told_in_a_line(four: Example) -> None:
+    run = four.runs["pubmedqa-lora-16"]
+    rows: list[dict[str, object]] = [
+        {"kind": "attention", "trained": True, "kept": "float32", "parameters": 33_000_000},
+        {"kind": "attention", "trained": False, "kept": "nf4", "parameters": 4_000_000_000},
+    ]
+    async with opened(four, run.name).run_test() as pilot:
+        await shown(pilot, run.name)
+        assert "trains" not in line(pilot, "machine")
+    known = {"inventory": {"rows": rows, "notes": []}, "rows": "packed to 512 tokens, no leak"}
+    runs.record(four.session.ledger, run, environment=known)
+    async with opened(four, run.name).run_test() as pilot:
+        await shown(pilot, run.name)
+        told = line(pilot, "machine").split("\n")[-1]
+        assert told == "trains 33M of 4G parameters   rows packed to 512 tokens, no leak"
+    async with opened(four, run.name).run_test(size=(120, 40)) as pilot:
+        await shown(pilot, run.name)
+        assert line(pilot, "machine").endswith("no leak   in attention")
+
+
 async def test_machine_and_time_are_told(four: Example) -> None:
     async with opened(four, "pubmedqa-lora-16").run_test() as pilot:
         await shown(pilot, "pubmedqa-lora-16")
