@@ -68,6 +68,7 @@ def curve(bench: Bench, run: Run, name: str) -> list[float]:
     return [float(value) for value in metrics.curve(bench.ledger, run.id, name).values]
 
 
+# transformers#34191, #35203, #37766, #37474: micro-batches of 2 here, all 8 rows at once there.
 def test_a_run_says_what_a_plain_loop_says(bench: Bench) -> None:
     run = bench.trained("plain", **SETTINGS)
     train = rows_of(run.folder / "prepared" / "train.safetensors")

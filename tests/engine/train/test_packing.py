@@ -203,6 +203,7 @@ def test_what_learns_a_prompt_is_never_packed(tiny_base: Path, method: str) -> N
     assert "virtual tokens" in chosen.refused[0]
 
 
+# Measured in transformers 5.23: with its default cache another first document moved the second's logits by 7.5, with a mask of ones by 0.4.
 @pytest.mark.parametrize(
     "trap",
     [{"use_cache": True}, {"use_cache": False, "attention_mask": torch.ones(1, 73, dtype=torch.long)}],

@@ -100,6 +100,7 @@ METHODS: list[dict[str, object]] = [
 ]
 
 
+# Of `full` there is no adapter to switch off: a reference that is asked for later would be the model that is trained.
 @pytest.mark.parametrize("settings", METHODS, ids=lambda settings: " ".join(map(str, settings.values())))
 def test_the_reference_is_the_base_for_every_method_and_leaves_no_trace(
     bench: Bench, settings: dict[str, object]
