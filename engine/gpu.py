@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from pwd import getpwuid
 from typing import Any, Final, TypeVar
@@ -64,8 +64,9 @@ def gpus() -> tuple[Gpu, ...]:
     if _start():
         return ()
     driver = _ask(pynvml.nvmlSystemGetDriverVersion)
-    found = [_read(index, driver) for index in range(_ask(pynvml.nvmlDeviceGetCount) or 0)]
-    return visible(found, os.environ.get("CUDA_VISIBLE_DEVICES"))
+    found = [_seen(index, driver) for index in range(_ask(pynvml.nvmlDeviceGetCount) or 0)]
+    # Only those are asked further: each answer takes a while, and eight ranks of a machine's eight GPUs ask every second.
+    return tuple(map(_read, visible(found, os.environ.get("CUDA_VISIBLE_DEVICES"))))
 
 
 def why_none() -> str:
@@ -129,10 +130,21 @@ def _ask(question: Callable[..., T], *arguments: object) -> T | None:
         return None
 
 
-def _read(index: int, driver: str | None) -> Gpu:
+def _seen(index: int, driver: str | None) -> Gpu:
+    """Which GPU it is."""
     handle: Any = _ask(pynvml.nvmlDeviceGetHandleByIndex, index)
     if handle is None:
         return Gpu(uuid=str(index), index=index, name="does not answer", driver=driver)
+    name = _ask(pynvml.nvmlDeviceGetName, handle) or "unknown GPU"
+    uuid = _ask(pynvml.nvmlDeviceGetUUID, handle) or str(index)
+    return Gpu(uuid=uuid, index=index, name=name.removeprefix("NVIDIA "), driver=driver)
+
+
+def _read(gpu: Gpu) -> Gpu:
+    """The same with what it is doing."""
+    handle: Any = _ask(pynvml.nvmlDeviceGetHandleByIndex, gpu.index)
+    if handle is None:
+        return gpu
     # Version 2 keeps apart what the driver reserves for itself; drivers before 510 know only version 1.
     memory: Any = _ask(pynvml.nvmlDeviceGetMemoryInfo, handle, pynvml.nvmlMemory_v2) or _ask(
         pynvml.nvmlDeviceGetMemoryInfo, handle
@@ -141,10 +153,8 @@ def _read(index: int, driver: str | None) -> Gpu:
     mine = _held_mib(handle, _is_mine)
     watts = _ask(pynvml.nvmlDeviceGetPowerUsage, handle)
     rates: Any = _ask(pynvml.nvmlDeviceGetUtilizationRates, handle)
-    return Gpu(
-        uuid=_ask(pynvml.nvmlDeviceGetUUID, handle) or str(index),
-        index=index,
-        name=(_ask(pynvml.nvmlDeviceGetName, handle) or "unknown GPU").removeprefix("NVIDIA "),
+    return replace(
+        gpu,
         total_mib=memory.total / MIB if memory else None,
         used_mib=used,
         free_mib=memory.free / MIB if memory else None,
@@ -154,7 +164,6 @@ def _read(index: int, driver: str | None) -> Gpu:
         watts=watts / 1000 if watts is not None else None,
         celsius=_ask(pynvml.nvmlDeviceGetTemperature, handle, pynvml.NVML_TEMPERATURE_GPU),
         busy_percent=rates.gpu if rates else None,
-        driver=driver,
     )
 
 
