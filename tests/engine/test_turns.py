@@ -145,3 +145,18 @@ def test_other_users_can_take_the_lock() -> None:
         assert path.stat().st_mode & 0o777 == 0o666 and path.parent.stat().st_mode & 0o7777 == 0o1777
         with path.open() as other, pytest.raises(BlockingIOError):
             fcntl.flock(other, fcntl.LOCK_SH | fcntl.LOCK_NB)
+
+
+@pytest.mark.parametrize("asked", ["PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF", ""])
+def test_torch_sees_the_taken_gpus_alone_and_is_told_how_to_keep_memory_unless_the_user_did(
+    monkeypatch: pytest.MonkeyPatch, asked: str
+) -> None:
+    for name in ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"):
+        monkeypatch.setenv(name, "")  # put back at the end
+        monkeypatch.delenv(name)
+    if asked:
+        monkeypatch.setenv(asked, "max_split_size_mb:64")
+    turns.show_only(("GPU-b", "GPU-a"))
+    assert (os.environ["CUDA_VISIBLE_DEVICES"], os.environ["CUDA_DEVICE_ORDER"]) == ("GPU-b,GPU-a", "PCI_BUS_ID")
+    told = [os.environ[name] for name in ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF") if name in os.environ]
+    assert told == ["max_split_size_mb:64" if asked else "expandable_segments:True"]
