@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final, Literal, get_args
 
+import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
@@ -66,9 +67,14 @@ def kind_of(name: str) -> Kind:
 
 
 def size_of(parameter: nn.Parameter) -> int:
-    """How many weights it stands for: bitsandbytes packs two 4-bit ones in a byte, and its state knows the weight's own shape."""
+    """How many weights it stands for: bitsandbytes packs two 4-bit ones in a byte, and its state knows the weight's own shape.
+
+    A part of a weight that is cut between GPUs has no state; what is in bytes is packed.
+    """
     state = getattr(parameter, "quant_state", None)
-    return int(state.shape.numel()) if state is not None else parameter.numel()
+    if state is not None:
+        return int(state.shape.numel())
+    return parameter.numel() * (2 if parameter.dtype == torch.uint8 else 1)
 
 
 def linear_names(model: nn.Module) -> tuple[str, ...]:

@@ -63,7 +63,7 @@ def attend(
     if documents is None:
         found, _ = sdpa_attention_forward(module, query, key, value, attention_mask, **told)
         return found, None
-    if query.device.type == "cuda":
+    if query.device.type != "cpu":
         return _on_gpu(query, key, value, sliding_window, told), None
     lengths = list(documents)
     rows = [
@@ -89,6 +89,10 @@ def _on_gpu(query: Tensor, key: Tensor, value: Tensor, window: int | None, told:
     """Flash attention over all documents in one call; 16-bit only, without dropout."""
     if told.get("dropout"):
         raise ValueError("attention inside documents has no dropout on a GPU")
+    if torch.is_autocast_enabled("cuda"):
+        # As sdpa does: rotated queries and keys are float32 beside 16-bit values, and the kernel does not know autocast.
+        kind = torch.get_autocast_dtype("cuda")
+        query, key, value = query.to(kind), key.to(kind), value.to(kind)
     longest = told["max_length_q"]
     # What lies to the left of a token, without itself; -1 for all of it (with 0 on the right: causal).
     left = -1 if window is None or longest <= window else window - 1

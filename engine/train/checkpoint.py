@@ -86,8 +86,12 @@ def save(
         Problem: there is too little room for it, or it would hold numbers that are not finite; the last checkpoint is as it was.
         OSError: the disk filled up while writing; likewise.
     """
-    weights = {key: whole(parameter.detach()).to("cpu").contiguous() for key, parameter in trained(model).items()}
-    tensors, numbers = optimizers.state(optimizer)
+    weights = {}  # on the rank that writes; memory would have to hold them once a rank otherwise
+    for key, parameter in trained(model).items():
+        full = whole(parameter.detach())
+        if ranks.writes:
+            weights[key] = full.to("cpu").contiguous()
+    tensors, numbers = optimizers.state(optimizer, keep=ranks.writes)
     drawn, drawn_otherwise = generators.of_ranks(ranks)
     folder = parent / name(progress.step)
     if not ranks.writes:

@@ -64,5 +64,8 @@ def set_up(device: torch.device, *, seed: int, deterministic: bool, thread_count
     torch.manual_seed(seed)
     if deterministic and device.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
+    if device.type == "cuda":
+        # TF32, or float32 adapters beside a 16-bit base would take a large part of a step: their products leave the tensor cores.
+        torch.set_float32_matmul_precision("high")
     torch.use_deterministic_algorithms(deterministic, warn_only=device.type == "cpu")
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # nothing here reads what it has not written

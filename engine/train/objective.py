@@ -79,7 +79,7 @@ class Dpo(_OverPairs):
         """Summed over the pairs of a micro-batch."""
         assert self.reference is not None, "the reference is computed before the first step"
         logps, lengths = preference.log_probabilities(scorer(batch), batch)
-        gains = logps - torch.from_numpy(self.reference[list(batch.rows)]).to(logps.device)
+        gains = logps - torch.from_numpy(self.reference[list(batch.rows)]).to(logps.device, non_blocking=True)
         if self.length_normalised:
             gains, logps = gains / lengths, logps / lengths
         rewards = self.beta * gains

@@ -95,16 +95,21 @@ def _parameters(optimizer: torch.optim.Optimizer) -> Iterable[tuple[int, int, in
             number += 1
 
 
-def state(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Number]]:
-    """The state as tensors and plain numbers, each named NUMBER.NAME after its parameter."""
+def state(optimizer: torch.optim.Optimizer, *, keep: bool = True) -> tuple[dict[str, Tensor], dict[str, Number]]:
+    """The state as tensors and plain numbers, each named NUMBER.NAME after its parameter.
+
+    Where weights are cut all ranks have to ask; one that does not `keep` what it is given gets nothing.
+    """
     tensors: dict[str, Tensor] = {}
     numbers: dict[str, Number] = {}
     for number, _, _, parameter in _parameters(optimizer):
         for name, value in optimizer.state.get(parameter, {}).items():
             if isinstance(value, Tensor):
-                # Quantisation maps are shared between parameters, and safetensors refuses shared memory.
-                tensors[f"{number}.{name}"] = whole(value.detach()).to("cpu", copy=True).contiguous()
-            else:
+                full = whole(value.detach())
+                if keep:
+                    # Quantisation maps are shared between parameters, and safetensors refuses shared memory.
+                    tensors[f"{number}.{name}"] = full.to("cpu", copy=True).contiguous()
+            elif keep:
                 numbers[f"{number}.{name}"] = value
     return tensors, numbers
 

@@ -6,6 +6,7 @@ what it reads from outside - orders, signals, the clock - it tells the others, s
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -149,6 +150,8 @@ def joined(device: str) -> Iterator[Ranks]:
     `device` is cpu or cuda. Leaving it without an exception waits for all.
     """
     backend = "gloo" if device == "cpu" else f"cpu:gloo,{device}:nccl"
+    if device != "cpu":
+        _go_round_what_cards_lack()
     dist.init_process_group(backend, timeout=PATIENCE)
     try:
         ranks = Ranks(dist.get_rank(), dist.get_world_size())
@@ -158,6 +161,18 @@ def joined(device: str) -> Iterator[Ranks]:
         dist.destroy_process_group()
 
 
+def _go_round_what_cards_lack() -> None:
+    """RTX 40 cards say that they reach each other's memory, and with drivers before 550.40 do not: NCCL must not try.
+
+    accelerate would otherwise refuse to work; its own launcher does the same.
+    """
+    from accelerate.utils import check_cuda_p2p_ib_support  # type: ignore[import-untyped]
+
+    if not check_cuda_p2p_ib_support():
+        os.environ.setdefault("NCCL_P2P_DISABLE", "1")
+        os.environ.setdefault("NCCL_IB_DISABLE", "1")
+
+
 def replicated(scorer: nn.Module, device: torch.device) -> nn.Module:
     """The scorer with a copy on each rank, whose gradients are averaged in the backward pass outside of `apart`.
 
@@ -165,7 +180,7 @@ def replicated(scorer: nn.Module, device: torch.device) -> nn.Module:
     buckets then also stay as they were first cut, which a resumed run has to repeat bit for bit.
     """
     from accelerate import Accelerator  # type: ignore[import-untyped]
-    from accelerate.utils import DistributedDataParallelKwargs  # type: ignore[import-untyped]
+    from accelerate.utils import DistributedDataParallelKwargs
 
     kinds = DistributedDataParallelKwargs(broadcast_buffers=False, find_unused_parameters=True)
     accelerator = Accelerator(cpu=device.type == "cpu", kwargs_handlers=[kinds], device_placement=False)

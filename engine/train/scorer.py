@@ -50,7 +50,9 @@ class Scorer(nn.Module):
             "use_cache": False,  # with a cache transformers takes packed documents for one
             **told(batch, base.config._attn_implementation),
         }
-        with torch.autocast(batch.ids.device.type, dtype=self.autocast, enabled=self.autocast is not None):
+        # No cache: it would keep 16-bit copies of all weights until the end of the forward pass, those that FSDP has let go of among them.
+        enabled = self.autocast is not None
+        with torch.autocast(batch.ids.device.type, dtype=self.autocast, enabled=enabled, cache_enabled=False):
             if self.own_head:
                 logits: Tensor = self.model(**inputs, logits_to_keep=columns).logits
                 return _surprise(logits.flatten(0, 1)[batch.kept], batch.targets)
