@@ -32,8 +32,10 @@ from engine.stopping import stopping
 
 FOLDER: Final = "WORKBENCH_RANKS"  # names the folder in which ranks say who they are and how they ended
 LOOK_EVERY: Final = 0.2  # seconds
-# Seconds that ranks are left once one of them has failed, or rank 0 has ended: they may wait for it in a call that nothing interrupts.
+# Seconds that ranks are left once one of them has failed: they may wait for it in a call that nothing interrupts.
 GRACE: Final = 5
+# Seconds that torchrun is left after rank 0 has ended: its own grace, and then it has to say which rank was killed.
+TO_SAY_WHO: Final = 2 * GRACE
 AT_ONCE: Final = "Stopped at once. Resuming goes on from the last checkpoint."
 
 
@@ -64,7 +66,9 @@ def run(ledger: Ledger, job: Job, folder: Path, *, ranks: int, threads: int) -> 
                 **os.environ,
                 "PYTHONSAFEPATH": "1",
                 "OMP_NUM_THREADS": str(threads),
-                "GLOO_SOCKET_IFNAME": "lo",  # all ranks are here, and nobody else is to hear them
+                # All ranks are here, and nobody else is to hear them.
+                "GLOO_SOCKET_IFNAME": "lo",
+                "NCCL_SOCKET_IFNAME": "lo",
                 process.PARENT: str(os.getpid()),
                 FOLDER: str(folder),
             },
@@ -75,7 +79,7 @@ def run(ledger: Ledger, job: Job, folder: Path, *, ranks: int, threads: int) -> 
                 if stop.is_set() and not told:
                     told = _interrupt_rank_0(folder)
                 if over == float("inf") and _said(folder, 0):
-                    over = time.monotonic() + GRACE
+                    over = time.monotonic() + TO_SAY_WHO
                 time.sleep(LOOK_EVERY)
         finally:
             child.kill()  # the ranks end with it

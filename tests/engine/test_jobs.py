@@ -166,6 +166,17 @@ def test_no_rank_outlives_the_job_s_process(ledger: Ledger, run_of_two: Run) -> 
     until(lambda: processes.bury() or not Path(f"/proc/{here}").exists())  # type: ignore[func-returns-value]
 
 
+def test_a_killed_rank_is_named_and_not_the_connection_that_broke(ledger: Ledger, run_of_two: Run) -> None:
+    job = new_job(ledger, run_of_two)
+    processes.spawn(ledger, job)
+    until(lambda: runs.find(ledger, run_of_two.uid).step >= 2)
+    os.kill(pids_of_ranks(run_of_two)[1], signal.SIGKILL)
+    until(lambda: jobs.get(ledger, job.uid).ended is not None)
+    failed = jobs.get(ledger, job.uid)
+    assert (failed.state, failed.cause) == (State.FAILED, "rank 1"), failed.message
+    assert "SIGKILL" in failed.message and "Resume the run" in failed.message
+
+
 @pytest.mark.parametrize(
     ("said", "exits", "state", "words"),
     [
