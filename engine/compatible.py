@@ -10,6 +10,8 @@ from engine.profile import Method, Model
 
 EXPERTS: Final = ("num_experts", "num_local_experts", "n_routed_experts")
 GB: Final = 1e9
+NO_DROPOUT: Final = "the experts are adapted without dropout: PEFT has it for linear modules only"
+NOT_SCALED: Final = "the experts stay as they are: ia3 scales linear modules only"
 
 
 def check(method: Method, config: Mapping[str, object]) -> None:
@@ -24,12 +26,7 @@ def check(method: Method, config: Mapping[str, object]) -> None:
     if method.name in ("p_tuning", "prompt_tuning") and config.get("hidden_size_per_layer_input"):
         raise _unbearable(method, "Its layers look up embeddings by token, which a virtual token has not.")
     if method.name == "lora" and method.dora and method.targets == "all-linear" and experts(config):
-        raise Problem(
-            "DoRA cannot adapt this model's experts",
-            "All experts of a layer are one parameter, and PEFT's DoRA knows linear modules only.",
-            "Set method.dora = false, or name linear modules in method.targets, which leaves the experts frozen.",
-            code="method",
-        )
+        raise dora_on_experts()
 
 
 def notes(model: Model, method: Method, config: Mapping[str, object]) -> list[str]:
@@ -44,10 +41,20 @@ def notes(model: Model, method: Method, config: Mapping[str, object]) -> list[st
             f"model.quantization = {model.quantization} saves little"
         )
     if method.name == "lora" and method.targets == "all-linear" and method.dropout:
-        found.append("experts are adapted without dropout, which PEFT has for linear modules only")
+        found.append(NO_DROPOUT)
     if method.name == "ia3":
-        found.append("the experts stay as they are: ia3 scales linear modules only")
+        found.append(NOT_SCALED)
     return found
+
+
+def dora_on_experts() -> Problem:
+    """What is said where DoRA would have to adapt experts: all of them, or those that `method.targets` names."""
+    return Problem(
+        "DoRA cannot adapt this model's experts",
+        "All experts of a layer are one parameter, and PEFT's DoRA knows linear modules only.",
+        "Set method.dora = false, or name linear modules in method.targets, which leaves the experts frozen.",
+        code="method",
+    )
 
 
 def experts(config: Mapping[str, object]) -> int:

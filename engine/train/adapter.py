@@ -107,12 +107,7 @@ def _lora(base: PreTrainedModel, method: Method) -> LoraConfig:
         targets = [target for target in method.targets if anatomy.named_like(linear, target)]
         experts = [target for target in method.targets if anatomy.named_like(fused, target)]
     if experts and method.dora:
-        raise Problem(
-            "DoRA cannot adapt this model's experts",
-            f"All experts of a layer are one parameter ({fused[0]}), and PEFT's DoRA knows linear modules only.",
-            "Set method.dora = false, or name linear modules in method.targets, which leaves the experts frozen.",
-            code="method",
-        )
+        raise compatible.dora_on_experts()
     whole = _whole(base, method)
     return LoraConfig(
         task_type=CAUSAL,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Final
 
-from engine.gpu import Gpu, energy_joules, gpus
+from engine.gpu import energy_joules, first
 
 LOOK_EVERY: Final = 1.0  # seconds between questions to the driver
 
@@ -14,7 +14,7 @@ class Energy:
     """Joules of the first visible GPU since this was made; of nothing on a CPU, and where the driver says neither energy nor power."""
 
     def __init__(self, *, watched: bool) -> None:
-        gpu = _first() if watched else None
+        gpu = first() if watched else None
         self._uuid = gpu.uuid if gpu else ""
         self._began = energy_joules(self._uuid) if gpu else None
         self._looked = time.monotonic()
@@ -28,12 +28,7 @@ class Energy:
         counted = energy_joules(self._uuid) if self._began is not None else None
         if counted is not None and self._began is not None:
             self._joules = counted - self._began
-        elif self._began is None and (gpu := _first()) and gpu.watts is not None:
+        elif self._began is None and (gpu := first()) and gpu.watts is not None:
             self._joules += gpu.watts * (now - self._looked)
         self._looked = now
         return self._joules
-
-
-def _first() -> Gpu | None:
-    found = gpus()
-    return found[0] if found else None

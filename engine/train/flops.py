@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from engine import compatible
 from engine.fit import cards
 from engine.train import anatomy
 from engine.train.model import Loaded
@@ -42,7 +43,7 @@ class Cost:
 def cost(loaded: Loaded) -> Cost:
     """What a model takes, by its weights. Of experts those that a token is sent to count; windows of attention are not told apart from all."""
     config = loaded.model.config.get_text_config()
-    share = (getattr(config, "num_experts_per_tok", None) or 1) / _experts(config)
+    share = (getattr(config, "num_experts_per_tok", None) or 1) / max(1, compatible.experts(config.to_dict()))
     token = head = 0.0
     for name, parameter in loaded.model.named_parameters():
         kind = anatomy.kind_of(name)
@@ -58,13 +59,6 @@ def cost(loaded: Loaded) -> Cost:
     size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     pair = (1 + BACK) * 2 * 2 * config.num_hidden_layers * config.num_attention_heads * size
     return Cost(token, float(pair), head)
-
-
-def _experts(config: object) -> int:
-    for name in ("num_experts", "num_local_experts", "n_routed_experts"):
-        if count := getattr(config, name, None):
-            return int(count)
-    return 1
 
 
 def _embedding(model: nn.Module) -> int:

@@ -8,6 +8,7 @@ from typing import Final
 
 from torch import nn
 
+from engine import compatible
 from engine.profile import Profile
 from engine.train.anatomy import KINDS, LINEAR, Kind, kind_of, size_of
 
@@ -51,7 +52,7 @@ class Inventory:
         )
         said = f"Trains {_million(self.count(trained=True))} parameters: {trained}"
         said += f"; frozen are {_million(self.count(trained=False))}: {frozen}" if frozen else ""
-        return ". ".join([said, *self.notes])
+        return ". ".join([said, *(note[0].upper() + note[1:] for note in self.notes)])
 
     def detail(self) -> dict[str, object]:
         """The same to be kept."""
@@ -94,8 +95,8 @@ def _notes(model: nn.Module, rows: list[Row], profile: Profile) -> list[str]:
     method, quantization = profile.method, profile.model.quantization
     experts = [row for row in rows if row.kind == "experts"]
     if experts and not any(row.trained for row in experts):
-        why = "ia3 scales linear modules only" if method.name == "ia3" else "nothing of them is trained"
-        notes.append(f"The experts stay as they are: {why}")
+        frozen = "the experts stay as they are: nothing of them is trained"
+        notes.append(compatible.NOT_SCALED if method.name == "ia3" else frozen)
     large = sum(row.parameters for row in experts if not row.trained and row.bits >= 16)
     if quantization != "none" and large:
         total = sum(row.parameters for row in rows if not row.trained)
@@ -104,7 +105,7 @@ def _notes(model: nn.Module, rows: list[Row], profile: Profile) -> list[str]:
             "only"
         )
     if method.name == "lora" and method.dropout and any(row.trained for row in experts):
-        notes.append("The experts are adapted without dropout: PEFT has it for linear modules only")
+        notes.append(compatible.NO_DROPOUT)
     if method.name == "lora" and method.targets == "all-linear" and (missed := _missed(model)):
         notes.append(f"PEFT adapts no {', '.join(missed)} in this architecture: they stay frozen")
     if (

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 
 from engine.errors import Problem
+from engine.gpu import MIB
 from engine.ledger import checkpoints, runs
 from engine.train import checkpoint, folders, identity, result
 from engine.train.checkpoint import Progress
 from engine.train.parts import Parts
-from engine.train.watch import MIB
 
 
 def save(parts: Parts, progress: Progress) -> None:

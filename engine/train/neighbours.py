@@ -7,7 +7,8 @@ from typing import Final
 
 import torch
 
-from engine.gpu import MIB, Gpu, gpus, holders
+from engine.gpu import Gpu, first, holders
+from engine.train.watch import held_mib
 
 GREW: Final = 256.0  # MiB; less is noise: the driver's own share differs from one look to the next
 
@@ -35,12 +36,8 @@ class Neighbours:
         return ", ".join(words) or "a process that the driver does not name"
 
     def _gpu(self) -> Gpu | None:
-        """The GPU of this run: the first that its process may see."""
-        return next(iter(gpus()), None) if self._device.type == "cuda" else None
+        return first() if self._device.type == "cuda" else None
 
     def _others_mib(self) -> float:
         gpu = self._gpu()
-        if gpu is None or gpu.used_mib is None:
-            return 0.0
-        # Where the driver does not know this process by its pid (containers), what torch reserved stands for what it holds.
-        return gpu.used_mib - (gpu.own_mib or torch.cuda.memory_reserved(self._device) / MIB)
+        return 0.0 if gpu is None or gpu.used_mib is None else gpu.used_mib - held_mib(gpu, self._device)

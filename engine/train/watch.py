@@ -14,10 +14,9 @@ from typing import Final
 import torch
 
 from engine import __version__
-from engine.gpu import gpus
+from engine.gpu import MIB, Gpu, first
 from engine.train.model import Loaded
 
-MIB: Final = 1 << 20
 PACKAGES: Final = ("torch", "transformers", "peft", "bitsandbytes", "tokenizers", "safetensors", "accelerate")
 LOOK_EVERY: Final = 1.0  # seconds between questions to the driver, which takes milliseconds to answer
 
@@ -35,7 +34,7 @@ class MemoryWatch:
         """The memory metrics of a step."""
         if time.monotonic() - self._looked > LOOK_EVERY:
             self._looked = time.monotonic()
-            self._process_mib = _resident_mib() if self.device.type == "cpu" else _gpu_process_mib(self.device)
+            self._process_mib = _resident_mib() if self.device.type == "cpu" else held_mib(first(), self.device)
             self.peak_process_mib = max(self.peak_process_mib, self._process_mib)
         values = {"memory/process_mib": self._process_mib} if self._process_mib else {}
         if self.device.type == "cuda":
@@ -50,10 +49,9 @@ def _resident_mib() -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / MIB
 
 
-def _gpu_process_mib(device: torch.device) -> float:
-    """What this process holds on the GPU; where the driver does not know it by its pid (containers), what torch reserved."""
-    seen = gpus()
-    own = seen[0].own_mib if seen else None
+def held_mib(gpu: Gpu | None, device: torch.device) -> float:
+    """What this process holds on the GPU in MiB; where the driver does not know it by its pid (containers), what torch reserved."""
+    own = gpu.own_mib if gpu else None
     return own or torch.cuda.memory_reserved(device) / MIB
 
 
@@ -80,12 +78,12 @@ def packages() -> dict[str, str]:
 def _device(device: torch.device) -> dict[str, object]:
     if device.type == "cpu":
         return {"type": "cpu"}
-    seen = gpus()
+    gpu = first()
     return {
         "type": device.type,
         "name": torch.cuda.get_device_name(device),
-        "uuid": seen[0].uuid if seen else "",
-        "driver": seen[0].driver if seen else "",
+        "uuid": gpu.uuid if gpu else "",
+        "driver": gpu.driver if gpu else "",
         "cuda": torch.version.cuda,
         "memory_mib": torch.cuda.get_device_properties(device).total_memory / MIB,
     }
