@@ -199,7 +199,9 @@ class Training(Part):
     )
     schedule: Literal["cosine", "linear", "constant"] = Field("cosine", description="How the rate falls after warm-up.")
     warmup_ratio: float = Field(0.03, ge=0, lt=1, description="Share of the steps in which the rate rises: 0.03-0.10.")
-    weight_decay: float = Field(0.01, ge=0, le=1, description="0.001-0.1; norms and biases are left alone.")
+    weight_decay: float = Field(
+        0.01, ge=0, le=1, description="0.001-0.1; norms, biases, embeddings and the scales of ia3 are left alone."
+    )
     max_grad_norm: float = Field(1.0, gt=0, description="Gradients are clipped to this norm.")
     optimizer: Literal["adamw", "adamw_8bit", "paged_adamw_8bit", "adafactor"] = Field(
         "adamw", description="8-bit states save memory; paged ones survive peaks on NVIDIA GPUs."

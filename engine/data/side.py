@@ -1,4 +1,4 @@
-"""A conversation and those of its responses that are to be learned."""
+"""What is learned from: a whole conversation, or one side of a pair, with the responses in it that are supervised."""
 
 from __future__ import annotations
 
