@@ -28,6 +28,7 @@ from screens.widgets.table import Column, Table
 PAUSE: Final = 0.25  # seconds without a change before the profile is judged
 NOTICED_MIB: Final = 512.0  # of free GPU memory: less of a change is no reason to judge again
 PRESET_COLUMNS: Final = (Column("from", 8), Column("name", 30), Column("", 20, stretch=True))
+NO_ESTIMATE: Final = "There is no estimate yet: the first line says why. esc goes back to the form."
 
 
 class ConfigurePage(Page[tuple[Preset, ...]]):
@@ -146,7 +147,8 @@ class ConfigurePage(Page[tuple[Preset, ...]]):
         elif self._view == "diff":
             lines.show(_coloured(self.draft.diff()))
         elif self._view == "ladder":
-            lines.show(told.beside(self._judgement, self.size.width - 4, wide=True, ladder=True))
+            made = told.beside(self._judgement, self.size.width - 4, wide=True, ladder=True)
+            lines.show(made if made.plain else Content.styled(NO_ESTIMATE, "$foreground-muted"))
 
     def _draw_beside(self) -> None:
         pane = self.query_one("#beside", Line)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from textual.app import App
 from textual.pilot import Pilot
+from textual.widgets import Input
 
 from engine.errors import Problem
 from engine.gpu import Gpu
@@ -265,6 +266,21 @@ async def test_what_a_person_may_not_want_is_asked_before_the_start(session: Ses
         await pilot.press("n")
         await until(pilot, lambda: not screen(pilot).query_one(LastLine).busy)
     assert runs.listed(session.ledger) == [] and not stage.watched
+
+
+async def test_what_has_no_estimate_says_so_and_a_name_says_nothing_twice(session: Session, here: Path) -> None:
+    (here / "tiny-dpo.toml").write_text(
+        updated((here / "tiny.toml").read_text(), {"training.objective": "dpo", "data.0.source": "gone.jsonl"})
+    )
+    async with Stage(session).run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: bool(pilot.app.screen.query("#form")))
+        screen(pilot).receive(ConfigureFrom(here / "tiny-dpo.toml"))
+        await until(pilot, lambda: "There is no file" in text(pilot, "#verdict"))
+        await pilot.press("L")
+        await until(pilot, lambda: text(pilot, "#lines").startswith("There is no estimate yet"))
+        await pilot.press("R")
+        await until(pilot, lambda: screen(pilot).query_one(LastLine).busy)
+        assert screen(pilot).query_one(LastLine).query_one(Input).value.startswith("tiny-dpo-lora-")
 
 
 def lines(source: str, path: Path) -> dict[str, tuple[str, str]]:

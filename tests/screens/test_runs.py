@@ -118,7 +118,9 @@ async def test_a_run_is_exported_by_key_to_where_one_says(four: Example, monkeyp
     ledger, run = four.session.ledger, four.runs["pubmedqa-lora-64"]
     monkeypatch.setattr("engine.jobs.spawn", lambda ledger, job: None)
     with ledger.transaction() as connection:
-        connection.execute("UPDATE run_document SET profile = ?", ("model.base = 'base'\ndata = [{source = 'rows.jsonl'}]\n",))
+        connection.execute(
+            "UPDATE run_document SET profile = ?", ("model.base = 'base'\ndata = [{source = 'rows.jsonl'}]\n",)
+        )
     async with WorkbenchApp(four.session).run_test(size=(160, 48)) as pilot:
         await choose(pilot, run.name)
         await until(pilot, lambda: "x export" in last_line(pilot))
