@@ -21,7 +21,7 @@ PLACEHOLDER: Final = re.compile(r"\W*(n/?a|todo|tbd|nooutput|no output|lorem ips
 DAMAGED: Final = re.compile("[\x00\ufffd]|Ã[\x80-\xbf©¨¤¶¼±]|â€[™œ\x9d“”¦]|Â[°µ±·]")
 DROPPED: Final = {
     "no response": "no_response",
-    "empty response": "empty_output",
+    "empty response": "response_empty",
     "nothing supervised": "all_masked",
     "too long": "too_long",
     "response does not fit": "answer_truncated",

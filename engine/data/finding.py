@@ -53,6 +53,7 @@ KNOWN: Final[dict[str, tuple[Severity, str]]] = {
     "length_bias": ("info", "chosen response longer than the rejected one: longer may be learned for better"),
     "special_in_text": ("warning", "special tokens written out as text"),
     "empty_output": ("warning", "empty or placeholder response"),
+    "response_empty": ("warning", "nothing in the response: left out"),
     "no_response": ("warning", "no response: left out"),
     "output_copies_input": ("warning", "response only repeats the question or input"),
     "conflicting_answers": ("warning", "same question as another row, different answer"),

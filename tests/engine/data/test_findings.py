@@ -77,7 +77,7 @@ def test_clean_data_of_every_shape_have_no_findings(
     ("row", "ids"),
     [
         (said(("user", "Is it?")), {"no_response"}),
-        (said(("user", "Is it?"), ("assistant", " ")), {"empty_output"}),
+        (said(("user", "Is it?"), ("assistant", " ")), {"empty_output", "response_empty"}),
         (said(("user", "Is it?"), ("assistant", "Yes."), ("assistant", "No.")), {"role_order"}),
         (said(("assistant", "Hello."), ("user", "Is it?"), ("assistant", "Yes.")), {"role_order"}),
         (said(("user", "Is it?"), ("assistant", "Yes. " * 400)), {"answer_truncated", "length_outliers"}),
@@ -143,7 +143,7 @@ def test_history_that_is_rewritten_is_said_and_nothing_is_masked(tmp_path: Path)
     ("row", "ids"),
     [
         ({"prompt": "Is it?", "chosen": "Yes.", "rejected": "Yes."}, {"identical_responses"}),
-        ({"prompt": "Is it?", "chosen": "Yes.", "rejected": " "}, {"empty_output"}),
+        ({"prompt": "Is it?", "chosen": "Yes.", "rejected": " "}, {"response_empty"}),
         ({"prompt": "Is it?", "chosen": "Yes.", "rejected": "No. " * 400}, {"answer_truncated", "length_outliers"}),
         ({"prompt": "", "chosen": "Yes.", "rejected": "No."}, {"bad_conversation"}),
     ],
