@@ -38,7 +38,7 @@ def start(
     return child
 
 
-def finish(child: ForkServerProcess, deadline: float = 120) -> int:
+def finish(child: ForkServerProcess, deadline: float = 300) -> int:
     """The child's exit status; -9 for one that was killed."""
     child.join(deadline)
     assert child.exitcode is not None, "the child did not end"

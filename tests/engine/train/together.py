@@ -20,6 +20,8 @@ from engine.train.ranks import joined
 from tests.engine.train.children import CONTEXT, KEPT
 from tests.engine.train.conftest import Bench
 
+DEADLINE = 300  # seconds; only a broken test ever waits so long
+
 
 def free_port() -> int:
     """A port that nobody listens on."""
@@ -40,7 +42,7 @@ def together(folder: Path, world: int, function: Callable[..., Any], *arguments:
         child.start()
         children.append(child)
     for child in children:
-        child.join(90)
+        child.join(DEADLINE)
         if child.exitcode is None:
             child.kill()
     found = []
@@ -89,7 +91,7 @@ def train(bench: Bench, run: Run, *, prepare: dict[int, Callable[[], None]] | No
         child.start()
         children.append(child)
     for child in children:
-        child.join(90)
+        child.join(DEADLINE)
         if child.exitcode is None:
             child.kill()
     exits = {str(rank): child.exitcode for rank, child in enumerate(children) if child.exitcode}
