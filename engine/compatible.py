@@ -1,4 +1,4 @@
-"""Which methods a base bears and what they leave out, as far as its config.json tells: said before anything is loaded."""
+"""Which methods a base bears and what they leave out, as far as its config.json tells, and what a device lacks: said before anything is loaded."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from engine.errors import Problem
-from engine.profile import Method, Model
+from engine.profile import Method, Model, Training
 
 EXPERTS: Final = ("num_experts", "num_local_experts", "n_routed_experts")
 GB: Final = 1e9
@@ -27,6 +27,21 @@ def check(method: Method, config: Mapping[str, object]) -> None:
         raise _unbearable(method, "Its layers look up embeddings by token, which a virtual token has not.")
     if method.name == "lora" and method.dora and method.targets == "all-linear" and experts(config):
         raise dora_on_experts()
+
+
+def check_optimizer(training: Training, device: str) -> None:
+    """See that the optimizer's states can be kept on `device`, cuda or cpu.
+
+    Raises:
+        Problem: code `optimizer`.
+    """
+    if training.optimizer == "paged_adamw_8bit" and device != "cuda":
+        raise Problem(
+            "paged_adamw_8bit needs an NVIDIA GPU",
+            "Paging moves optimizer states between GPU and main memory; this run is on the CPU.",
+            "Set training.optimizer = adamw_8bit or adamw.",
+            code="optimizer",
+        )
 
 
 def notes(model: Model, method: Method, config: Mapping[str, object]) -> list[str]:

@@ -153,6 +153,7 @@ def _placed(profile: Profile, facts: Facts, notes: list[str]) -> tuple[Profile, 
             "Set hardware.device = cpu, or see: workbench doctor",
             code="gpu",
         )
+    compatible.check_optimizer(profile.training, device)
     chosen = choose_gpus(profile.hardware.gpus, there, profile.hardware.ranks) if device == "cuda" else ()
     ranks = ranks_of(profile, chosen)
     if device == "cpu":

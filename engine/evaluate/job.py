@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from engine import process
 from engine.errors import Problem
 from engine.evaluate.answers import read_answer, refusals
 from engine.evaluate.measures import METRICS, questions_asked, scores
@@ -145,7 +146,7 @@ def _evaluate(ledger: Ledger, job: Job, task: Task, progress: _Progress) -> None
     base_left = [one for one in opened if not evaluations.is_finished(ledger, one.base)]
     tuned_left = [one for one in opened if not evaluations.is_finished(ledger, one.tuned)]
     device = devices.choose(task.profile.hardware)
-    devices.set_up(device, seed=task.profile.training.seed, deterministic=False, thread_count=devices.threads())
+    devices.set_up(device, seed=task.profile.training.seed, deterministic=False, thread_count=process.threads())
     settings, kind, path = task.profile.model, task.run.result_kind, task.run.result
     # Biases that were trained are the base's own: switching the adapter off leaves them as they have become.
     together = kind == "adapter" and task.base == settings and task.profile.method.bias == "none"

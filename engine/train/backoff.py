@@ -21,8 +21,8 @@ from engine.data.prepare import Tokens
 from engine.ending import ran_out
 from engine.errors import Problem
 from engine.ledger import events
-from engine.train import batches, generators, step
-from engine.train.batches import Layout
+from engine.train import generators, step
+from engine.train.batches import Layout, example_lengths
 from engine.train.checkpoint import Progress
 from engine.train.neighbours import Neighbours
 from engine.train.parts import Parts
@@ -45,7 +45,7 @@ def smaller(layout: Layout, tokens: Tokens) -> Layout | None:
         return replace(layout, rows_at_once=max(least, layout.rows_at_once // 2))
     if layout.row_tokens is None:
         return None
-    longest = int(batches.row_lengths(tokens).reshape(-1, tokens.per_example).sum(axis=1).max())
+    longest = int(example_lengths(tokens, range(tokens.examples)).max())
     return replace(layout, row_tokens=max(longest, layout.row_tokens // 2)) if layout.row_tokens > longest else None
 
 

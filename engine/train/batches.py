@@ -86,6 +86,22 @@ def row_lengths(tokens: Tokens) -> Integers:
     return np.diff(tokens.starts)
 
 
+def row_lengths_of(tokens: Tokens, rows: Integers) -> Integers:
+    """Tokens of some rows."""
+    return tokens.starts[rows + 1] - tokens.starts[rows]
+
+
+def lengths_in(tokens: Tokens, examples: Sequence[int] | Integers) -> Integers:
+    """Tokens of the rows of some examples; [examples, per_example]."""
+    return row_lengths_of(tokens, rows_of(tokens, examples)).reshape(-1, tokens.per_example)
+
+
+def example_lengths(tokens: Tokens, examples: Sequence[int] | Integers) -> Integers:
+    """Tokens of some examples, all rows of each together; [examples]."""
+    total: Integers = lengths_in(tokens, examples).sum(axis=1)
+    return total
+
+
 def examples_of_step(examples: int, step: int, training: Training) -> Integers:
     """The examples that optimizer step `step` (1 is the first) sees, in the epoch's order."""
     epoch, place = divmod(step - 1, steps_per_epoch(examples, training))
@@ -124,7 +140,7 @@ def micro_batches(tokens: Tokens, examples: Sequence[int] | Integers, layout: La
 
 def _padded(tokens: Tokens, examples: Integers, layout: Layout) -> Iterator[MicroBatch]:
     """Examples of like length together, which keeps padding small."""
-    longest = _lengths(tokens, examples).max(axis=1, initial=0)
+    longest = lengths_in(tokens, examples).max(axis=1, initial=0)
     ordered = examples[np.lexsort((examples, -longest))]
     size = max(1, layout.rows_at_once // tokens.per_example)
     for start in range(0, len(ordered), size):
@@ -141,7 +157,7 @@ def _packed(tokens: Tokens, examples: Integers, layout: Layout) -> list[Integers
     """
     assert layout.row_tokens is not None
     capacity = layout.row_tokens * (layout.rows_at_once if layout.flat else 1)
-    sizes = _lengths(tokens, examples).sum(axis=1)
+    sizes = example_lengths(tokens, examples)
     order = np.lexsort((examples, -sizes))
     bins: list[list[int]] = []
     rooms: list[int] = []
@@ -211,16 +227,6 @@ def _filled(tokens: Tokens, rows: Integers, begins: Integers, shape: tuple[int, 
         owners=torch.from_numpy(np.repeat(np.arange(len(rows)), lengths)[predicted]),
         rows=tuple(rows.tolist()),
     )
-
-
-def row_lengths_of(tokens: Tokens, rows: Integers) -> Integers:
-    """Tokens of some rows."""
-    return tokens.starts[rows + 1] - tokens.starts[rows]
-
-
-def _lengths(tokens: Tokens, examples: Integers) -> Integers:
-    """Tokens of the rows of some examples; [examples, per_example]."""
-    return row_lengths_of(tokens, rows_of(tokens, examples)).reshape(-1, tokens.per_example)
 
 
 def _begins(lengths: Integers) -> Integers:

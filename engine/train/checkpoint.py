@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from engine.errors import Problem
+from engine.gpu import MIB
 from engine.train import folders, generators
 from engine.train import optimizer as optimizers
 from engine.train.identity import Identity
@@ -25,7 +26,6 @@ from engine.train.ranks import ALONE, Ranks
 from engine.train.sharded import part, whole
 
 SPARE: Final = 1.05  # a checkpoint may be this much larger than what its tensors hold
-MIB: Final = 1 << 20
 
 
 @dataclass

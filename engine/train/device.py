@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import os
-import random
 
-import numpy as np
 import torch
 
 from engine.errors import Problem
 from engine.gpu import gpus
-from engine.process import threads
 from engine.profile import Hardware
-
-__all__ = ["choose", "set_up", "threads", "unusable"]
+from engine.train import generators
 
 # https://docs.nvidia.com/deploy/cuda-compatibility/: the oldest driver of each CUDA family, and PyTorch's name for its wheels
 WHEELS = ((580, "cu130"), (525, "cu126"))
@@ -59,9 +55,7 @@ def unusable(name: str, driver: str) -> Problem:
 def set_up(device: torch.device, *, seed: int, deterministic: bool, thread_count: int) -> None:
     """Seed every generator and fix what decides the order of additions: the number of threads and the choice of kernels."""
     torch.set_num_threads(thread_count)
-    random.seed(seed)
-    np.random.seed(seed)
-    torch.manual_seed(seed)
+    generators.seed(seed)
     if deterministic and device.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
     if device.type == "cuda":

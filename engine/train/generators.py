@@ -13,6 +13,13 @@ from torch import Tensor
 from engine.train.ranks import Ranks
 
 
+def seed(number: int) -> None:
+    """Seed all of them."""
+    random.seed(number)
+    np.random.seed(number)
+    torch.manual_seed(number)
+
+
 def torch_states() -> dict[str, Tensor]:
     """The states of torch's generators by device type."""
     states = {"cpu": torch.get_rng_state()}

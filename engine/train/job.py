@@ -30,6 +30,7 @@ from engine.train import (
     device,
     fingerprints,
     folders,
+    generators,
     identity,
     inventory,
     keep,
@@ -182,7 +183,8 @@ def _set_up(start: _Start, writer: metrics.Writer) -> Parts:
         writer=writer,
         ranks=ranks,
     )
-    ranks.seed(profile.training.seed)
+    if ranks.rank:  # the adapter's start, equal on all, has been drawn; each rank's dropout draws numbers of its own
+        generators.seed(profile.training.seed + ranks.rank)
     if not start.run.step:  # a run that goes on has said it
         parts.event("inventory", stock.text(), step=0, level="warning" if stock.notes else "info")
         for sentence in chosen.refused:

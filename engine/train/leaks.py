@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from engine import compatible
 from engine.data.prepare import Tokens
 from engine.train.batches import Layout, micro_batches
 from engine.train.scorer import Scorer, base_of, take_over_head
@@ -112,6 +113,5 @@ def _rounding(scorer: Scorer) -> float:
     base = base_of(scorer.model)
     if any(type(part).__name__ == "Linear8bitLt" for part in base.modules()):
         return ROUNDING / 127
-    settings = base.config.get_text_config().to_dict()
-    experts = any((settings.get(name) or 0) > 1 for name in ("num_experts", "num_local_experts", "n_routed_experts"))
+    experts = compatible.experts(base.config.get_text_config().to_dict()) > 1
     return ROUNDING * torch.finfo(scorer.autocast or base.dtype).eps if experts else 0.0

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
-from engine.errors import Problem
+from engine import compatible
 from engine.profile import Training
 from engine.train.anatomy import kind_of
 from engine.train.sharded import part, whole
@@ -21,6 +21,7 @@ def make(model: nn.Module, training: Training, device: torch.device) -> torch.op
     Raises:
         Problem: paged states are asked for where there is no CUDA.
     """
+    compatible.check_optimizer(training, device.type)
     shrink = decays(model)
     trainable = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
     groups = [
@@ -44,13 +45,6 @@ def make(model: nn.Module, training: Training, device: torch.device) -> torch.op
 
             return AdamW8bit(groups, lr=training.learning_rate)
         case "paged_adamw_8bit":
-            if device.type != "cuda":
-                raise Problem(
-                    "paged_adamw_8bit needs an NVIDIA GPU",
-                    "Paging moves optimizer states between GPU and main memory; this run is on the CPU.",
-                    "Set training.optimizer = adamw_8bit or adamw.",
-                    code="optimizer",
-                )
             from bitsandbytes.optim.adamw import PagedAdamW8bit
 
             return PagedAdamW8bit(groups, lr=training.learning_rate)

@@ -7,7 +7,6 @@ what it reads from outside - orders, signals, the clock - it tells the others, s
 from __future__ import annotations
 
 import os
-import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from engine.data.prepare import Tokens
-from engine.train.batches import Layout, MicroBatch, micro_batches, row_lengths, rows_of
+from engine.train.batches import Layout, MicroBatch, example_lengths, micro_batches
 
 # A rank that dies is noticed by torchrun; only reading huge data or writing a huge checkpoint makes the others wait for long.
 PATIENCE: Final = timedelta(days=1)
@@ -126,21 +125,8 @@ class Ranks:
         stand_in = next(micro_batches(tokens, [int(shortest)], layout))
         yield from (Piece(stand_in, counts=False, last=place == missing) for place in range(1, missing + 1))
 
-    def seed(self, seed: int) -> None:
-        """Let each rank's dropout draw numbers of its own; to be called when the adapter's start, equal on all, has been drawn."""
-        if self.rank:
-            random.seed(seed + self.rank)
-            np.random.seed(seed + self.rank)
-            torch.manual_seed(seed + self.rank)
-
 
 ALONE: Final = Ranks()
-
-
-def example_lengths(tokens: Tokens, examples: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
-    """Tokens of each example."""
-    sums: NDArray[np.int64] = row_lengths(tokens)[rows_of(tokens, examples)].reshape(-1, tokens.per_example).sum(axis=1)
-    return sums
 
 
 @contextmanager

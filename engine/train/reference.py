@@ -28,9 +28,10 @@ from engine.data.prepare import Tokens
 from engine.ledger import jobs, orders, runs
 from engine.stopping import stopping
 from engine.train import chain, preference, validate
+from engine.train.batches import example_lengths
 from engine.train.objective import Dpo
 from engine.train.parts import Parts
-from engine.train.ranks import Piece, example_lengths
+from engine.train.ranks import Piece
 
 KEPT_EVERY: Final = 60.0  # seconds between writing what there is
 TOLD_EVERY: Final = 0.5  # seconds between looking at orders and saying how far it is

@@ -35,7 +35,7 @@ def costliest(tokens: Tokens, layout: Layout, effective_batch: int) -> Integers:
 
     Padded: the longest. Packed: the longest, and then what fills the room that they leave.
     """
-    lengths = batches.row_lengths(tokens).reshape(-1, tokens.per_example)
+    lengths = batches.lengths_in(tokens, range(tokens.examples))
     if layout.row_tokens is None:
         count = max(1, layout.rows_at_once // tokens.per_example)
         longest: Integers = np.argsort(-lengths.max(axis=1), kind="stable")[:count]

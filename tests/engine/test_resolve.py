@@ -158,6 +158,7 @@ def test_cuda_without_a_gpu_is_an_error_with_the_reason(
         ("evaluation.suites", ["test"], "suite"),
         ("method.targets", ["q_porj"], "model"),
         ("model.base", "run:nobody", "run"),
+        ("training.optimizer", "paged_adamw_8bit", "optimizer"),  # there is no GPU
     ],
 )
 def test_what_cannot_be_run_is_refused(automatic: Profile, ledger: Ledger, key: str, value: object, code: str) -> None:
