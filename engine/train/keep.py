@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
+from typing import Final
 
 from engine.errors import Problem
-from engine.gpu import MIB
 from engine.ledger import checkpoints, runs
 from engine.train import checkpoint, folders, identity, result
 from engine.train.checkpoint import Progress
 from engine.train.parts import Parts
+
+MB: Final = 1e6  # bytes; disks are counted in decimal units, on the screens too
 
 
 def save(parts: Parts, progress: Progress) -> None:
@@ -50,7 +52,7 @@ def save(parts: Parts, progress: Progress) -> None:
             forget=lambda step: checkpoints.remove(parts.ledger, parts.run.id, step=step),
         )
     parts.writer.log(progress.step, {"time/save": time.perf_counter() - began})
-    parts.event("checkpoint", f"Checkpoint {folder.name}, {size / MIB:.1f} MiB", step=progress.step)
+    parts.event("checkpoint", f"Checkpoint {folder.name}, {size / MB:,.1f} MB", step=progress.step)
     parts.ranks.wait()
 
 
