@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
+import torch
+
 
 @dataclass
 class Marks:
@@ -16,7 +18,9 @@ class Marks:
     losses: list[float] = field(default_factory=list)
 
     def note(self) -> None:
-        """A step has ended."""
+        """A step has ended, on a GPU too."""
+        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+            torch.cuda.synchronize()
         self.clock.append(time.perf_counter())
         self.cpu.append(time.process_time())
 

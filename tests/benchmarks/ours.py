@@ -51,7 +51,8 @@ def train(folder: Path, profile: Profile) -> Ours:
 
     class Noting(Loop):
         def train(self) -> None:
-            begun.update({name: value.detach().clone() for name, value in trained(self._parts.loaded.model).items()})
+            for name, value in trained(self._parts.loaded.model).items():
+                begun[name] = value.detach().to("cpu", copy=True)
             super().train()
 
         def _step(self) -> None:

@@ -22,7 +22,8 @@ from engine.train import step
 from engine.train.control import Control
 from engine.train.tell import Teller
 from engine.train.watch import Clock
-from tests.benchmarks import ours, ragged, throughput
+from tests.benchmarks import ours, ragged
+from tests.benchmarks.compared import PLAIN, profile
 
 STEP: Final = 0.05  # seconds
 TOLD: Final = (
@@ -56,8 +57,8 @@ def main() -> None:
         folder = Path(name)
         base = ragged.base(folder / "base", "tiny")
         data = ragged.rows(folder / "rows.jsonl", ragged.lengths(options.steps, seed=7), seed=7)
-        shape = {"max_steps": options.steps, "effective_batch": 1, "micro_batch": 1, "packing": False}
-        chosen = throughput.profile(base, data, throughput.PLAIN, "lora", **shape)
+        shape: dict[str, Any] = {"max_steps": options.steps, "effective_batch": 1, "micro_batch": 1, "packing": False}
+        chosen = profile(base, data, PLAIN, "lora", **shape)
         step.update = stretched(step.update)
         marks = ours.train(folder / "run", chosen).marks
     steps = options.steps

@@ -80,7 +80,7 @@ class Stepping(TrainerCallback):
         self.marks.note()
 
 
-def settings(folder: str, steps: int, rows_at_once: int, accumulate: int, rate: float) -> dict[str, Any]:
+def settings(folder: str, steps: int, rows_at_once: int, accumulate: int, rate: float, on_gpu: bool) -> dict[str, Any]:
     """What both trainers are told: our run's optimizer, rate and clipping, no saving, no reports."""
     return {
         "output_dir": folder,
@@ -95,8 +95,8 @@ def settings(folder: str, steps: int, rows_at_once: int, accumulate: int, rate: 
         "save_strategy": "no",
         "report_to": "none",
         "disable_tqdm": True,
-        "use_cpu": not torch.cuda.is_available(),
-        "bf16": False,
+        "use_cpu": not on_gpu,
+        "bf16": on_gpu,
         "gradient_checkpointing": False,
         "seed": 7,
     }
@@ -112,6 +112,7 @@ def train_padded(
     length: int | None,
     pad_id: int,
     rate: float,
+    on_gpu: bool = False,
 ) -> Marks:
     """transformers' Trainer as in the usual script; `length` None pads a batch to its own longest row."""
 
@@ -123,7 +124,7 @@ def train_padded(
     with tempfile.TemporaryDirectory() as folder:
         trainer = watched(
             model=model,
-            args=TrainingArguments(**settings(folder, steps, rows_at_once, accumulate, rate)),
+            args=TrainingArguments(**settings(folder, steps, rows_at_once, accumulate, rate, on_gpu)),
             train_dataset=list(rows),
             data_collator=collate,
             callbacks=[Stepping(marks)],
@@ -142,6 +143,7 @@ def train_trl(
     packing: bool,
     length: int,
     rate: float,
+    on_gpu: bool = False,
 ) -> Marks:
     """TRL's SFTTrainer, packing rows of `length` tokens with its best strategy, or with rows as they are."""
     from datasets import Dataset
@@ -153,7 +155,7 @@ def train_trl(
         trainer = watched(
             model=model,
             args=SFTConfig(
-                **settings(folder, steps, rows_at_once, accumulate, rate), packing=packing, max_length=length
+                **settings(folder, steps, rows_at_once, accumulate, rate, on_gpu), packing=packing, max_length=length
             ),
             train_dataset=Dataset.from_list(list(rows)),
             processing_class=AutoTokenizer.from_pretrained(tokenizer),

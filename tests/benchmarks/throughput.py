@@ -9,6 +9,7 @@ told. The engine computes deterministically, as it always does on a CPU; the pee
     cpu_ratio_trainer    CPU seconds a step, ours / Trainer's, on identical unpadded batches: one row a step on a tiny model, whose
                          arithmetic does not hide what the loops take (`identical` holds the other sizes, too)
     max_loss_difference  of the loss of any step between any two of the three, on all identical unpadded batches
+    gpu                  see `on_gpu`; all else is computed on the CPU
 """
 
 from __future__ import annotations
@@ -23,24 +24,22 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import torch
 import transformers
 
+from engine import process
 from engine.data.tokenizer import load_tokenizer
 from engine.profile import Profile
-from engine.train import device
-from tests.benchmarks import ours, peers, ragged
+from tests.benchmarks import on_gpu, ours, peers, ragged
+from tests.benchmarks.compared import AT_ONCE, BATCH, PLAIN, RATE, profile
 from tests.benchmarks.marks import Marks
 
 PUBMEDQA: Final = Path(__file__).parents[3] / "shared" / "data" / "pubmedqa" / "ori_pqal.json"
 QUESTION: Final = {"instruction": "QUESTION", "input": "CONTEXTS", "response": "{final_decision}. {LONG_ANSWER}"}
-PLAIN: Final = {"instruction": "instruction", "response": "output"}
-RATE: Final = 2e-4
-BATCH: Final = 16  # examples of a step
-AT_ONCE: Final = 8  # rows of a forward pass
 Figures = dict[str, Any]
 
 
@@ -51,11 +50,12 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--steps", type=int, default=6, help="counted steps of a repeat")
     parser.add_argument("--warm-up", type=int, default=2)
-    parser.add_argument("--threads", type=int, default=device.threads())
+    parser.add_argument("--threads", type=int, default=process.threads())
     parser.add_argument("--method", choices=["lora", "full"], default="lora")
-    parser.add_argument("--only", choices=["ragged", "pubmedqa", "identical"], help="one part")
+    parser.add_argument("--only", choices=["ragged", "pubmedqa", "identical", "gpu"], help="one part")
     options = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = str(options.threads)
+    gpus = on_gpu.find()
     missing = peers.find_trl()
     if missing:
         print(missing, file=sys.stderr)
@@ -64,6 +64,7 @@ def main() -> None:
         "ragged": ragged_rows,
         "pubmedqa": pubmedqa_rows,
         "identical": identical_batches,
+        "gpu": partial(on_gpu.figures, machine=gpus),
     }
     for name, part in parts.items():
         if options.only in (None, name):
@@ -97,33 +98,6 @@ def as_text(figures: Figures) -> str:
     return "\n".join(f"{name.replace('_', ' '):34} {value}" for name, value in shown.items())
 
 
-def profile(base: Path, data: Path, columns: dict[str, str], method: str, **training: object) -> Profile:
-    """The run that is compared: the same for all but for how rows are put together."""
-    return Profile.model_validate(
-        {
-            "model": {"base": str(base), "dtype": "float32", "attention": "sdpa"},
-            "data": [{"source": str(data), "columns": columns}],
-            "template": {"max_tokens": ragged.WINDOW},
-            "split": {"test": 0, "validation": 0},
-            "method": {"name": method, "dropout": 0.0},
-            "training": {
-                "effective_batch": BATCH,
-                "micro_batch": AT_ONCE,
-                "row_tokens": ragged.WINDOW,
-                "learning_rate": RATE,
-                "schedule": "constant",
-                "warmup_ratio": 0,
-                "weight_decay": 0.01,
-                "checkpoint_activations": False,
-                "save_every": 10**6,
-                "evaluate_every": 10**6,
-                **training,
-            },
-            "hardware": {"device": "cpu", "gpus": (), "ranks": 1, "sharding": "replicate"},
-        }
-    )
-
-
 def side_by_side(folder: Path, chosen: Profile, options: argparse.Namespace, with_trl: bool) -> Figures:
     """Supervised tokens a second of the three, taking turns."""
     base, steps = Path(chosen.model.base), chosen.training.max_steps or 0
@@ -138,10 +112,15 @@ def side_by_side(folder: Path, chosen: Profile, options: argparse.Namespace, wit
     for repeat in range(options.repeats):
         found = ours.train(folder / str(repeat), chosen)
         booked("ours", found.marks)
-        whole = {"rows_at_once": AT_ONCE, "accumulate": BATCH // AT_ONCE, "length": ragged.WINDOW, "pad_id": pad_id}
+        whole: dict[str, Any] = {
+            "rows_at_once": AT_ONCE,
+            "accumulate": BATCH // AT_ONCE,
+            "length": ragged.WINDOW,
+            "pad_id": pad_id,
+        }
         booked("padded", peers.train_padded(found.model(), found.rows, steps=steps, rate=RATE, **whole))
         if with_trl:  # as many tokens a step as the others
-            packed = {"rows_at_once": 1, "accumulate": 4, "packing": True, "length": ragged.WINDOW}
+            packed: dict[str, Any] = {"rows_at_once": 1, "accumulate": 4, "packing": True, "length": ragged.WINDOW}
             booked("trl", peers.train_trl(found.model(), base, found.rows, steps=steps, rate=RATE, **packed))
     medians = {name: statistics.median(values) for name, values in speeds.items()}
     tokens = sum(len(row["input_ids"]) for row in found.rows)
