@@ -8,6 +8,7 @@ import pickle
 import socket
 import sys
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,21 @@ from tests.engine.train.conftest import Bench
 DEADLINE = 300  # seconds; only a broken test ever waits so long
 
 
+# Below those that the system gives to whoever asks for any, such as the ranks of other tests, and apart for each worker of the tests: nobody
+# takes a port between its choice and the moment, seconds later, when the ranks listen.
+PORTS = count(10_000 + os.getpid() % 200 * 100)
+
+
 def free_port() -> int:
     """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    for port in PORTS:
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise AssertionError("there is always another")
 
 
 def together(folder: Path, world: int, function: Callable[..., Any], *arguments: Any) -> list[Any]:
