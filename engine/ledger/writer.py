@@ -20,7 +20,8 @@ from engine.ledger.packing import Packer, Row
 from engine.ledger.store import Ledger
 
 QUEUE_BOUND: Final = 4096  # rows; beyond it the caller waits for a commit, or in trouble the oldest are dropped
-GATHER: Final = 0.05  # seconds that a batch gathers
+# Seconds that a batch gathers. A commit takes as long as logging hundreds of rows, and screens look a few times a second.
+GATHER: Final = 0.25
 PATIENCE: Final = 1.0  # seconds that a caller waits for room, once
 RETRY: Final = 1.0  # seconds between attempts in trouble
 

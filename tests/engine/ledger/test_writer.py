@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
 from engine.ledger import Ledger, events, metrics, runs, writer
 from engine.ledger.lock import WriteLock
 from engine.ledger.metrics import Writer
+from engine.ledger.packing import Packer, Row
 from engine.ledger.runs import Run
 
 Script = Callable[..., str]
@@ -104,6 +106,26 @@ def test_a_loop_faster_than_the_disk_waits_and_loses_nothing(
             log.log(step, {"train/loss": 1.0})
     assert log.dropped == 0
     assert len(metrics.curve(ledger, run.id, "train/loss").steps) == 1000
+
+
+def test_rows_that_gather_are_committed_together_and_at_once_when_somebody_waits(
+    ledger: Ledger, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "GATHER", 60.0)
+    commits = []
+    write = Packer.write
+
+    def counted(self: Packer, connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
+        commits.append(len(rows))
+        write(self, connection, rows)
+
+    monkeypatch.setattr(Packer, "write", counted)
+    with Writer(ledger, run.id) as log:
+        for step in range(3):
+            log.log(step, {"train/loss": 1.0})
+            time.sleep(0.05)  # in which a thread that waits for nothing would commit
+        assert log.flush()
+    assert commits == [3]
 
 
 def test_a_ledger_that_is_held_delays_the_loop_once_then_drops_the_oldest_and_says_so(
