@@ -93,6 +93,12 @@ def refuse(model: Model, method: Method, training: Training) -> None:
             "training.checkpoint_activations = true cannot go with method.name = prefix: its keys and values stand in the cache, "
             "which recomputation drops; set training.checkpoint_activations = false"
         )
+    for key, asked in (("dora", method.dora), ("rslora", method.rslora), ("bias", method.bias != "none")):
+        if asked and method.name != "lora":
+            value = "none" if key == "bias" else "false"
+            raise ValueError(
+                f"method.{key} is lora's and would do nothing with method.name = {method.name}: set method.{key} = {value}"
+            )
     if method.modules_to_save and method.name not in ("lora", "ia3"):
         why = "which trains every module" if method.name == "full" else "which trains no modules of the base"
         raise ValueError(

@@ -35,7 +35,7 @@ def begin(parts: Parts) -> Loop:
         _restore_best(parts, folder, found.path, progress)
         parts.event("resumed", f"Resumed from {found.path.name}", step=progress.step)
     elif found.damaged or parts.run.step:
-        parts.event("resumed", "There was no whole checkpoint: started again from the beginning")
+        parts.event("resumed", "There was no whole checkpoint: started again from the beginning", level="warning")
     else:
         for finding in parts.prepared.findings:
             if finding.severity != "info":

@@ -259,6 +259,14 @@ def test_whole_modules_beside_virtual_tokens_are_refused(bases: dict[str, Path])
         profile(bases["llama"], **{"method.name": "p_tuning", "method.modules_to_save": ("lm_head",)})
 
 
+@pytest.mark.parametrize(("key", "value"), [("dora", True), ("rslora", True), ("bias", "all")])
+def test_what_only_lora_knows_is_refused_with_other_methods_and_not_passed_over(
+    bases: dict[str, Path], key: str, value: object
+) -> None:
+    with pytest.raises(ValueError, match=f"method.{key} is lora's"):
+        profile(bases["llama"], **{"method.name": "ia3", f"method.{key}": value})
+
+
 # bitsandbytes#1849: "fused expert weights stay in 16 bits"
 def test_bitsandbytes_leaves_fused_experts_16_bit_and_that_is_said(bases: dict[str, Path]) -> None:
     wanted = profile(bases["qwen3_moe"], **{"model.quantization": "nf4"})
