@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
 
 from engine import profile_file
 from engine.ledger import Ledger, jobs, metrics, runs
 from engine.ledger.jobs import Job
 from engine.ledger.runs import Run
 from engine.profile import Profile, flat
+from engine.train import device
 from tests.engine.train import children
 from tests.tiny import tiny_profile, write_rows
 
@@ -88,3 +91,11 @@ def result_bytes(run: Run) -> dict[str, bytes]:
 def bench(ledger: Ledger, tiny_base: Path, tmp_path: Path) -> Bench:
     """An empty ledger, the tiny base and 32 rows, of which 24 are trained on: 6 steps an epoch."""
     return Bench(ledger, tiny_base, write_rows(tmp_path / "rows.jsonl", 32), tmp_path)
+
+
+@pytest.fixture
+def settled() -> Iterator[None]:
+    """torch set up in this process as a run sets it up, seeded; other tests compute as they come."""
+    device.set_up(torch.device("cpu"), seed=3, deterministic=True, thread_count=1)
+    yield
+    torch.use_deterministic_algorithms(False)

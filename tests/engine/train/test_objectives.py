@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from torch.nn import functional
 
 from engine.data.prepare import Tokens
 from engine.profile import Training
-from engine.train import device, model, objective, preference, step, validate
+from engine.train import model, objective, preference, step, validate
 from engine.train.batches import Layout, micro_batches
 from engine.train.checkpoint import trained
 from engine.train.model import Loaded
@@ -25,15 +24,9 @@ from engine.train.scorer import Scorer
 from tests.engine.train.test_batches import ragged
 from tests.tiny import tiny_profile
 
+pytestmark = pytest.mark.usefixtures("settled")
 CPU = torch.device("cpu")
 PAIRS = [30, 12, 9, 40, 22, 23, 50, 7]  # lengths of chosen, rejected, chosen, ...
-
-
-@pytest.fixture(autouse=True)
-def settled() -> Iterator[None]:
-    device.set_up(CPU, seed=3, deterministic=True, thread_count=1)
-    yield
-    torch.use_deterministic_algorithms(False)
 
 
 def paired(lengths: list[int], seed: int = 0) -> Tokens:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from engine.data.prepare import Tokens
 from engine.ledger import events
-from engine.train import batches, device, leaks, model, packing, step, validate
+from engine.train import batches, leaks, model, packing, step, validate
 from engine.train.batches import Layout, micro_batches
 from engine.train.checkpoint import trained
 from engine.train.model import Loaded
@@ -30,18 +29,12 @@ from tests.engine.train.test_objectives import paired
 from tests.models import Family, make
 from tests.tiny import tiny_profile
 
+pytestmark = pytest.mark.usefixtures("settled")
 CPU = torch.device("cpu")
 LENGTHS = [5, 40, 11, 90, 23, 7, 64, 12]
 PADDED = Layout(3, pad_id=0)
 ROWS = Layout(2, pad_id=0, row_tokens=64)
 FLAT = Layout(2, pad_id=0, row_tokens=64, flat=True)
-
-
-@pytest.fixture(autouse=True)
-def settled() -> Iterator[None]:
-    device.set_up(CPU, seed=3, deterministic=True, thread_count=1)
-    yield
-    torch.use_deterministic_algorithms(False)
 
 
 def ready(base: Path, **changes: object) -> tuple[Loaded, Scorer, Choice]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoModelForCausalLM, CohereConfig, GraniteConfig, PreTrainedConfig
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-from engine.train import attention, device, leaks, model, scorer
+from engine.train import attention, leaks, model, scorer
 from engine.train.batches import Layout, MicroBatch, micro_batches
 from engine.train.checkpoint import trained
 from engine.train.objective import Likelihood
@@ -25,14 +24,8 @@ from tests.engine.train.test_packing import FLAT, LENGTHS, PADDED, ROWS, ready
 from tests.models import make
 from tests.tiny import tiny_profile
 
+pytestmark = pytest.mark.usefixtures("settled")
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(autouse=True)
-def settled() -> Iterator[None]:
-    device.set_up(CPU, seed=3, deterministic=True, thread_count=1)
-    yield
-    torch.use_deterministic_algorithms(False)
 
 
 def all_of(asked: Scorer, layout: Layout) -> tuple[Tensor, dict[str, Tensor]]:

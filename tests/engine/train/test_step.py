@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from engine.data.prepare import Tokens
 from engine.profile import Profile
-from engine.train import device, model, step, validate
+from engine.train import model, step, validate
 from engine.train.batches import Layout, micro_batches
 from engine.train.checkpoint import trained
 from engine.train.model import Loaded
@@ -21,14 +20,8 @@ from engine.train.scorer import Scorer
 from tests.engine.train.test_batches import ragged
 from tests.tiny import tiny_profile
 
+pytestmark = pytest.mark.usefixtures("settled")
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(autouse=True)
-def settled() -> Iterator[None]:
-    device.set_up(CPU, seed=3, deterministic=True, thread_count=1)
-    yield
-    torch.use_deterministic_algorithms(False)
 
 
 def load(profile: Profile) -> Loaded:

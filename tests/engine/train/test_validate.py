@@ -15,10 +15,11 @@ from engine.train.model import Loaded
 from engine.train.objective import Dpo, Likelihood, Objective, Orpo
 from engine.train.scorer import Scorer
 from tests.engine.train.test_batches import ragged
-from tests.engine.train.test_objectives import CPU, PAIRS, loaded, paired, reference_of, settled
+from tests.engine.train.test_objectives import CPU, PAIRS, loaded, paired, reference_of
 from tests.tiny import tiny_profile
 
-__all__ = ["loaded", "settled"]  # fixtures
+__all__ = ["loaded"]  # a fixture
+pytestmark = pytest.mark.usefixtures("settled")
 
 
 @pytest.mark.parametrize(
