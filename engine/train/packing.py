@@ -50,21 +50,23 @@ def choose(loaded: Loaded, scorer: Scorer, resolved: Profile, pad_id: int) -> Ch
         refused.append("The model computes its logits itself, since it does more to them than its head.")
     if resolved.training.packing:
         assert isinstance(resolved.training.row_tokens, int), "the profile is not resolved"
-        packed, leak = _packed(loaded, scorer, replace(layout, row_tokens=resolved.training.row_tokens))
-        if leak:
-            refused.append(f"Rows are not packed: {leak}.")
+        packed, said = _packed(loaded, scorer, replace(layout, row_tokens=resolved.training.row_tokens))
+        if said:
+            refused.append(said)
         layout = packed or layout
     return Choice(layout, tuple(refused))
 
 
 def _packed(loaded: Loaded, scorer: Scorer, rows: Layout) -> tuple[Layout | None, str]:
-    """The packed layout, or None and why there is none."""
+    """The packed layout, or None; and in a sentence why it is none, or the slower one."""
+    slower = ""
     base = base_of(loaded.model)
     before = base.config._attn_implementation
     if use_documents(base) or "flash" in before:
         flat = replace(rows, flat=True)
-        if not leaks.found(scorer, flat, loaded.device):
+        if not (leak := leaks.found(scorer, flat, loaded.device)):
             return flat, ""
+        slower = f"Rows are packed behind a mask, which is slower: {leak}."
         base.set_attn_implementation(before)
     leak = leaks.found(scorer, rows, loaded.device)
-    return (None if leak else rows), leak
+    return (None, f"Rows are not packed: {leak}.") if leak else (rows, slower)

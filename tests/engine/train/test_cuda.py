@@ -44,7 +44,9 @@ def test_nothing_of_a_flat_step_stays_on_the_cpu(
     asking.own_head = own_head
     tokens = (paired if isinstance(objective, Dpo) else ragged)([40, 23, 12, 30])
     for batch in micro_batches(tokens, range(tokens.examples), FLAT):
-        loss = step.forward_backward(objective, asking, batch.to(META), 3)
+        there = batch.to(META)
+        assert all(value.device == META for value in vars(there).values() if isinstance(value, torch.Tensor))
+        loss = step.forward_backward(objective, asking, there, 3)
         assert loss.total.device == META and loss.total.dtype == torch.float32
     weights = list(checkpoint.trained(loaded.model).values())
     assert weights and all(weight.grad is not None and weight.grad.device == META for weight in weights)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from engine.data.prepare import Tokens
 from engine.ledger import events
-from engine.train import batches, leaks, model, packing, step, validate
+from engine.train import attention, batches, leaks, model, packing, step, validate
 from engine.train.batches import Layout, micro_batches
 from engine.train.checkpoint import trained
 from engine.train.model import Loaded
@@ -174,6 +174,19 @@ def test_experts_round_differently_in_other_company_and_are_packed_all_the_same(
     scorer.eval()
     before, after = (second_scores(scorer, chosen.layout, seed) for seed in (1, 2))
     torch.testing.assert_close(before, after, rtol=0, atol=2e-6)
+
+
+def test_rows_that_flat_attention_cannot_take_are_packed_behind_a_mask_and_that_is_said(
+    tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise RuntimeError("FlashAttention only support fp16 and bf16 data type")  # a GPU's kernel, of float32
+
+    monkeypatch.setattr(attention, "_window", refuse)
+    _, scorer, chosen = ready(tiny_base)
+    assert chosen.layout == ROWS and base_of(scorer.model).config._attn_implementation == "sdpa"
+    (said,) = chosen.refused
+    assert said.startswith("Rows are packed behind a mask") and said.endswith("fp16 and bf16 data type.")
 
 
 @pytest.mark.parametrize(("family", "attention"), [("qwen3_5", "sdpa"), ("gpt_oss", "eager")])
