@@ -30,7 +30,8 @@ class Model(Part):
     )
     dtype: Literal["bfloat16", "float16", "float32"] = Field(
         "bfloat16",
-        description="The compute type; adapters are always float32. float16 only for cards without bfloat16.",
+        description="The compute type; adapters are always float32. float16 only for cards without bfloat16; GPUs multiply "
+        "float32 as TF32.",
     )
     attention: Literal["auto", "sdpa", "eager", "flash"] = Field(
         "auto", description="The attention kernel; auto takes sdpa."

@@ -6,8 +6,10 @@ told. The engine computes deterministically, as it always does on a CPU; the pee
 
     ratio_padded         supervised tokens a second, ours / Trainer's on padded rows
     ratio_trl            the same, ours / TRL's
-    cpu_ratio_trainer    CPU seconds a step, ours / Trainer's, on identical unpadded batches: one row a step on a tiny model, whose
-                         arithmetic does not hide what the loops take (`identical` holds the other sizes, too)
+    cpu_ratio_trainer    CPU seconds a step, ours / Trainer's, on identical batches of four unpadded rows and a tiny model: each as it comes,
+                         the engine packing them into one, Trainer taking them one after the other
+    cpu_ratio_one_row    the same with one row a step, where there is nothing to pack: what the loops alone take (`identical` holds
+                         these and the other sizes)
     max_loss_difference  of the loss of any step between any two of the three, on all identical unpadded batches
     gpu                  see `on_gpu`; all else is computed on the CPU
 """
@@ -155,18 +157,21 @@ def pubmedqa_rows(options: argparse.Namespace, folder: Path, with_trl: bool) -> 
 
 
 def identical_batches(options: argparse.Namespace, folder: Path, with_trl: bool) -> Figures:
-    """Batches of one row, which nobody pads, and steps of one or of four of them: CPU time of a step, and the losses of all three."""
+    """Rows that nobody pads, and steps of one or of four of them: CPU time of a step, and the losses of all three."""
     found = {}
     for shape, count in (("tiny", 100), ("million", 20)):
-        for batch in (1, 4):
+        for batch, packed in ((1, False), (4, False), (4, True)):
+            name = f"{shape}, {batch} a step" + (", packed" if packed else "")
             steps = options.warm_up + count
-            base = ragged.base(folder / f"{shape}-{batch}", shape)
+            base = ragged.base(folder / name, shape)
             data = ragged.rows(base / "rows.jsonl", ragged.lengths(batch * steps, seed=8), seed=8)
-            shared = {"max_steps": steps, "effective_batch": batch, "micro_batch": 1, "packing": False}
+            at_once = batch if packed else 1
+            shared = {"max_steps": steps, "effective_batch": batch, "micro_batch": at_once, "packing": packed}
             chosen = profile(base, data, PLAIN, options.method, **shared)
-            found[f"{shape}, {batch} a step"] = _identical(chosen, options, with_trl)
+            found[name] = _identical(chosen, options, with_trl)
     return {
-        "cpu_ratio_trainer": found["tiny, 1 a step"]["cpu_ratio"],
+        "cpu_ratio_trainer": found["tiny, 4 a step, packed"]["cpu_ratio"],
+        "cpu_ratio_one_row": found["tiny, 1 a step"]["cpu_ratio"],
         "max_loss_difference": max(one["max_loss_difference"] for one in found.values()),
         "identical": found,
     }

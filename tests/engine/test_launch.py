@@ -182,7 +182,10 @@ def test_a_queued_run_that_names_no_gpu_may_take_any_that_does_as_well_and_resum
     monkeypatch.setattr(waiting, "gpus", lambda: there)
     monkeypatch.setattr(turns, "gpus", lambda: there)
     hardware = Hardware(device="cuda", gpus=("GPU-a",))
-    with turns.turn([("GPU-b",)], queue=True, wait=lambda what: None), waiting.turn_of(ledger, again, idle, hardware) as taken:
+    with (
+        turns.turn([("GPU-b",)], queue=True, wait=lambda what: None),
+        waiting.turn_of(ledger, again, idle, hardware) as taken,
+    ):
         assert taken == ("GPU-c",)
         assert jobs.get(ledger, again.uid).places == '["GPU-c"]'
 

@@ -171,8 +171,11 @@ async def test_a_disk_that_takes_its_time_at_the_first_start_stops_neither_keys_
         await until(pilot, lambda: f"Making {tmp_path / 'runs'}" in screen(pilot))
         await pilot.press("enter", "x")
         await until(pilot, lambda: app.screen.query_one(Input).value == "x")  # it was selected
+        # Left only when the answer is on the disk: whoever closes the terminal as soon as Runs is seen is not asked again.
+        assert here(pilot) == "PlacesScreen"
         synced.set()
         await until(pilot, lambda: "No runs yet." in screen(pilot))
+        assert user_settings.load().seen_places
     assert [settings.runs_folder for settings in written] == [tmp_path / "runs"]
 
 
