@@ -20,13 +20,13 @@ os.environ.pop("LINES", None)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-# Started in the background or by nohup, this process ignores signals, and so would every program that a test starts.
-signal.signal(signal.SIGHUP, signal.SIG_DFL)
-signal.signal(signal.SIGINT, signal.default_int_handler)
-
 import pytest
 
 from engine.ledger import Ledger
+
+# Started in the background or by nohup, this process ignores signals, and so would every program that a test starts.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
