@@ -34,8 +34,8 @@ def tuned(bench: Bench, scale: float = 0.05, **settings: object) -> Run:
     resolved = bench.profile(**{"method.dropout": 0.0, **settings})
     run = bench.run(resolved)
     prepare.prepare(resolved, run.folder)
+    torch.manual_seed(3)  # before loading, which draws the adapter's first weights
     loaded = model.load(resolved, CPU, vocabulary=400)
-    torch.manual_seed(1)
     with torch.no_grad():
         for weight in checkpoint.trained(loaded.model).values():
             weight.add_(scale * torch.randn_like(weight))
@@ -74,7 +74,9 @@ def tied(bench: Bench, folder: Path, dtype: torch.dtype = torch.float32) -> Benc
     make_llama(folder)
     weights = load_file(folder / "model.safetensors")
     del weights["lm_head.weight"]
-    rows = torch.cat([weights["model.embed_tokens.weight"], 0.05 * torch.randn(64, 64)])
+    rows = torch.cat(
+        [weights["model.embed_tokens.weight"], 0.05 * torch.randn(64, 64, generator=torch.Generator().manual_seed(2))]
+    )
     weights["model.embed_tokens.weight"] = rows
     save_file(
         {name: weight.to(dtype) for name, weight in weights.items()}, folder / "model.safetensors", {"format": "pt"}
