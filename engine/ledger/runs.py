@@ -36,6 +36,13 @@ class Run:
     predicted_mib: float | None
     measured_mib: float | None
     note: str
+    source: str = ""
+    sweep: str = ""
+    gpu: str = ""
+    comparable: str = ""
+    baseline: bool = False
+    archived: float | None = None
+    deleted: float | None = None
 
     @property
     def result(self) -> Path | None:
@@ -74,7 +81,8 @@ _COLUMNS: Final = ", ".join(_NAMES)
 
 def _run(row: tuple[Any, ...]) -> Run:
     values = dict(zip(_NAMES, row, strict=True))
-    return Run(**{**values, "state": State(values["state"]), "folder": Path(values["folder"])})
+    typed = {"state": State(values["state"]), "folder": Path(values["folder"]), "baseline": bool(values["baseline"])}
+    return Run(**{**values, **typed})
 
 
 def _as_seen(ledger: Ledger, run: Run) -> Run:
@@ -124,10 +132,9 @@ def create(
             " VALUES (?, ?, ?, ?, ?, 'queued', ?, ?)",
             (uid, unique, time.time(), str(runs_folder / uid), parent, steps, predicted_mib),
         )
-        connection.execute("INSERT INTO run_document (run, profile) VALUES (?, ?)", (cursor.lastrowid, profile))
-        connection.executemany(
-            "INSERT INTO setting (run, key, value) VALUES (?, ?, ?)",
-            [(cursor.lastrowid, key, json.dumps(value)) for key, value in settings.items()],
+        connection.execute(
+            "INSERT INTO run_document (run, profile, settings) VALUES (?, ?, ?)",
+            (cursor.lastrowid, profile, json.dumps(dict(sorted(settings.items())))),
         )
     return find(ledger, uid)
 
@@ -205,10 +212,9 @@ def document(ledger: Ledger, run: Run) -> Document:
 
 def settings(ledger: Ledger, run: Run) -> dict[str, object]:
     """The run's resolved profile, flattened to dotted keys."""
-    return {
-        str(key): json.loads(str(value))
-        for key, value in ledger.rows("SELECT key, value FROM setting WHERE run = ? ORDER BY key", (run.id,))
-    }
+    found = ledger.value("SELECT settings FROM run_document WHERE run = ?", (run.id,))
+    known: dict[str, object] = json.loads(str(found or "{}"))
+    return known
 
 
 def different(facts: Sequence[Mapping[str, object]]) -> dict[str, tuple[object, ...]]:
