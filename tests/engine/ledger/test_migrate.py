@@ -12,7 +12,7 @@ from engine.ledger import Ledger, runs, schema
 
 NEXT = (
     "ALTER TABLE run ADD COLUMN colour TEXT NOT NULL DEFAULT 'grey'",
-    "CREATE TABLE tag (run INTEGER NOT NULL REFERENCES run (id) ON DELETE CASCADE, name TEXT NOT NULL)",
+    "CREATE TABLE mood (run INTEGER NOT NULL REFERENCES run (id) ON DELETE CASCADE, name TEXT NOT NULL)",
 )
 
 
@@ -42,7 +42,7 @@ def test_an_older_ledger_becomes_current_and_a_copy_stays(older: Path, monkeypat
     make_current(monkeypatch, *NEXT)
     with Ledger.open(older) as ledger:
         assert ledger.rows("SELECT name, colour FROM run") == [("speech", "grey")]
-        assert ledger.value("SELECT count(*) FROM tag") == 0
+        assert ledger.value("SELECT count(*) FROM mood") == 0
     assert version(older) == before + 1
     copy = older.with_name(f"ledger.db.before-{before + 1}")
     assert version(copy) == before

@@ -125,4 +125,4 @@ def test_a_ledger_from_before_the_queue_gets_one_and_keeps_its_jobs(
         assert (job.uid, job.state, job.turn, job.places) == ("def", State.FAILED, None, "[]")
         waiter(ledger, "new")
         assert names(ledger) == ["new"]
-    assert path.with_name("old.db.before-2").exists()
+    assert path.with_name(f"old.db.before-{schema.VERSION}").exists()
