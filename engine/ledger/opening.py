@@ -125,6 +125,16 @@ def reader(path: Path) -> tuple[sqlite3.Connection, bool]:
     return _connect(path, "mode=ro&immutable=1"), True
 
 
+def uri(path: Path) -> str:
+    """What names the file to SQLite for reading only, as unchanging where `reader` takes it so.
+
+    Raises as `reader`.
+    """
+    connection, unchanging = reader(path)
+    connection.close()
+    return f"{path.as_uri()}?mode=ro{'&immutable=1' if unchanging else ''}"
+
+
 def writer(path: Path) -> sqlite3.Connection:
     """A connection that writes. The caller holds the write lock, now and whenever the connection is used or closed.
 

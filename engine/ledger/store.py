@@ -83,11 +83,12 @@ class Ledger:
         return ledger
 
     @contextmanager
-    def transaction(self, *, durable: bool = False) -> Iterator[sqlite3.Connection]:
+    def transaction(self, *, durable: bool = False, beside: str = "") -> Iterator[sqlite3.Connection]:
         """A write transaction, committed on leaving and rolled back on an exception.
 
         `durable` makes the commit survive a power cut (fsync), for run state, evaluations and checkpoints; without it the
         commit survives the death of any process, which is what metrics need. Inside it this thread's reads see its writes.
+        `beside` is the URI of a second file (`opening.uri`) that queries find under the name `other`, to read from only.
 
         Raises:
             Problem: the ledger is read-only or closed, the disk is full or failing (code `disk`), somebody holds the ledger
@@ -106,14 +107,19 @@ class Ledger:
             if durable is not self._durable:
                 connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
                 self._durable = durable
-            connection.execute("BEGIN IMMEDIATE")
+            if beside:  # which SQLite does not do inside a transaction
+                connection.execute("ATTACH ? AS other", (beside,))
             try:
+                connection.execute("BEGIN IMMEDIATE")
                 yield connection
                 connection.execute("COMMIT")
             except BaseException:
                 if connection.in_transaction:  # a full disk may have rolled it back already
                     connection.execute("ROLLBACK")
                 raise
+            finally:
+                if beside:
+                    connection.execute("DETACH other")
 
     def rows(self, sql: str, values: Sequence[Value] = ()) -> list[tuple[Any, ...]]:
         """All rows of a query, read in one short read transaction.
