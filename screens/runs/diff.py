@@ -1,57 +1,138 @@
-"""Settings in which runs differ, side by side."""
+"""What runs differ in, side by side: the best of their metrics, settings, data, versions and machine. What is equal is left out."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
 
+from rich.cells import cell_len
 from textual.app import ComposeResult
 from textual.content import Content
-from textual.screen import ModalScreen
+from textual.events import Resize
 
-from engine.ledger.runs import Run, different
+from engine.ledger import differences
+from engine.ledger.differences import Difference, Topic
+from engine.ledger.runs import Run
 from screens.commands import Command
+from screens.session import Session
 from screens.widgets import figures
 from screens.widgets.line import Line
+from screens.widgets.page import Page
 from screens.widgets.table import Cell, Column, Table
 
-Row = tuple[str, tuple[str, ...]]
-BACK = Command("diff.back", "escape", "back", "Back to the runs.", "dismiss")
+HEADINGS: Final[dict[Topic, str]] = {
+    "best": "best of the metrics",
+    "setting": "settings",
+    "fingerprint": "fingerprints",
+    "environment": "environment",
+}
+WIDEST: Final = 40  # columns of a value; the whole one stands below
 
 
-class DiffScreen(ModalScreen[None]):
-    """One line a setting, one column a run; what is equal in all of them is left out."""
+@dataclass(frozen=True)
+class Row:
+    """A line of the table: a heading where it has no values."""
 
-    BINDINGS = [BACK.binding()]  # noqa: RUF012 - Textual's own form
+    name: str
+    key: str
+    values: tuple[str, ...] = ()
+
+
+class DiffScreen(Page[tuple[Difference, ...]]):
+    """One line a difference, one column a run."""
+
+    NAME = "runs"
+    TITLE = "Diff"
+    VERBS = (Command("diff.back", "escape", "back", "Back to the runs.", "dismiss"),)
     CSS = """
-    DiffScreen { background: $background; }
-    DiffScreen Line { height: 1; padding: 0 1; background: $panel; }
+    DiffScreen #title { height: 1; padding: 0 1; }
+    DiffScreen #whole { height: auto; max-height: 8; padding: 0 1; border-top: solid $panel; }
     """
 
-    def __init__(self, chosen: Sequence[tuple[Run, Mapping[str, object]]]) -> None:
-        super().__init__()
-        self._names = [run.name for run, _ in chosen]
-        differing = different([settings for _, settings in chosen])
-        self._rows: list[Row] = [(key, tuple(map(plain, values))) for key, values in differing.items()]
+    def __init__(self, session: Session, runs: Sequence[Run]) -> None:
+        super().__init__(session)
+        self._runs = tuple(runs)
 
-    def compose(self) -> ComposeResult:
-        """Title, table, the one key."""
-        differ = "1 setting differs" if len(self._rows) == 1 else f"{len(self._rows)} settings differ"
-        words = f"{differ} between {len(self._names)} runs" if self._rows else "These runs have the same settings."
-        yield Line(Content.styled(words, "bold"))
-        width = max([12, *(len(value) for _, values in self._rows for value in values), *map(len, self._names)])
-        key_width = max([8, *(len(key) for key, _ in self._rows)])
-        columns = [Column("setting", key_width), *(Column(name, min(40, width)) for name in self._names)]
-        yield Table[Row](columns, _cells, lambda row: row[0])
-        yield Line(Content.assemble(("esc", "bold $text-accent"), " back"))
+    def compose_body(self) -> ComposeResult:
+        """Title, table, the selected line's whole values."""
+        yield Line(Content.styled(f"reading {len(self._runs)} runs ...", "$foreground-muted"), id="title")
+        yield Table[Row]((Column("", 1),), self._cells, lambda row: row.name)
+        yield Line(id="whole")
 
-    def on_mount(self) -> None:
-        """Fill the table."""
-        self.query_one(Table).show(self._rows)
+    @property
+    def _table(self) -> Table[Row]:
+        return self.query_one(Table)
+
+    def read(self) -> tuple[Difference, ...]:
+        """A live run's metrics go on."""
+        return tuple(differences.between(self.session.ledger, self._runs))
+
+    def show(self, snapshot: tuple[Difference, ...]) -> None:
+        """Title, columns as wide as what is in them, rows."""
+        rows = _rows(snapshot)
+        settings = sum(each.topic == "setting" for each in snapshot)
+        differ = "1 setting differs" if settings == 1 else f"{settings or 'no'} settings differ"
+        others = sum(each.topic in ("fingerprint", "environment") for each in snapshot)
+        beside = f", and {others} of data, versions and machine" if others else ""
+        words = f"{differ} between {len(self._runs)} runs{beside}"
+        self.query_one("#title", Line).show(Content.styled(words, "bold"))
+        self._table.columns = self._columns(rows)
+        self._table.show(rows)
+        self._show_whole()
+
+    def _columns(self, rows: Sequence[Row]) -> tuple[Column, ...]:
+        names = Column("", max([8, *(cell_len(row.key) for row in rows)]))
+        widths = [
+            max([cell_len(run.name), *(cell_len(row.values[place]) for row in rows if row.values)])
+            for place, run in enumerate(self._runs)
+        ]
+        return (names, *(Column(run.name, min(WIDEST, width)) for run, width in zip(self._runs, widths, strict=True)))
+
+    def _cells(self, row: Row) -> tuple[Cell, ...]:
+        """Values that are as the first run's stand back, so that those that are not are seen."""
+        if not row.values:
+            return ((row.key, "bold $text-accent"), *("" for _ in self._table.columns[1:]))
+        first = row.values[0]
+        others = ((value, "$foreground-muted") if value == first else value for value in row.values[1:])
+        return ((row.key, "$foreground-muted"), first, *others)
+
+    def _show_whole(self) -> None:
+        """What does not fit into the table."""
+        row = self._table.selected
+        lines = (
+            [
+                Content.assemble((f"{run.name}  ", "$foreground-muted"), value)
+                for run, value in zip(self._runs, row.values, strict=True)
+            ]
+            if row and row.values and any(cell_len(value) > WIDEST for value in row.values)
+            else []
+        )
+        self.query_one("#whole", Line).show(Content("\n").join(lines))
+
+    def on_table_moved(self, _: Table.Moved) -> None:
+        """Another line's values."""
+        self._show_whole()
+
+    def on_resize(self, _: Resize) -> None:
+        """Other lines wrap."""
+        self.call_after_refresh(self._show_whole)
 
 
-def _cells(row: Row) -> tuple[Cell, ...]:
-    key, values = row
-    return ((key, "$foreground-muted"), *values)
+def _rows(found: Sequence[Difference]) -> list[Row]:
+    rows: list[Row] = []
+    for topic, heading in HEADINGS.items():
+        of_topic = [each for each in found if each.topic == topic]
+        if of_topic:
+            rows.append(Row(topic, heading))
+        for each in of_topic:
+            values = (
+                (figures.value(value) if isinstance(value, float) else plain(value) for value in each.values)
+                if topic == "best"
+                else map(plain, each.values)
+            )
+            rows.append(Row(f"{topic} {each.key}", f"  {each.key}", tuple(values)))
+    return rows
 
 
 def plain(value: object) -> str:

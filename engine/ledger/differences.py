@@ -1,0 +1,76 @@
+"""What runs differ in: settings, data, versions and machine, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from engine.ledger import runs
+from engine.ledger.runs import Run
+from engine.ledger.store import Ledger
+
+Topic = Literal["best", "setting", "fingerprint", "environment"]
+TOLD_ELSEWHERE: Final = ("work", "lineage")  # of the environment: what came out, and where the run comes from
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Something in which runs are not the same: one value a run, None where a run has no such thing."""
+
+    topic: Topic
+    key: str
+    values: tuple[object, ...]
+
+
+def between(ledger: Ledger, chosen: Sequence[Run]) -> list[Difference]:
+    """All in which these runs differ: the best of their losses and other judged metrics, settings, fingerprints, environment.
+
+    What was done comes before what it was done to.
+    """
+    best = [_best(ledger, run) for run in chosen]
+    documents = [runs.document(ledger, run) for run in chosen]
+    settings = [runs.settings(ledger, run) for run in chosen]
+    prints = [{key: value for key, value in each.fingerprints.items() if key != "result"} for each in documents]
+    around = [
+        {**_flat({key: value for key, value in each.environment.items() if key not in TOLD_ELSEWHERE}), **_own(run)}
+        for run, each in zip(chosen, documents, strict=True)
+    ]
+    return [
+        *_different("best", best),
+        *sorted(
+            _different("setting", settings), key=lambda each: each.key.startswith(("data.", "split.", "evaluation."))
+        ),
+        *_different("fingerprint", prints),
+        *_different("environment", around),
+    ]
+
+
+def _different(topic: Topic, facts: Sequence[Mapping[str, object]]) -> list[Difference]:
+    return [Difference(topic, key, values) for key, values in runs.different(facts).items()]
+
+
+def _best(ledger: Ledger, run: Run) -> dict[str, object]:
+    """Of the metrics that are judged, validation first."""
+    known = runs.summary(ledger, run)
+    judged = (key for key in known if key.endswith("/loss") or key in runs.HIGHER_IS_BETTER)
+    return {key: known[key].best for key in sorted(judged, key=lambda key: (not key.startswith("validation/"), key))}
+
+
+def _own(run: Run) -> dict[str, object]:
+    return {"gpu": run.gpu or None, "source": run.source or None}
+
+
+def _flat(found: Mapping[str, object], before: str = "") -> dict[str, object]:
+    """Nested tables by dotted key; a list of tables as the words in them."""
+    flat: dict[str, object] = {}
+    for key, value in found.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{before}{key}.")
+        elif isinstance(value, list):
+            flat[before + key] = [
+                " ".join(map(str, one.values())) if isinstance(one, Mapping) else one for one in value
+            ]
+        else:
+            flat[before + key] = value
+    return flat

@@ -1,0 +1,88 @@
+"""A note on a run, in Markdown: several lines to type, and beside them, where there is room, how they will look."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from textual import work
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Horizontal, VerticalScroll
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Markdown, TextArea
+
+from screens.commands import Command
+from screens.widgets.last_line import LastLine
+from screens.widgets.line import Line
+
+SAVE: Final = Command("note.save", "ctrl+o", "save", "Keep the note and go back.", "save")
+BACK: Final = Command("note.back", "escape", "back", "Back without keeping what was changed. Asks first.", "back")
+
+
+class NoteScreen(ModalScreen[str | None]):
+    """Dismisses with the note, or with None where it is to stay as it was."""
+
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (120, "-wide")]  # noqa: RUF012 - Textual's own form
+    # Before the text area's own keys, which know escape as the way out of it.
+    BINDINGS = [Binding(each.key, each.action, each.label, id=each.id, priority=True) for each in (SAVE, BACK)]  # noqa: RUF012
+    CSS = """
+    NoteScreen { background: $background; layout: vertical; }
+    NoteScreen #title { height: 1; padding: 0 1; background: $panel; }
+    NoteScreen Horizontal { height: 1fr; }
+    NoteScreen TextArea { width: 1fr; border: none; padding: 0 1; }
+    NoteScreen #preview { width: 1fr; border-left: solid $panel; padding: 0 1; display: none; }
+    NoteScreen.-wide #preview { display: block; }
+    NoteScreen Markdown { padding: 0; margin: 0; }
+    """
+
+    def __init__(self, name: str, text: str) -> None:
+        super().__init__()
+        self._name = name
+        self._before = text
+
+    def compose(self) -> ComposeResult:
+        """Title, the text, how it will look, the last line."""
+        yield Line(Content.assemble((f"note on {self._name}", "bold"), ("  Markdown", "$foreground-muted")), id="title")
+        with Horizontal():
+            area = TextArea(self._before, soft_wrap=True, tab_behavior="focus")
+            area.cursor_blink = False  # it would send bytes for ever
+            yield area
+            with VerticalScroll(id="preview", can_focus=False):
+                yield Markdown(self._before, open_links=False)
+        yield LastLine()
+
+    def on_mount(self) -> None:
+        """The cursor stands behind what is there."""
+        area = self.query_one(TextArea)
+        area.focus()
+        area.move_cursor(area.document.end)
+        self.query_one(LastLine).show_keys([("^o", "save"), ("esc", "back"), ("", "first line stands in the table")])
+
+    @property
+    def unsaved(self) -> str:
+        """What leaving would lose, as it stands in a question."""
+        return f"the changes to the note on {self._name}" if self._text != self._before.strip() else ""
+
+    @property
+    def _text(self) -> str:
+        return self.query_one(TextArea).text.strip()
+
+    def on_text_area_changed(self, _: TextArea.Changed) -> None:
+        """What is typed is shown as it will look."""
+        if self.has_class("-wide"):
+            self._render_beside()
+
+    @work(group="preview", exclusive=True)
+    async def _render_beside(self) -> None:
+        await self.query_one(Markdown).update(self.query_one(TextArea).text)
+
+    def action_save(self) -> None:
+        """Keep it."""
+        self.dismiss(self._text)
+
+    @work(group="leave", exclusive=True)
+    async def action_back(self) -> None:
+        """Leave it as it was, after a question where that loses something."""
+        if not self.unsaved or await self.query_one(LastLine).ask(f"Leave and lose {self.unsaved}?"):
+            self.dismiss(None)
