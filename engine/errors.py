@@ -29,5 +29,10 @@ class Problem(Exception):  # noqa: N818 - it is the user's problem, not a progra
 
 def closest(word: str, known: Iterable[str]) -> str:
     """ " - did you mean X?" for the known word nearest to `word`, or nothing when none is near."""
-    near = get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f" - did you mean {near[0]}?" if near else ""
+    near = nearest(word, known)
+    return f" - did you mean {near}?" if near else ""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The known word that is nearest to `word`; empty when none is near."""
+    return next(iter(get_close_matches(word, list(known), n=1, cutoff=0.6)), "")

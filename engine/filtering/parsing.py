@@ -1,0 +1,171 @@
+"""From a text to a filter, with the mistakes in it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+from unicodedata import east_asian_width
+
+from engine.errors import Problem, nearest
+from engine.filtering.comparing import CALLED, OPERATORS, ORDER, Field, Test, Value, comparison, wrong
+
+PART: Final = re.compile(r'(?:"[^"]*(?:"|$)|[^\s"])+')
+COMPARISON: Final = re.compile(
+    r'(?P<field>(?:"[^"]*"|[^"=!~<>:])*)(?P<operator>!=|!~|<=|>=|[=~<>:])(?P<values>.*)', re.DOTALL
+)
+VALUE: Final = re.compile(r'(?:"[^"]*(?:"|$)|[^",])+')
+_SPECIAL: Final = re.compile(r"^[-!]|[\s=!~<>:,]|^$")
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """What could not be understood, from `start` up to before `end` in the text; `suggestion` is what may have been meant, or empty."""
+
+    start: int
+    end: int
+    message: str
+    suggestion: str = ""
+
+    def __str__(self) -> str:
+        return self.message + (f" - did you mean {self.suggestion}?" if self.suggestion else "")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One condition; `turned` round it holds where it did not. `values` are as they were typed, without quotes."""
+
+    field: str
+    operator: str
+    values: tuple[str, ...]
+    turned: bool = False
+
+    def __str__(self) -> str:
+        values = ",".join(map(quoted, self.values))
+        return f"{'-' if self.turned else ''}{quoted(self.field)}{self.operator}{values}"
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Parts that must all hold, and the mistakes in the text that they come from. An empty one holds for every row."""
+
+    text: str = ""
+    parts: tuple[Part, ...] = ()
+    mistakes: tuple[Mistake, ...] = ()
+    _tests: tuple[tuple[str, Test], ...] = field(default=(), repr=False, compare=False)
+
+    def __str__(self) -> str:
+        return " ".join(map(str, self.parts))
+
+    @property
+    def fields(self) -> frozenset[str]:
+        """The names that `holds` may ask for."""
+        return frozenset(part.field for part in self.parts)
+
+    def holds(self, fact: Callable[[str], Value]) -> bool:
+        """Whether a row passes; `fact` gives its value for the name of a field."""
+        return all(test(fact(name)) for name, test in self._tests)
+
+
+def parse(text: str, fields: Sequence[Field]) -> Filter:
+    """The filter that `text` means; plain words are looked for in the first of the fields. Never raises."""
+    known = {each.name.casefold(): each for each in fields}
+    parts: list[Part] = []
+    tests: list[tuple[str, Test]] = []
+    mistakes: list[Mistake] = []
+    for found in PART.finditer(text):
+        part = _part(found[0], found.start(), known, fields[0], mistakes)
+        if part is not None:
+            test = comparison(known[part.field.casefold()], part.operator, part.values)
+            parts.append(part)
+            tests.append((part.field, _opposite(test) if part.turned else test))
+    return Filter(text, tuple(parts), tuple(mistakes), tuple(tests))
+
+
+def strict(text: str, fields: Sequence[Field]) -> Filter:
+    """As `parse`, for where nobody can put it right while typing.
+
+    Raises:
+        Problem: there is a mistake in it; its place is pointed at.
+    """
+    made = parse(text, fields)
+    if made.mistakes:
+        mistake = made.mistakes[0]
+        names = ", ".join(each.name for each in fields)
+        raise Problem(
+            f"The filter is not understood: {mistake}", pointed(text, mistake), f"Fields: {names}", code="filter"
+        )
+    return made
+
+
+def pointed(text: str, mistake: Mistake) -> str:
+    """The text on one line, and under it carets where the mistake is."""
+    line = "".join(letter if letter.isprintable() else " " for letter in text)
+    carets = "^" * max(1, _columns(line[mistake.start : mistake.end]))
+    return f"{line}\n{' ' * _columns(line[: mistake.start])}{carets}"
+
+
+def plain(text: str) -> str:
+    """Without quotes."""
+    return text.replace('"', "")
+
+
+def quoted(text: str) -> str:
+    """In quotes, if it would mean something else without."""
+    return f'"{text}"' if _SPECIAL.search(text) else text
+
+
+def _opposite(test: Test) -> Test:
+    return lambda value: not test(value)
+
+
+def _columns(text: str) -> int:
+    """How many columns of a terminal it takes."""
+    return sum(2 if east_asian_width(letter) in "WF" else 1 for letter in text)
+
+
+def _part(text: str, start: int, known: Mapping[str, Field], first: Field, mistakes: list[Mistake]) -> Part | None:
+    """A part; None where nothing of it can be understood. `start` is its place in the whole text."""
+    if text.count('"') % 2:
+        mistakes.append(Mistake(start + text.rindex('"'), start + len(text), "the quote is not closed"))
+    turned = len(text) > 1 and text[0] in "-!"
+    body, at = (text[1:], start + 1) if turned else (text, start)
+    found = COMPARISON.match(body)
+    if found is None:
+        return Part(first.name, "~", (plain(body),), turned)
+    name, symbol = plain(found["field"]), found["operator"]
+    there, behind = at + found.start("operator"), at + found.start("values")
+    if not name:
+        mistakes.append(Mistake(there, behind, f"there is no field before {symbol}"))
+        return None
+    of = known.get(name.casefold())
+    if of is None:
+        mistakes.append(Mistake(at, there, f"there is no field {name}", nearest(name.casefold(), known)))
+        return None
+    symbol = "=" if symbol == ":" else symbol
+    if symbol not in OPERATORS[of.kind]:
+        allowed = " ".join(OPERATORS[of.kind])
+        mistakes.append(Mistake(there, behind, f"{of.name} is {CALLED[of.kind]}: it takes {allowed}"))
+        return None
+    values = _values(found["values"], behind, of, symbol, mistakes)
+    return Part(of.name, symbol, values, turned) if values else None
+
+
+def _values(text: str, start: int, of: Field, symbol: str, mistakes: list[Mistake]) -> tuple[str, ...]:
+    """The values between commas that can be understood."""
+    found = list(VALUE.finditer(text))
+    if not found:
+        mistakes.append(Mistake(start - len(symbol), start, f"nothing stands behind {of.name}{symbol}"))
+    if symbol in ORDER and len(found) > 1:
+        mistakes.append(Mistake(start, start + len(text), f"{symbol} takes one number, with a point for decimals"))
+        return ()
+    values = []
+    for each in found:
+        value = plain(each[0])
+        if why := wrong(value, of, symbol):
+            suggestion = nearest(value.casefold(), of.values)
+            mistakes.append(Mistake(start + each.start(), start + each.end(), why, suggestion))
+        else:
+            values.append(value)
+    return tuple(values)
