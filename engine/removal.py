@@ -1,14 +1,28 @@
-"""Removing a run for good: its rows first, then its files."""
+"""Deleting runs: into the bin, from where they come back, and out of it for good.
+
+The bin of a run's files lies beside them, on the same disk (`RUNS/.bin/UID`), so that nothing is copied. A run is marked as deleted before
+its folder moves and unmarked after it has moved back: whenever the process dies between the two, both ways can still be gone.
+"""
 
 from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
 
 from engine.errors import Problem
 from engine.ledger import Ledger, jobs, runs
+from engine.ledger.labels import EDITED
 from engine.ledger.runs import Run
 from engine.ledger.states import LIVE
+from engine.places import private_folder
+
+BIN: Final = ".bin"
+KEPT: Final = 7 * 86400.0  # seconds that a run stays in the bin, at least
 
 
 def refuse_if_used(ledger: Ledger, run: Run) -> None:
@@ -28,9 +42,7 @@ def refuse_if_used(ledger: Ledger, run: Run) -> None:
                 "Wait for it to end.",
                 code="running",
             )
-    for child in runs.listed(ledger):
-        if child.parent != run.uid:
-            continue
+    for child in runs.children(ledger, run):
         if child.state in LIVE:
             why = f"{child.name} is {child.state} and goes on from it."
             raise Problem(f"{run.name} is being used", why, "Wait for it to end.", code="running")
@@ -46,7 +58,7 @@ def refuse_if_used(ledger: Ledger, run: Run) -> None:
 def size(run: Run) -> int:
     """Bytes of the run's files; 0 where there are none."""
     total = 0
-    for path in run.folder.rglob("*"):
+    for path in _place(run).rglob("*"):
         try:
             total += 0 if path.is_dir() else path.lstat().st_size
         except FileNotFoundError:  # a checkpoint that was just replaced
@@ -55,22 +67,114 @@ def size(run: Run) -> int:
 
 
 def remove(ledger: Ledger, run: Run) -> None:
-    """Delete the run's rows, then its folder.
+    """Put a run with its files into the bin, from where `restore` gets it back; what has lain there for long goes for good.
+
+    Its name is free from then on.
 
     Raises:
-        Problem: a process uses it (nothing was removed), or files could not be removed (the rows are gone).
+        Problem: a process uses it, or its folder cannot be moved (nothing has changed); or older files could not be removed for good.
     """
     refuse_if_used(ledger, run)
-    runs.delete(ledger, run)
-    # Only a folder that we made ourselves, which is named by the uid, is ever removed.
-    if run.folder.name != run.uid or not run.folder.is_dir():
-        return
-    try:
-        shutil.rmtree(run.folder)
-    except OSError as error:
+    with ledger.transaction(durable=True) as connection:
+        now = runs.by_id(ledger, run.id)  # the caller's may be old
+        if now is None:
+            return
+        if now.state in LIVE:
+            raise Problem(f"{run.name} is {now.state}", "A process works on it.", "Stop it first.", code="running")
+        connection.execute(
+            f"UPDATE run SET deleted = :now, {EDITED} WHERE id = :id", {"now": time.time(), "id": run.id}
+        )
+    if _ours(run) and run.folder.is_dir():
+        try:
+            private_folder(_in_bin(run).parent)
+            run.folder.rename(_in_bin(run))
+        except OSError as error:
+            with ledger.transaction(durable=True) as connection:
+                _unmark(connection, run, runs.free_name(connection, run.name))
+            why = f"{run.folder} cannot be moved into {_in_bin(run).parent}: {error.strerror}."
+            raise Problem(
+                f"{run.name} cannot be deleted", why, "See who may write to that folder, then try again.", code="disk"
+            ) from error
+    purge(ledger, older_than=KEPT)
+
+
+def restore(ledger: Ledger, run: Run) -> Run:
+    """Get a run back out of the bin with its files; where its name was taken meanwhile, it gets a number.
+
+    Raises:
+        Problem: it is not in the bin any more, or its folder cannot be moved back (it stays in the bin).
+    """
+    run = runs.find(ledger, run.uid, binned=True)
+    if _in_bin(run).is_dir() and not run.folder.exists():
+        try:
+            _in_bin(run).rename(run.folder)
+        except OSError as error:
+            why = f"{_in_bin(run)} cannot be moved to {run.folder}: {error.strerror}."
+            raise Problem(
+                f"{run.name} cannot be restored", why, "See who may write to that folder, then try again.", code="disk"
+            ) from error
+    with ledger.transaction(durable=True) as connection:
+        _unmark(connection, run, runs.free_name(connection, run.name))
+    return runs.find(ledger, run.uid)
+
+
+def binned(ledger: Ledger) -> list[Run]:
+    """The runs in the bin, what was deleted last first."""
+    return runs.binned(ledger)
+
+
+def purge(ledger: Ledger, *, older_than: float = KEPT) -> list[Run]:
+    """Remove for good what has been in the bin for longer than this many seconds; returns those runs.
+
+    Raises:
+        Problem: files could not be removed (the rows of all these runs are gone).
+    """
+    before = time.time() - older_than
+    old = [run for run in runs.binned(ledger) if run.deleted is not None and run.deleted <= before]
+    return purge_runs(ledger, old)
+
+
+def purge_runs(ledger: Ledger, chosen: Iterable[Run]) -> list[Run]:
+    """Remove these runs for good, as far as they are still in the bin: their rows first, then their files. Returns and raises as `purge`."""
+    gone: list[Run] = []
+    for run in chosen:
+        with ledger.transaction(durable=True) as connection:
+            if connection.execute("DELETE FROM run WHERE id = ? AND deleted IS NOT NULL", (run.id,)).rowcount:
+                gone.append(run)
+    left: list[str] = []
+    for run in gone:
+        # Only a folder that we made ourselves, which is named by the uid, is ever removed.
+        for place in (_in_bin(run), run.folder) if _ours(run) else ():
+            try:
+                if place.is_dir():
+                    shutil.rmtree(place)
+            except OSError as error:
+                left.append(f"{place}: {error.strerror}")
+    if left:
         raise Problem(
-            f"{run.name} is out of the ledger, but files are left in {run.folder}",
-            f"{error.strerror}.",
-            "Remove the folder by hand.",
+            f"{len(gone)} runs are out of the ledger, but files are left",
+            f"{'; '.join(left)}.",
+            "Remove these folders by hand.",
             code="disk",
-        ) from error
+        )
+    return gone
+
+
+def _unmark(connection: sqlite3.Connection, run: Run, name: str) -> None:
+    connection.execute(
+        f"UPDATE run SET deleted = NULL, name = :name, {EDITED} WHERE id = :id",
+        {"name": name, "id": run.id, "now": time.time()},
+    )
+
+
+def _ours(run: Run) -> bool:
+    return run.folder.name == run.uid
+
+
+def _in_bin(run: Run) -> Path:
+    return run.folder.parent / BIN / run.uid
+
+
+def _place(run: Run) -> Path:
+    """Where the run's files are now."""
+    return _in_bin(run) if run.deleted is not None and _in_bin(run).is_dir() else run.folder

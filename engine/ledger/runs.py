@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
 import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from engine.errors import Problem, closest
 from engine.ledger import jobs
@@ -50,14 +51,17 @@ class Run:
         return self.folder / self.result_path if self.result_path else None
 
 
-@dataclass(frozen=True)
-class Summary:
-    """One metric of a run: its last value and its best (lowest; highest for keys in `HIGHER_IS_BETTER`)."""
+class Summary(NamedTuple):
+    """One metric of a run: its last value, its best (lowest; highest for keys in `HIGHER_IS_BETTER`), and smoothed as in `packing.Totals`.
+
+    A last value that is NaN or infinite is None. A plain tuple, since a table of runs makes tens of thousands.
+    """
 
     last: float | None
     last_step: int
     best: float | None
     best_step: int | None
+    smoothed: float | None = None
 
 
 @dataclass(frozen=True)
@@ -75,14 +79,19 @@ HIGHER_IS_BETTER: Final = frozenset(
         *(f"{part}/{name}" for part in ("train", "validation") for name in ("accuracy", "reward_margin")),
     }
 )
-_NAMES: Final = tuple(field.name for field in fields(Run))
-_COLUMNS: Final = ", ".join(_NAMES)
+NAMES: Final = tuple(field.name for field in fields(Run))
+_COLUMNS: Final = ", ".join(NAMES)
+NEWEST_FIRST: Final = "ORDER BY created DESC, id DESC"
 
 
 def _run(row: tuple[Any, ...]) -> Run:
-    values = dict(zip(_NAMES, row, strict=True))
+    values = dict(zip(NAMES, row, strict=True))
     typed = {"state": State(values["state"]), "folder": Path(values["folder"]), "baseline": bool(values["baseline"])}
     return Run(**{**values, **typed})
+
+
+def _select(ledger: Ledger, rest: str, values: Sequence[Value] = ()) -> list[Run]:
+    return [_run(row) for row in ledger.rows(f"SELECT {_COLUMNS} FROM run {rest}", values)]
 
 
 def _as_seen(ledger: Ledger, run: Run) -> Run:
@@ -116,17 +125,7 @@ def create(
     """
     uid = uuid.uuid4().hex[:12]
     with ledger.transaction(durable=True) as connection:
-        taken = {
-            row[0]
-            for row in connection.execute(
-                "SELECT name FROM run WHERE name = ? OR name LIKE ? ESCAPE '\\'", (name, _like(name) + "-%")
-            )
-        }
-        number = 2
-        unique = name
-        while unique in taken:
-            unique = f"{name}-{number}"
-            number += 1
+        unique = free_name(connection, name)
         cursor = connection.execute(
             "INSERT INTO run (uid, name, created, folder, parent, state, steps, predicted_mib)"
             " VALUES (?, ?, ?, ?, ?, 'queued', ?, ?)",
@@ -143,41 +142,86 @@ def _like(text: str) -> str:
     return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
 
 
-def find(ledger: Ledger, name: str) -> Run:
-    """The run with this uid, name, or unambiguous beginning of a uid.
+def free_name(connection: sqlite3.Connection, name: str) -> str:
+    """The name, with a number where a run has it already; runs in the bin have none."""
+    taken = {
+        row[0]
+        for row in connection.execute(
+            "SELECT name FROM run WHERE deleted IS NULL AND (name = ? OR name LIKE ? ESCAPE '\\')",
+            (name, _like(name) + "-%"),
+        )
+    }
+    number, unique = 2, name
+    while unique in taken:
+        unique = f"{name}-{number}"
+        number += 1
+    return unique
+
+
+def find(ledger: Ledger, name: str, *, binned: bool = False) -> Run:
+    """The run with this uid, name, or unambiguous beginning of a uid; with `binned` one that is in the bin, else one that is not.
 
     Raises:
-        Problem: there is none, or there are several.
+        Problem: there is none, there are several, or it is on the other side of the bin.
     """
-    rows = ledger.rows(f"SELECT {_COLUMNS} FROM run WHERE uid = ? OR name = ?", (name, name))
-    if not rows and len(name) >= 4:
-        rows = ledger.rows(f"SELECT {_COLUMNS} FROM run WHERE uid LIKE ? ESCAPE '\\'", (_like(name) + "%",))
-    if len(rows) == 1:
-        return _as_seen(ledger, _run(rows[0]))
-    if rows:
+    found = _called(ledger, name)
+    here = [run for run in found if (run.deleted is not None) == binned]
+    if len(here) == 1:
+        return _as_seen(ledger, here[0])
+    if here:
+        why = (
+            "They were deleted with the same name." if here[0].name == name else "It is the beginning of several uids."
+        )
+        several = f"{name} means {len(here)} runs"
+        raise Problem(several, why, f"Give more of the uid: workbench runs {'bin' if binned else 'list'}", code="run")
+    if found and binned:
+        raise Problem(f"{found[0].name} is not in the bin", do="See what is: workbench runs bin", code="run")
+    if found:
         raise Problem(
-            f"{name} means {len(rows)} runs",
-            "It is the beginning of several uids.",
-            "Give more of the uid: workbench runs list",
+            f"{found[0].name} is in the bin",
+            "It was deleted.",
+            f"Get it back: workbench runs restore {name}",
             code="run",
         )
-    names = [str(row[0]) for row in ledger.rows("SELECT name FROM run")]
+    where = "deleted IS NOT NULL" if binned else "deleted IS NULL"
+    names = [str(row[0]) for row in ledger.rows(f"SELECT name FROM run WHERE {where}")]
     raise Problem(
-        f"There is no run {name}{closest(name, names)}", do="See what there is: workbench runs list", code="run"
+        f"There is no run {name}{' in the bin' if binned else ''}{closest(name, names)}",
+        do=f"See what there is: workbench runs {'bin' if binned else 'list'}",
+        code="run",
     )
+
+
+def _called(ledger: Ledger, name: str) -> list[Run]:
+    found = _select(ledger, "WHERE uid = ? OR name = ?", (name, name))
+    if not found and len(name) >= 4:
+        found = _select(ledger, "WHERE uid LIKE ? ESCAPE '\\'", (_like(name) + "%",))
+    return found
 
 
 def by_id(ledger: Ledger, run: int) -> Run | None:
     """The run with this row id; None when it was deleted meanwhile."""
-    rows = ledger.rows(f"SELECT {_COLUMNS} FROM run WHERE id = ?", (run,))
-    return _as_seen(ledger, _run(rows[0])) if rows else None
+    found = _select(ledger, "WHERE id = ? AND deleted IS NULL", (run,))
+    return _as_seen(ledger, found[0]) if found else None
 
 
 def listed(ledger: Ledger) -> list[Run]:
-    """All runs, newest first, with lost ones seen as such."""
+    """All runs but those in the bin, archived ones too, newest first, with lost ones seen as such."""
     newest = {job.run: job for job in jobs.live(ledger) if job.kind == "train"}
-    found = [_run(row) for row in ledger.rows(f"SELECT {_COLUMNS} FROM run ORDER BY id DESC")]
-    return [_seen(run, newest.get(run.id)) for run in found]
+    return [_seen(run, newest.get(run.id)) for run in _select(ledger, f"WHERE deleted IS NULL {NEWEST_FIRST}")]
+
+
+def binned(ledger: Ledger) -> list[Run]:
+    """The runs in the bin, what was deleted last first."""
+    return _select(ledger, "WHERE deleted IS NOT NULL ORDER BY deleted DESC, id DESC")
+
+
+def children(ledger: Ledger, run: Run) -> list[Run]:
+    """The runs that go on from this one, oldest first."""
+    return [
+        _as_seen(ledger, each)
+        for each in _select(ledger, "WHERE parent = ? AND deleted IS NULL ORDER BY id", (run.uid,))
+    ]
 
 
 def summaries(ledger: Ledger, names: Collection[str] | None = None) -> dict[int, dict[str, Summary]]:
@@ -196,12 +240,12 @@ def summary(ledger: Ledger, run: Run) -> dict[str, Summary]:
 
 def _summaries(ledger: Ledger, where: str, values: tuple[Value, ...]) -> Iterator[tuple[int, str, Summary]]:
     query = (
-        "SELECT s.run, k.name, s.last, s.last_step, s.min, s.min_step, s.max, s.max_step"
+        "SELECT s.run, k.name, s.last, s.last_step, s.min, s.min_step, s.max, s.max_step, s.smoothed"
         f" FROM series s JOIN key k ON k.id = s.key{where}"
     )
-    for run, name, last, last_step, low, low_step, high, high_step in ledger.rows(query, values):
+    for run, name, last, last_step, low, low_step, high, high_step, smoothed in ledger.rows(query, values):
         best = (high, high_step) if name in HIGHER_IS_BETTER else (low, low_step)
-        yield run, name, Summary(last, last_step, *best)
+        yield run, name, Summary(last, last_step, *best, smoothed)
 
 
 def document(ledger: Ledger, run: Run) -> Document:
@@ -259,12 +303,6 @@ def set_measured_memory(ledger: Ledger, run: Run, mib: float) -> None:
         connection.execute(
             "UPDATE run SET measured_mib = max(?, coalesce(measured_mib, 0)) WHERE id = ?", (mib, run.id)
         )
-
-
-def set_note(ledger: Ledger, run: Run, note: str) -> None:
-    """The user's own words about the run."""
-    with ledger.transaction(durable=True) as connection:
-        connection.execute("UPDATE run SET note = ? WHERE id = ?", (note, run.id))
 
 
 def delete(ledger: Ledger, run: Run) -> None:

@@ -12,7 +12,7 @@ from textual.content import Content
 from textual.events import Resize
 
 from engine import removal
-from engine.ledger import Ledger, queue, runs
+from engine.ledger import Ledger, labels, queue, runs
 from engine.ledger.jobs import Job
 from engine.ledger.queue import Waiting
 from engine.ledger.runs import Run
@@ -190,7 +190,7 @@ class RunsScreen(RunPage[Snapshot]):
             return
         note = await self.prompt(f"note on {called(run)}", run.note)
         if note is not None:
-            await self.attempt(lambda: runs.set_note(self.session.ledger, run, note.strip()))
+            await self.attempt(lambda: labels.set_note(self.session.ledger, run, note.strip()))
 
     def action_diff(self) -> None:
         """The marked runs, or the selected one against what it is told apart from."""
@@ -200,7 +200,7 @@ class RunsScreen(RunPage[Snapshot]):
         if len(chosen) < 2:
             self.say("A diff needs two runs: mark them with space.", "warning")
         else:
-            self.app.push_screen(DiffScreen([(run, runs.settings(self.session.ledger, run)) for run in chosen]))
+            self.app.push_screen(DiffScreen(self.session, chosen))
 
     @work(group="orders")
     async def action_queue(self) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from engine.errors import Problem
-from engine.ledger import Ledger, checkpoints, evaluations, events, jobs, metrics, orders, runs
+from engine.ledger import Ledger, checkpoints, evaluations, events, jobs, labels, metrics, orders, runs
 from engine.ledger.evaluations import Item
 from engine.ledger.runs import Run, Summary
 from engine.ledger.states import State
@@ -84,7 +84,7 @@ def test_what_is_recorded_is_added_to_what_is_known(ledger: Ledger, run: Run) ->
     runs.set_measured_memory(ledger, run, 100.0)
     runs.set_measured_memory(ledger, run, 90.0)
     runs.set_result(ledger, run, kind="adapter", path="adapter/best")
-    runs.set_note(ledger, run, "the good one")
+    labels.set_note(ledger, run, "the good one")
     found = runs.find(ledger, run.uid)
     assert (found.step, found.steps, found.ends, found.measured_mib) == (3, 9, 12.5, 100.0)
     assert (found.result, found.note) == (run.folder / "adapter/best", "the good one")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from engine import removal
 from engine.errors import Problem
-from engine.ledger import runs
+from engine.ledger import labels, runs
 from workbench.cli.existing import existing_ledger
 from workbench.cli.output import print_json, print_table, words
 
@@ -121,7 +121,7 @@ def note(options: argparse.Namespace) -> int:
     ledger = existing_ledger(options.ledger)
     run = runs.find(ledger, options.runs[0])
     if options.text is not None:
-        runs.set_note(ledger, run, options.text)
+        labels.set_note(ledger, run, options.text)
         run = runs.find(ledger, run.uid)
     if options.json:
         print_json({"uid": run.uid, "name": run.name, "note": run.note})

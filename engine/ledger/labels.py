@@ -1,0 +1,180 @@
+"""What people say of runs: name, note, tags, the one that others are held against, and what they want out of sight.
+
+Everything here says when (`edited`), so that of two copies of a ledger the newer word counts when they are merged.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from engine.errors import Problem
+from engine.ledger import runs
+from engine.ledger.runs import Run
+from engine.ledger.store import Ledger, Value
+
+LONGEST: Final = 64  # characters of a tag
+LONGEST_NAME: Final = 128  # characters of a run's name
+EDITED: Final = "edited = max(:now, edited + 0.001)"  # rises though the clock steps back
+
+
+def checked_tag(name: str) -> str:
+    """The tag as it is kept.
+
+    Raises:
+        Problem: it is empty or too long, or holds what separates or negates tags elsewhere (code `tag`).
+    """
+    tag = name.strip()
+    if not tag or len(tag) > LONGEST:
+        raise Problem(f"A tag has 1 to {LONGEST} characters, not {len(tag)}", code="tag")
+    odd = next((letter for letter in tag if letter in ",\"'" or letter.isspace() or not letter.isprintable()), "")
+    if odd or tag[0] in "-!+":
+        found = f"There is {odd!r} in it." if odd else f"It begins with {tag[0]!r}."
+        do = "Take letters, digits and signs such as - _ . : / within the word."
+        raise Problem(f"{tag!r} cannot be a tag", found, do, code="tag")
+    return tag
+
+
+def tag(ledger: Ledger, chosen: Iterable[Run], name: str) -> None:
+    """Give runs a tag; those that have it keep it.
+
+    Raises:
+        Problem: it cannot be a tag, or the ledger is read-only.
+    """
+    word = checked_tag(name)
+    with _editing(ledger) as connection:
+        for run in chosen:
+            if connection.execute("INSERT OR IGNORE INTO tag (run, name) VALUES (?, ?)", (run.id, word)).rowcount:
+                _touch(connection, run)
+
+
+def untag(ledger: Ledger, chosen: Iterable[Run], name: str) -> None:
+    """Take a tag from runs; those that have none such stay as they are."""
+    with _editing(ledger) as connection:
+        for run in chosen:
+            if connection.execute("DELETE FROM tag WHERE run = ? AND name = ?", (run.id, name.strip())).rowcount:
+                _touch(connection, run)
+
+
+def set_tags(ledger: Ledger, run: Run, names: Iterable[str]) -> None:
+    """Let a run have these tags and no others.
+
+    Raises:
+        Problem: one of them cannot be a tag; nothing has changed.
+    """
+    wanted = {checked_tag(name) for name in names}
+    with _editing(ledger) as connection:
+        there = {row[0] for row in connection.execute("SELECT name FROM tag WHERE run = ?", (run.id,))}
+        if wanted == there:
+            return
+        connection.executemany("DELETE FROM tag WHERE run = ? AND name = ?", [(run.id, old) for old in there - wanted])
+        connection.executemany("INSERT INTO tag (run, name) VALUES (?, ?)", [(run.id, new) for new in wanted - there])
+        _touch(connection, run)
+
+
+def tags(ledger: Ledger, run: Run) -> tuple[str, ...]:
+    """A run's tags, in the order of the alphabet."""
+    return tuple(str(row[0]) for row in ledger.rows("SELECT name FROM tag WHERE run = ? ORDER BY name", (run.id,)))
+
+
+def known_tags(ledger: Ledger) -> dict[str, int]:
+    """All tags and how many runs have each, the most used first; runs in the bin do not count."""
+    query = (
+        "SELECT t.name, count(*) FROM tag t JOIN run r ON r.id = t.run WHERE r.deleted IS NULL"
+        " GROUP BY t.name ORDER BY count(*) DESC, t.name"
+    )
+    return {str(name): int(count) for name, count in ledger.rows(query)}
+
+
+def set_note(ledger: Ledger, run: Run, note: str) -> None:
+    """The user's own words about the run, in Markdown."""
+    _set(ledger, (run,), "note", note)
+
+
+def rename(ledger: Ledger, run: Run, name: str) -> None:
+    """Give a run another name.
+
+    Raises:
+        Problem: the name is empty, too long, not printable, or another run's (code `name`).
+    """
+    wanted = name.strip()
+    if not wanted or len(wanted) > LONGEST_NAME or not wanted.isprintable():
+        why = f"A name has 1 to {LONGEST_NAME} printable characters in one line."
+        raise Problem(f"A run cannot be called {wanted[:LONGEST_NAME]!r}", why, code="name")
+    with _editing(ledger) as connection:
+        query = "SELECT uid FROM run WHERE (name = ?1 OR uid = ?1) AND id <> ?2 AND deleted IS NULL"
+        if (other := connection.execute(query, (wanted, run.id)).fetchone()) is not None:
+            free = runs.free_name(connection, wanted)
+            why = f"It is the run {other[0]}'s."
+            raise Problem(f"{wanted} is taken", why, f"Take another name, such as {free}.", code="name")
+        _write(connection, (run,), "name", wanted)
+
+
+def set_baseline(ledger: Ledger, run: Run, *, on: bool = True) -> None:
+    """Let others be held against this run, or no longer. Of runs whose losses may be compared (`comparable`) one is the baseline:
+    it takes that from the one before.
+
+    Raises:
+        Problem: it is not known what the run may be compared with (code `baseline`).
+    """
+    if on and not run.comparable:
+        raise Problem(
+            f"{run.name} cannot be a baseline",
+            "It is not known on which validation rows it was measured, so nothing may be held against it.",
+            "Take a run that has measured its validation loss here.",
+            code="baseline",
+        )
+    with _editing(ledger) as connection:
+        if on:
+            before = connection.execute(
+                "SELECT id FROM run WHERE comparable = ? AND baseline AND id <> ?", (run.comparable, run.id)
+            ).fetchall()
+            for (other,) in before:
+                _write_id(connection, other, "baseline", 0)
+        _write(connection, (run,), "baseline", int(on))
+
+
+def baselines(ledger: Ledger) -> dict[str, int]:
+    """For each `comparable` that has one, the row id of its baseline."""
+    query = "SELECT comparable, id FROM run WHERE baseline AND comparable <> '' AND deleted IS NULL"
+    return {str(comparable): int(run) for comparable, run in ledger.rows(query)}
+
+
+def archive(ledger: Ledger, chosen: Iterable[Run]) -> None:
+    """Leave runs out of the table unless they are asked for."""
+    _set(ledger, [run for run in chosen if run.archived is None], "archived", time.time())
+
+
+def unarchive(ledger: Ledger, chosen: Iterable[Run]) -> None:
+    """Show archived runs again."""
+    _set(ledger, [run for run in chosen if run.archived is not None], "archived", None)
+
+
+@contextmanager
+def _editing(ledger: Ledger) -> Iterator[sqlite3.Connection]:
+    with ledger.transaction(durable=True) as connection:
+        yield connection
+
+
+def _set(ledger: Ledger, chosen: Iterable[Run], column: str, value: Value) -> None:
+    with _editing(ledger) as connection:
+        _write(connection, chosen, column, value)
+
+
+def _write(connection: sqlite3.Connection, chosen: Iterable[Run], column: str, value: Value) -> None:
+    for run in chosen:
+        _write_id(connection, run.id, column, value)
+
+
+def _write_id(connection: sqlite3.Connection, run: int, column: str, value: Value) -> None:
+    connection.execute(
+        f"UPDATE run SET {column} = :value, {EDITED} WHERE id = :run AND {column} IS NOT :value",
+        {"value": value, "run": run, "now": time.time()},
+    )
+
+
+def _touch(connection: sqlite3.Connection, run: Run) -> None:
+    connection.execute(f"UPDATE run SET {EDITED} WHERE id = :run", {"run": run.id, "now": time.time()})
