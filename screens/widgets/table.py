@@ -1,13 +1,14 @@
 """A table of any number of rows on the line API: only lines on screen are made, only lines that changed are sent.
 
 Rows are values. The owner gives a function from a row to its cells and one to its key; the cursor and the marks stay with the key
-when rows come, go or move.
+when rows come, go or move. A row may stand for several others (a group): then a third function says which keys it marks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import ClassVar, Final, Generic, TypeVar
 
 from rich.cells import cell_len
@@ -97,6 +98,7 @@ class Table(ScrollView, Generic[Row], can_focus=True):
         cells: Callable[[Row], Sequence[Cell]],
         key: Callable[[Row], str],
         *,
+        marks: Callable[[Row], frozenset[str]] | None = None,
         id: str | None = None,  # noqa: A002 - Textual's name
     ) -> None:
         super().__init__(id=id)
@@ -106,6 +108,8 @@ class Table(ScrollView, Generic[Row], can_focus=True):
         self.marked: frozenset[str] = frozenset()
         self._cells = cells
         self._key = key
+        self._marks = marks or (lambda row: frozenset((key(row),)))
+        self._drawn: dict[int, tuple[Cell, ...] | None] = {}  # what each line of the screen shows
         self._strips: LRUCache[object, Strip] = LRUCache(512)
 
     # What there is
@@ -117,23 +121,27 @@ class Table(ScrollView, Generic[Row], can_focus=True):
 
     def marked_or_selected(self) -> list[Row]:
         """The marked rows in their order; without marks the one under the cursor."""
-        marked = [row for row in self.rows if self._key(row) in self.marked] if self.marked else []
+        marked = [row for row in self.rows if self._is_marked(row)] if self.marked else []
         return marked or ([self.rows[self.cursor]] if self.rows else [])
 
-    def show(self, rows: Sequence[Row]) -> None:
-        """These rows from now on; the cursor stays on its row, wherever that went, or near its place."""
-        old, before, place_before = self.rows, self.selected, self.cursor
+    def show(self, rows: Sequence[Row], columns: Sequence[Column] | None = None) -> None:
+        """These rows from now on, in these columns; the cursor stays on its row, wherever that went, or near its place."""
+        before, place_before, many = self.selected, self.cursor, len(self.rows)
         self.rows = rows
         self.cursor = self._place_of(before)
-        if self.marked:
-            self.marked &= {self._key(row) for row in rows}
-        if len(old) != len(rows):
+        others = columns is not None and tuple(columns) != self.columns
+        if columns is not None:
+            self.columns = tuple(columns)
+        if others or many != len(rows):
             self._measure()
-        top, height = self.scroll_offset.y, self.size.height - 1
-        for line in range(height):
-            place = top + line
-            was = self._cells(old[place]) if place < len(old) else None
-            if was != (self._cells(rows[place]) if place < len(rows) else None):
+        stay = self.marked.intersection(chain.from_iterable(map(self._marks, rows))) if self.marked else self.marked
+        if others or stay != self.marked:
+            self.marked = stay
+            self.refresh()
+        for line in range(self.size.height - 1):
+            place = self.scroll_offset.y + line
+            now = tuple(self._cells(rows[place])) if place < len(rows) else None
+            if line not in self._drawn or self._drawn[line] != now:
                 self.refresh(Region(0, line + 1, self.size.width, 1))
         after = self.selected
         if self.cursor != place_before:
@@ -163,12 +171,16 @@ class Table(ScrollView, Generic[Row], can_focus=True):
         self._follow_cursor()
         self.post_message(self.Moved(self))
 
+    def _is_marked(self, row: Row) -> bool:
+        return bool(self.marked) and not self.marked.isdisjoint(self._marks(row))
+
     def toggle_mark(self) -> None:
         """Mark the row under the cursor or take its mark away, and go on to the next."""
         row = self.selected
         if row is not None:
-            self.marked ^= {self._key(row)}
-            self._refresh_rows(self.cursor)
+            keys = self._marks(row)
+            self.marked = self.marked - keys if keys <= self.marked else self.marked | keys
+            self.refresh() if len(keys) > 1 else self._refresh_rows(self.cursor)
             self.move_to(self.cursor + 1)
 
     def unmark(self) -> None:
@@ -251,12 +263,14 @@ class Table(ScrollView, Generic[Row], can_focus=True):
         if y == 0:
             line = self._line(tuple(column.title for column in self.columns), "   ", "table--titles")
         elif place >= len(self.rows):
+            self._drawn[y - 1] = None
             return Strip.blank(self.size.width, self.rich_style)
         else:
             row = self.rows[place]
             cursor = place == self.cursor
-            marker = f" {'▌' if cursor else ' '}{'◆' if self._key(row) in self.marked else ' '}"
-            line = self._line(tuple(self._cells(row)), marker, "table--cursor" if cursor else "")
+            marker = f" {'▌' if cursor else ' '}{'◆' if self._is_marked(row) else ' '}"
+            cells = self._drawn[y - 1] = tuple(self._cells(row))
+            line = self._line(cells, marker, "table--cursor" if cursor else "")
         return line.crop(left, left + self.size.width)
 
     def _line(self, cells: tuple[Cell, ...], marker: str, component: str) -> Strip:
