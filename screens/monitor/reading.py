@@ -17,8 +17,8 @@ from engine.ledger.runs import Run
 from engine.ledger.states import LIVE, State
 from screens.monitor.pace import Pace, pace
 from screens.session import Room, Session
-from screens.widgets.chart import Series
 from screens.widgets.curves import Curves
+from screens.widgets.series import Series
 
 KNOWN: Final = (
     ("loss", (("train/loss", "train"), ("validation/loss", "val"))),

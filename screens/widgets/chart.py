@@ -6,7 +6,6 @@ Drawn on the line API from `plot`; a new picture is compared with the old one an
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar, Final
 
@@ -22,24 +21,25 @@ from textual.widget import Widget
 
 from screens.widgets import figures, plot
 from screens.widgets.plot import Axis, Floats
+from screens.widgets.scales import STEP, Scale
+from screens.widgets.series import Series, logarithms
 
-COLOURS: Final = 6
+COLOURS: Final = 8
 NAMES: Final = ("axis", "title", "cursor", "faint", *map(str, range(COLOURS)))
-SMOOTHING: Final = 0.02  # share of the points that a smoothed one is the mean of; no fewer than 5
-
-
-@dataclass(frozen=True, eq=False)
-class Series:
-    """A curve: `steps` ascending, `values` as long, NaN where there is a gap. `colour` is a number that stays with whatever it shows."""
-
-    name: str
-    steps: NDArray[np.int64]
-    values: Floats
-    colour: int = 0
+FAINT, CURSOR, STRONG = (
+    COLOURS,
+    COLOURS + 1,
+    COLOURS + 2,
+)  # what a cell may show besides a colour; STRONG + colour is one set in bold
+BOLD: Final = Style(bold=True)
+FEW: Final = 2  # smoothed curves that still leave room for their points behind them
 
 
 class Chart(Widget):
-    """Title line, plot, axis line, tick labels. `show` gives it curves; smoothing, logarithmic scale and cursor are its own."""
+    """Title line, plot, axis line, tick labels. `show` gives it curves; smoothing, logarithmic scale and cursor are its own.
+
+    With `names` the title names each curve and its value; without them somebody else does.
+    """
 
     DEFAULT_CSS = """
     Chart { height: 1fr; }
@@ -53,35 +53,45 @@ class Chart(Widget):
     Chart > .chart--3 { color: #009e73; }
     Chart > .chart--4 { color: #f0e442; }
     Chart > .chart--5 { color: #9aa7b4; }
+    Chart > .chart--6 { color: #d55e00; }
+    Chart > .chart--7 { color: #4a7fd6; }
     Chart:light > .chart--0 { color: #0072b2; }
     Chart:light > .chart--1 { color: #a3447a; }
     Chart:light > .chart--2 { color: #c65a00; }
     Chart:light > .chart--3 { color: #00795a; }
     Chart:light > .chart--4 { color: #8a7d00; }
     Chart:light > .chart--5 { color: #5b6670; }
+    Chart:light > .chart--6 { color: #a03a00; }
+    Chart:light > .chart--7 { color: #3a3fae; }
     Chart:ansi > .chart--0 { color: ansi_cyan; }
     Chart:ansi > .chart--1 { color: ansi_magenta; }
     Chart:ansi > .chart--2 { color: ansi_yellow; }
     Chart:ansi > .chart--3 { color: ansi_green; }
     Chart:ansi > .chart--4 { color: ansi_blue; }
     Chart:ansi > .chart--5 { color: ansi_white; }
+    Chart:ansi > .chart--6 { color: ansi_red; }
+    Chart:ansi > .chart--7 { color: ansi_bright_blue; }
     """
     COMPONENT_CLASSES: ClassVar[set[str]] = {f"chart--{name}" for name in NAMES}
 
-    def __init__(self, title: str, *, id: str | None = None) -> None:  # noqa: A002 - Textual's name
+    def __init__(self, title: str, *, names: bool = True, id: str | None = None) -> None:  # noqa: A002 - Textual's name
         super().__init__(id=id)
         self.title = title
+        self.names = names
         self.smoothed = False
         self.logarithmic = False
-        self.cursor: int | None = None
+        self.cursor: float | None = None
+        self.scale = STEP
         self._series: tuple[Series, ...] = ()
         self._strips: list[Strip] = []
         self._looks: dict[str, Style] = {}
 
-    def show(self, series: Sequence[Series], title: str | None = None) -> None:
-        """These curves from now on, the last one on top."""
+    def show(self, series: Sequence[Series], title: str | None = None, scale: Scale = STEP) -> None:
+        """These curves from now on, the last one on top; a cursor means nothing on another scale."""
         self._series = tuple(series)
         self.title = title or self.title
+        if scale is not self.scale:
+            self.scale, self.cursor = scale, None
         self._redraw()
 
     def toggle_smoothing(self) -> None:
@@ -96,20 +106,23 @@ class Chart(Widget):
 
     def move_cursor(self, cells: int) -> None:
         """Move by about so many columns, at least to the next point; from nowhere to the newest point. At the end it goes away."""
-        steps = np.unique(np.concatenate([series.steps for series in self._series])) if self._series else np.empty(0)
-        if not len(steps):
+        lines = [series.across for series in self._series if len(series.x)]
+        if not lines:
             return
+        first, last = min(x[0] for x in lines), max(x[-1] for x in lines)
         if self.cursor is None:
-            self.cursor = int(steps[-1] if cells < 0 else steps[0])
+            self.cursor = float(last if cells < 0 else first)
         else:
-            column = (steps[-1] - steps[0]) / max(1, self.size.width - 6)
-            wanted = self.cursor + cells * column
-            beyond = (
-                steps[steps >= max(wanted, self.cursor + 1)]
-                if cells > 0
-                else steps[steps <= min(wanted, self.cursor - 1)]
-            )
-            self.cursor = int(beyond[0] if cells > 0 else beyond[-1]) if len(beyond) else None
+            wanted = self.cursor + cells * (last - first) / max(1, self.size.width - 6)
+            if cells > 0:
+                wanted = max(wanted, np.nextafter(self.cursor, np.inf))
+                self.cursor = min(
+                    (float(x[place]) for x in lines if (place := np.searchsorted(x, wanted)) < len(x)), default=None
+                )
+            else:
+                wanted = min(wanted, np.nextafter(self.cursor, -np.inf))
+                places = ((x, int(np.searchsorted(x, wanted, "right"))) for x in lines)
+                self.cursor = max((float(x[place - 1]) for x, place in places if place), default=None)
         self._redraw()
 
     def on_resize(self, _: Resize) -> None:
@@ -132,6 +145,7 @@ class Chart(Widget):
             return
         plain = self.rich_style
         self._looks = {name: self.get_component_rich_style(f"chart--{name}") for name in NAMES} | {"": plain}
+        self._looks |= {f"{colour} strong": self._looks[str(colour)] + BOLD for colour in range(COLOURS)}
         old, self._strips = self._strips, self._picture(width, height)
         for y, strip in enumerate(self._strips):
             if y >= len(old) or old[y] != strip:
@@ -140,56 +154,43 @@ class Chart(Widget):
     # The picture
 
     def _picture(self, width: int, height: int) -> list[Strip]:
-        curves = [(series, self._scaled(series.values)) for series in self._series]
-        finite = [values[np.isfinite(values)] for _, values in curves]
+        found = (each.log_extent if self.logarithmic else each.extent for each in self._series)
+        extents = [extent for extent in found if extent]
         rows = height - 3
         title = self._strip(self._title_parts(width), width)
-        if not any(map(len, finite)) or rows < 1 or width < 16:
+        if not extents or rows < 1 or width < 16:
             words = f"no {self.title} yet" if not self._series else f"{self.title}: nothing to draw"
             blank = Strip.blank(width, self._looks[""])
             below = [self._strip([(words.center(width), "axis")], width)] if height > 1 else []
             return [title, *below, *[blank] * (height - 1 - len(below))]
-        y = plot.ticks(
-            min(f.min() for f in finite if len(f)), max(f.max() for f in finite if len(f)), max(2, rows // 2)
-        )
-        names = self._tick_names(y)
+        y = plot.ticks(min(low for low, _ in extents), max(high for _, high in extents), max(2, rows // 2))
+        names = [figures.value(10.0**tick) for tick in y.ticks] if self.logarithmic else plot.labels(y)
         margin = max(map(cell_len, names), default=1)
         room = width - margin - 1
-        last = max(float(series.steps[-1]) for series, _ in curves if len(series.steps))
-        x = plot.ticks(0.0, max(last, 1.0), min(max(2, room // 12), max(1, int(last))))  # no parts of a step
-        body = self._body(curves, x, y, names, margin, (room, rows))
-        return [title, *body, *(self._strip(line, width) for line in _x_axis(x, margin, room))]
+        last = max(float(series.x[-1]) for series in self._series if len(series.x))
+        x = self.scale.ticks(last, max(2, room // 12))
+        body = self._body(x, y, names, margin, (room, rows))
+        return [title, *body, *(self._strip(line, width) for line in _x_axis(x, self.scale.labels(x), margin, room))]
 
-    def _scaled(self, values: Floats) -> Floats:
-        if not self.logarithmic:
-            return values
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return np.where(values > 0, np.log10(values), np.nan)
+    def _layers(self, series: Series) -> list[tuple[Floats, int]]:
+        """Values as they are drawn, the lowest first, and what each is drawn in."""
+        colour = series.colour % COLOURS + (STRONG if series.strong else 0)
+        points = series.logarithms if self.logarithmic else series.values
+        if not self.smoothed:
+            return [(points, colour)]
+        smoothed = logarithms(series.smoothed) if self.logarithmic else series.smoothed
+        behind = [(points, FAINT)] if len(self._series) <= FEW or series.strong else []
+        return [*behind, (smoothed, colour)]
 
-    def _tick_names(self, y: Axis) -> list[str]:
-        return [figures.value(10.0**tick) for tick in y.ticks] if self.logarithmic else plot.labels(y)
-
-    def _body(
-        self,
-        curves: list[tuple[Series, Floats]],
-        x: Axis,
-        y: Axis,
-        names: list[str],
-        margin: int,
-        room: tuple[int, int],
-    ) -> list[Strip]:
+    def _body(self, x: Axis, y: Axis, names: list[str], margin: int, room: tuple[int, int]) -> list[Strip]:
         width, rows = room
         bits = np.zeros((rows, width), np.uint8)
         owner = np.full((rows, width), -1, np.int8)
-        for series, values in curves:
-            layers = [(values, series.colour % COLOURS)]
-            if self.smoothed:
-                window = max(5, int(len(values) * SMOOTHING))
-                layers = [(values, COLOURS), (plot.smooth(values, window), series.colour % COLOURS)]
-            for layer, colour in layers:
-                drawn = plot.dots(series.steps.astype(np.float64), layer, x, y, width, rows)
+        for series in self._series:
+            for layer, look in self._layers(series):
+                drawn = plot.dots(series.across, layer, x, y, width, rows)
                 bits |= drawn
-                owner[drawn > 0] = colour
+                owner[drawn > 0] = look
         at = {
             round((y.high - tick) / (y.high - y.low) * (rows - 1)): name
             for tick, name in zip(y.ticks, names, strict=True)
@@ -204,14 +205,14 @@ class Chart(Widget):
     def _title_parts(self, width: int) -> list[tuple[str, str]]:
         parts = [(self.title, "title")]
         if self.cursor is not None:
-            parts.append((f" at step {self.cursor}", "title"))
-        for series in self._series:
+            parts.append((f" at {self.scale.name} {self.scale.exact(self.cursor)}", "title"))
+        for series in self._series if self.names else ():
             name = f"━ {series.name}" if len(self._series) > 1 else "━"
             parts += [("  ", ""), (name, str(series.colour % COLOURS)), (f" {figures.value(self._read(series))}", "")]
-            gaps = int(np.count_nonzero(~np.isfinite(series.values)))
-            if gaps:
-                parts.append((f" {gaps} gap{'s' if gaps > 1 else ''}", "axis"))
-        for word, on in (("  smooth", self.smoothed), ("  log", self.logarithmic)):
+            if series.gaps:
+                parts.append((f" {series.gaps} gap{'s' if series.gaps > 1 else ''}", "axis"))
+        over = "" if self.scale is STEP else f"  over {self.scale.name}"
+        for word, on in ((over, bool(over)), ("  smooth", self.smoothed), ("  log", self.logarithmic)):
             if on and sum(cell_len(text) for text, _ in parts) + len(word) <= width:
                 parts.append((word, "axis"))
         return parts
@@ -221,8 +222,8 @@ class Chart(Widget):
             return None
         if self.cursor is None:
             return float(series.values[-1])
-        place = int(np.searchsorted(series.steps, self.cursor))
-        there = place < len(series.steps) and series.steps[place] == self.cursor
+        place = int(np.searchsorted(series.across, self.cursor))
+        there = place < len(series.x) and series.x[place] == self.cursor
         return float(series.values[place]) if there else None
 
     def _strip(self, parts: Sequence[tuple[str, str]], width: int) -> Strip:
@@ -233,21 +234,24 @@ class Chart(Widget):
 def _runs(bits: NDArray[np.uint8], owner: NDArray[np.int8], cursor: int | None) -> list[tuple[str, str]]:
     """A row of cells as text of one colour after another."""
     glyphs = np.where(bits > 0, plot.BRAILLE[bits], " ")
-    colours = owner.copy()
+    looks = owner.copy()
     if cursor is not None and 0 <= cursor < len(glyphs) and not bits[cursor]:
-        glyphs[cursor], colours[cursor] = "│", COLOURS + 1
-    names = {-1: "", COLOURS: "faint", COLOURS + 1: "cursor"}
-    bounds = [0, *(np.flatnonzero(np.diff(colours)) + 1).tolist(), len(glyphs)]
-    return [
-        ("".join(glyphs[start:end]), names.get(int(colours[start]), str(int(colours[start]))))
-        for start, end in pairwise(bounds)
-    ]
+        glyphs[cursor], looks[cursor] = "│", CURSOR
+    bounds = [0, *(np.flatnonzero(np.diff(looks)) + 1).tolist(), len(glyphs)]
+    return [("".join(glyphs[start:end]), _look(int(looks[start]))) for start, end in pairwise(bounds)]
 
 
-def _x_axis(x: Axis, margin: int, width: int) -> list[list[tuple[str, str]]]:
+def _look(owner: int) -> str:
+    """The name of what a cell is drawn in."""
+    if owner >= STRONG:
+        return f"{owner - STRONG} strong"
+    return {-1: "", FAINT: "faint", CURSOR: "cursor"}.get(owner, str(owner))
+
+
+def _x_axis(x: Axis, names: list[str], margin: int, width: int) -> list[list[tuple[str, str]]]:
     """The line under the plot and the numbers under its ticks."""
     line, numbers = ["─"] * width, [" "] * (width + margin + 1)
-    for tick, name in zip(x.ticks, (figures.count(tick) for tick in x.ticks), strict=True):
+    for tick, name in zip(x.ticks, names, strict=True):
         place = round((tick - x.low) / (x.high - x.low) * (width - 1))
         line[place] = "┬"
         start = min(margin + 1 + place - (len(name) - 1) // 2, len(numbers) - len(name))

@@ -71,15 +71,12 @@ def _plain(number: float, decimals: int) -> str:
     return text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) else text
 
 
-def dots(steps: Floats, values: Floats, x: Axis, y: Axis, width: int, height: int) -> NDArray[np.uint8]:
-    """The curve as braille bits, one uint8 a cell, [height, width] in cells. `steps` ascend."""
-    columns, rows = 2 * width, 4 * height
-    place = (steps - x.low) / (x.high - x.low) * (columns - 1)
-    finite = np.isfinite(values)
-    place, there = place[finite], values[finite]
-    if not len(there) or width < 1 or height < 1:
+def dots(across: Floats, values: Floats, x: Axis, y: Axis, width: int, height: int) -> NDArray[np.uint8]:
+    """The curve as braille bits, one uint8 a cell, [height, width] in cells. `across` ascends."""
+    if width < 1 or height < 1:
         return np.zeros((max(0, height), max(0, width)), np.uint8)
-    low, high = _spans(place, there, np.diff(np.flatnonzero(finite)) > 1, columns)
+    low, high = spans(across, values, x, 2 * width)
+    rows = 4 * height
     scale = (rows - 1) / (y.high - y.low)
     covered = np.isfinite(low)
     top = np.clip(np.rint((y.high - np.where(covered, high, y.high)) * scale), 0, rows - 1)
@@ -90,23 +87,29 @@ def dots(steps: Floats, values: Floats, x: Axis, y: Axis, width: int, height: in
     return bits
 
 
-def _spans(place: Floats, values: Floats, broken: NDArray[np.bool_], columns: int) -> tuple[Floats, Floats]:
-    """Lowest and highest value that the line reaches in each dot column; NaN where it does not go.
+def spans(across: Floats, values: Floats, x: Axis, columns: int) -> tuple[Floats, Floats]:
+    """Lowest and highest value that the line reaches in each of `columns` columns over the axis; NaN where it does not go.
 
-    `broken[i]` says that there is a gap between point i and point i + 1.
+    Exact for any number of points: columns are looked up in the points, not points sorted into columns.
     """
     low, high = np.full(columns, np.nan), np.full(columns, np.nan)
-    column = np.rint(place).astype(np.int64)
-    inside = (column >= 0) & (column < columns)
-    if inside.any():
-        used, starts = np.unique(column[inside], return_index=True)
-        low[used] = np.minimum.reduceat(values[inside], starts)
-        high[used] = np.maximum.reduceat(values[inside], starts)
-    edges = np.arange(columns + 1) - 0.5
-    after = np.searchsorted(place, edges)
-    between = (after > 0) & (after < len(place))
-    between[between] = ~broken[after[between] - 1]
-    at = np.where(between, np.interp(edges, place, values), np.nan)
+    finite = np.isfinite(values)
+    whole = bool(finite.all())
+    places = None if whole else np.flatnonzero(finite)
+    if places is not None:
+        across, values = across[places], values[places]
+    if not len(values):
+        return low, high
+    edges = x.low + (np.arange(columns + 1) - 0.5) * (x.high - x.low) / max(1, columns - 1)
+    after = np.searchsorted(across, edges)
+    used = after[:-1] < after[1:]
+    if used.any():
+        inside, starts = values[: after[-1]], after[:-1][used]
+        low[used], high[used] = np.minimum.reduceat(inside, starts), np.maximum.reduceat(inside, starts)
+    between = (after > 0) & (after < len(across))
+    if places is not None:  # no line over a gap
+        between[between] = places[after[between]] - places[after[between] - 1] == 1
+    at = np.where(between, np.interp(edges, across, values), np.nan)
     return np.fmin(low, np.fmin(at[:-1], at[1:])), np.fmax(high, np.fmax(at[:-1], at[1:]))
 
 
@@ -115,13 +118,21 @@ def smooth(values: Floats, window: int) -> Floats:
     if window <= 1 or not len(values):
         return values
     finite = np.isfinite(values)
-    total = np.concatenate(([0.0], np.cumsum(np.where(finite, values, 0.0))))
-    number = np.concatenate(([0], np.cumsum(finite)))
-    places = np.arange(len(values))
-    start, end = np.maximum(0, places - window // 2), np.minimum(len(values), places + (window + 1) // 2)
+    sums = _moving(np.where(finite, values, 0.0), window)
+    if finite.all():
+        return sums / _moving(np.ones(len(values)), window)
     with np.errstate(invalid="ignore", divide="ignore"):
-        mean = (total[end] - total[start]) / (number[end] - number[start])
-    return np.where(finite, mean, np.nan)
+        return np.where(finite, sums / _moving(finite.astype(np.float64), window), np.nan)
+
+
+def _moving(values: Floats, window: int) -> Floats:
+    """Sums over `window` points around each, of fewer at the ends."""
+    total = np.concatenate(([0.0], np.cumsum(values)))
+    size, before, behind = len(values), min(window // 2, len(values)), min((window + 1) // 2, len(values))
+    upper = np.concatenate((total[behind:], np.full(behind - 1, total[-1])))
+    lower = np.concatenate((np.zeros(before), total[: size - before]))
+    sums: Floats = upper - lower
+    return sums
 
 
 def sparkline(values: Floats, width: int) -> str:

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from textual.app import App, ComposeResult
 
 from screens.widgets import plot
-from screens.widgets.chart import Chart, Series
+from screens.widgets.chart import Chart
 from screens.widgets.plot import Axis
+from screens.widgets.series import Series
 
 
 def lit_rows(bits: np.ndarray) -> np.ndarray:

@@ -1,0 +1,71 @@
+"""A curve as a chart draws it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from screens.widgets import plot
+from screens.widgets.plot import Floats
+
+SMOOTHING: Final = 0.02  # share of the points that a smoothed one is the mean of; no fewer than 5
+
+
+@dataclass(frozen=True, eq=False)
+class Series:
+    """A curve: `x` ascending, `values` as long, NaN where there is a gap. `colour` is a number that stays with whatever it shows;
+    a `strong` one stands out from the others.
+
+    What has to look at all points is kept: a curve is drawn many times.
+    """
+
+    name: str
+    x: NDArray[np.int64] | Floats
+    values: Floats
+    colour: int = 0
+    strong: bool = False
+
+    @cached_property
+    def across(self) -> Floats:
+        """`x` as numbers that can be drawn."""
+        return self.x.astype(np.float64, copy=False)
+
+    @cached_property
+    def smoothed(self) -> Floats:
+        """The mean of neighbouring points."""
+        return plot.smooth(self.values, max(5, int(len(self.values) * SMOOTHING)))
+
+    @cached_property
+    def gaps(self) -> int:
+        """How many values are not finite."""
+        return int(np.count_nonzero(~np.isfinite(self.values)))
+
+    @cached_property
+    def extent(self) -> tuple[float, float] | None:
+        """Lowest and highest finite value; None without any."""
+        return _extent(self.values)
+
+    @cached_property
+    def logarithms(self) -> Floats:
+        """Powers of ten; what is not positive is a gap."""
+        return logarithms(self.values)
+
+    @cached_property
+    def log_extent(self) -> tuple[float, float] | None:
+        """As `extent`, of `logarithms`."""
+        return _extent(self.logarithms)
+
+
+def logarithms(values: Floats) -> Floats:
+    """Powers of ten; NaN for what is not positive."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(values > 0, np.log10(values), np.nan)
+
+
+def _extent(values: Floats) -> tuple[float, float] | None:
+    finite = values[np.isfinite(values)]
+    return (float(finite.min()), float(finite.max())) if len(finite) else None
