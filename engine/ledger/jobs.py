@@ -67,11 +67,12 @@ def create(ledger: Ledger, kind: Kind, *, run: int | None, argument: dict[str, o
     For a training job the run becomes queued with it, and orders to the job before are dropped.
 
     Raises:
-        Problem: the run has a training job that is at work, or may be (`may_be_at_work`).
+        Problem: the run has a training job that is at work, or may be (`may_be_at_work`), or it was deleted.
     """
     uid = uuid.uuid4().hex[:12]
     here = machine.here()
     with ledger.transaction(durable=True) as connection:
+        _refuse_binned(connection, run)
         if kind == "train" and run is not None:
             _refuse_second(connection, run)
             connection.execute("UPDATE run SET state = 'queued', cause = '' WHERE id = ?", (run,))
@@ -87,6 +88,14 @@ def create(ledger: Ledger, kind: Kind, *, run: int | None, argument: dict[str, o
             (uid, kind, run, json.dumps(argument), time.time(), str(log), here.host, here.boot_id, here.pid_namespace),
         )
     return get(ledger, uid)
+
+
+def _refuse_binned(connection: sqlite3.Connection, run: int | None) -> None:
+    """The caller's run may be an old one."""
+    row = connection.execute("SELECT name FROM run WHERE id = ? AND deleted IS NOT NULL", (run,)).fetchone()
+    if row is not None:
+        do = f"Get it back first: workbench runs restore {row[0]}"
+        raise Problem(f"{row[0]} is in the bin", "It was deleted.", do, code="run")
 
 
 def _refuse_second(connection: sqlite3.Connection, run: int) -> None:

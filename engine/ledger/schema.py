@@ -264,6 +264,14 @@ BROWSING: Final = (
     f"CREATE TRIGGER document_changed AFTER UPDATE OF settings ON run_document BEGIN {CHANGED} NEW.run; END",
     f"CREATE TRIGGER tag_new AFTER INSERT ON tag BEGIN {CHANGED} NEW.run; END",
     f"CREATE TRIGGER tag_gone AFTER DELETE ON tag BEGIN {CHANGED} OLD.run; END",
+    # The highest number must not be given twice: who has seen it would miss the second change.
+    """
+    CREATE TRIGGER run_gone AFTER DELETE ON run BEGIN
+        UPDATE run SET changed = max(OLD.changed, (SELECT max(changed) FROM run)) + 1 WHERE id = (SELECT max(id) FROM run);
+    END
+    """,
+    "CREATE INDEX job_by_state ON job (state)",  # those at work are few, and asked for at every look
+    "CREATE INDEX event_by_job ON event (job)",  # deleting a run deletes its jobs, and theirs
 )
 
 MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (FIRST, QUEUE, BROWSING)

@@ -1,0 +1,100 @@
+"""What people say of runs is kept, and when they said it; a name is one run's, a baseline one in its group."""
+
+from __future__ import annotations
+
+import pytest
+
+from engine.errors import Problem
+from engine.ledger import Ledger, labels, runs, table
+from engine.ledger.runs import Run
+from tests.engine.ledger.test_table import made
+
+
+def edited(ledger: Ledger, run: Run) -> float:
+    found = ledger.value("SELECT edited FROM run WHERE id = ?", (run.id,))
+    assert isinstance(found, float)
+    return found
+
+
+def comparable(ledger: Ledger, run: Run, group: str) -> Run:
+    with ledger.transaction() as connection:
+        connection.execute("UPDATE run SET comparable = ? WHERE id = ?", (group, run.id))
+    return runs.find(ledger, run.uid)
+
+
+def test_tags_are_given_taken_and_counted(ledger: Ledger) -> None:
+    a, b = made(ledger, "a"), made(ledger, "b")
+    labels.tag(ledger, [a, b], "medical")
+    labels.tag(ledger, [a], " best ")
+    labels.tag(ledger, [a], "best")
+    assert labels.tags(ledger, a) == ("best", "medical")
+    assert labels.known_tags(ledger) == {"medical": 2, "best": 1}
+    labels.untag(ledger, [a, b], "medical")
+    assert (labels.tags(ledger, a), labels.tags(ledger, b)) == (("best",), ())
+    labels.set_tags(ledger, a, ["x", "y"])
+    assert labels.tags(ledger, a) == ("x", "y")
+
+
+@pytest.mark.parametrize("name", ["", "  ", "a b", "a,b", "-a", "!a", "+a", 'a"b', "x" * 65, "a\x1b[2J"])
+def test_what_the_filter_could_not_name_is_no_tag(ledger: Ledger, name: str) -> None:
+    run = made(ledger, "a")
+    with pytest.raises(Problem) as refused:
+        labels.tag(ledger, [run], name)
+    assert refused.value.code == "tag"
+    with pytest.raises(Problem):
+        labels.set_tags(ledger, run, ["fine", name])
+    assert labels.tags(ledger, run) == () and edited(ledger, run) == 0
+
+
+def test_each_word_says_when_it_was_said_even_if_the_clock_steps_back(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = comparable(ledger, made(ledger, "a"), "g")
+    assert edited(ledger, run) == 0
+    said = [0.0]
+    for hour, say in enumerate(
+        (
+            lambda: labels.set_note(ledger, run, "good"),
+            lambda: labels.tag(ledger, [run], "x"),
+            lambda: labels.untag(ledger, [run], "x"),
+            lambda: labels.set_tags(ledger, run, ["y"]),
+            lambda: labels.rename(ledger, run, "b"),
+            lambda: labels.set_baseline(ledger, run),
+            lambda: labels.archive(ledger, [run]),
+        )
+    ):
+        monkeypatch.setattr("time.time", lambda now=1e9 - 3600.0 * hour: now)
+        say()
+        said.append(edited(ledger, run))
+        assert said[-1] > said[-2]
+        changed = table.read(ledger, archived=True).changed
+        say()  # said again it is no news
+        assert (edited(ledger, run), table.read(ledger, archived=True).changed) == (said[-1], changed)
+
+
+def test_a_name_belongs_to_one_run(ledger: Ledger) -> None:
+    a, b = made(ledger, "a"), made(ledger, "b")
+    labels.rename(ledger, a, "  the good one ")
+    assert runs.find(ledger, "the good one").id == a.id
+    with pytest.raises(Problem, match="the good one is taken") as refused:
+        labels.rename(ledger, b, "the good one")
+    assert "the good one-2" in refused.value.do
+    with pytest.raises(Problem, match="is taken"):
+        labels.rename(ledger, b, a.uid)
+    for wrong in ("", " ", "x" * 129, "two\nlines"):
+        with pytest.raises(Problem, match="cannot be called"):
+            labels.rename(ledger, b, wrong)
+    labels.rename(ledger, b, "b")
+
+
+def test_a_baseline_takes_over_from_the_one_before_in_its_group_only(ledger: Ledger) -> None:
+    a, b = (comparable(ledger, made(ledger, name), "one") for name in "ab")
+    other = comparable(ledger, made(ledger, "c"), "two")
+    for run in (a, other, b):
+        labels.set_baseline(ledger, run)
+    assert labels.baselines(ledger) == {"one": b.id, "two": other.id}
+    assert [run.name for run in runs.listed(ledger) if run.baseline] == ["c", "b"]
+    labels.set_baseline(ledger, b, on=False)
+    assert labels.baselines(ledger) == {"two": other.id}
+    with pytest.raises(Problem, match="cannot be a baseline"):
+        labels.set_baseline(ledger, made(ledger, "d"))

@@ -1,0 +1,147 @@
+"""A deleted run lies in the bin with its files: its name is free, it comes back whole, and after a while it goes for good."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from engine import removal
+from engine.errors import Problem
+from engine.ledger import Ledger, jobs, labels, runs
+from engine.ledger.runs import Run
+from engine.ledger.states import State
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The runs folder."""
+    return tmp_path / "runs"
+
+
+def made(ledger: Ledger, folder: Path, name: str = "speech", parent: str | None = None) -> Run:
+    run = runs.create(ledger, name=name, runs_folder=folder, profile="", settings={}, parent=parent)
+    (run.folder / "adapter").mkdir(parents=True)
+    (run.folder / "adapter" / "weights").write_bytes(b"x" * 100)
+    job = jobs.create(ledger, "train", run=run.id, argument={}, log=run.folder / "log.txt")
+    jobs.set_state(ledger, job, State.FINISHED)
+    return runs.find(ledger, run.uid)
+
+
+def test_a_run_goes_into_the_bin_and_comes_back_as_it_was(ledger: Ledger, folder: Path) -> None:
+    run = made(ledger, folder)
+    labels.tag(ledger, [run], "medical")
+    removal.remove(ledger, run)
+    assert not run.folder.exists()
+    assert runs.listed(ledger) == [] and runs.by_id(ledger, run.id) is None
+    with pytest.raises(Problem, match="speech is in the bin") as refused:
+        runs.find(ledger, "speech")
+    assert "workbench runs restore speech" in refused.value.do
+    (binned,) = removal.binned(ledger)
+    assert binned.uid == run.uid and binned.deleted is not None
+    assert removal.size(binned) == 100
+    assert removal.restore(ledger, binned) == run
+    assert (run.folder / "adapter" / "weights").read_bytes() == b"x" * 100
+    assert labels.tags(ledger, run) == ("medical",)
+    with pytest.raises(Problem, match="is not in the bin"):
+        removal.restore(ledger, run)
+
+
+def test_a_name_is_free_while_its_run_is_in_the_bin(ledger: Ledger, folder: Path) -> None:
+    first = made(ledger, folder)
+    removal.remove(ledger, first)
+    second = made(ledger, folder)
+    assert (second.name, runs.find(ledger, "speech")) == ("speech", second)
+    assert removal.restore(ledger, first).name == "speech-2"
+    for run in (first, second):
+        labels.rename(ledger, run, f"speech-{run.id}")
+        labels.rename(ledger, run, "again")
+        removal.remove(ledger, runs.find(ledger, "again"))
+    with pytest.raises(Problem, match="means 2 runs"):
+        runs.find(ledger, "again", binned=True)
+
+
+def test_what_lay_in_the_bin_for_long_goes_with_the_next_one(
+    ledger: Ledger, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, young, next_one = (made(ledger, folder, name) for name in ("old", "young", "next"))
+    for run, day in ((old, 1), (young, 5), (next_one, 9)):
+        monkeypatch.setattr("time.time", lambda now=1.8e9 + 86400.0 * day: now)
+        removal.remove(ledger, run)
+    assert [run.name for run in removal.binned(ledger)] == ["next", "young"]
+    assert sorted(path.name for path in (folder / removal.BIN).iterdir()) == sorted([young.uid, next_one.uid])
+    gone = removal.purge(ledger, older_than=0)
+    assert {run.name for run in gone} == {"next", "young"}
+    assert list((folder / removal.BIN).iterdir()) == []
+    assert ledger.value("SELECT count(*) FROM run") == 0
+
+
+def test_a_folder_that_is_not_ours_stays(ledger: Ledger, folder: Path) -> None:
+    run = made(ledger, folder)
+    elsewhere = folder / "precious"
+    run.folder.rename(elsewhere)
+    with ledger.transaction() as connection:
+        connection.execute("UPDATE run SET folder = ? WHERE id = ?", (str(elsewhere), run.id))
+    removal.remove(ledger, runs.find(ledger, run.uid))
+    assert removal.purge(ledger, older_than=0)
+    assert (elsewhere / "adapter" / "weights").exists()
+
+
+def test_a_run_without_files_here_is_deleted_and_restored_all_the_same(ledger: Ledger) -> None:
+    run = runs.create(ledger, name="elsewhere", runs_folder=Path("/nowhere/runs"), profile="", settings={})
+    with ledger.transaction() as connection:
+        connection.execute("UPDATE run SET state = 'finished'")
+    removal.remove(ledger, runs.find(ledger, run.uid))
+    assert removal.restore(ledger, run).name == "elsewhere"
+
+
+def test_what_cannot_be_moved_is_not_deleted(ledger: Ledger, folder: Path) -> None:
+    run = made(ledger, folder)
+    (folder / removal.BIN).write_text("a file stands where the bin should be")
+    with pytest.raises(Problem, match="cannot be deleted") as refused:
+        removal.remove(ledger, run)
+    assert refused.value.code == "disk"
+    assert runs.find(ledger, "speech") == run and run.folder.is_dir()
+
+
+@pytest.mark.parametrize("moved", [True, False])
+def test_a_death_between_the_mark_and_the_move_loses_nothing(ledger: Ledger, folder: Path, moved: bool) -> None:
+    run = made(ledger, folder)
+    removal.remove(ledger, run)
+    if not moved:
+        (folder / removal.BIN / run.uid).rename(run.folder)
+    assert removal.size(removal.binned(ledger)[0]) == 100
+    assert removal.restore(ledger, run) == run
+    removal.remove(ledger, run)
+    if not moved:
+        (folder / removal.BIN / run.uid).rename(run.folder)
+    removal.purge(ledger, older_than=0)
+    assert not run.folder.exists()
+
+
+def test_what_others_need_stays(ledger: Ledger, folder: Path) -> None:
+    run = made(ledger, folder)
+    runs.set_result(ledger, run, kind="model", path="model/best")
+    child = made(ledger, folder, "child", parent=run.uid)
+    runs.set_result(ledger, child, kind="adapter", path="adapter/best")
+    run, child = runs.find(ledger, run.uid), runs.find(ledger, child.uid)
+    with pytest.raises(Problem, match="speech is the base model of child"):
+        removal.remove(ledger, run)
+    removal.remove(ledger, child)
+    removal.remove(ledger, run)
+    assert len(removal.binned(ledger)) == 2
+
+
+def test_a_run_in_the_bin_is_not_started(ledger: Ledger, folder: Path) -> None:
+    run = made(ledger, folder)
+    removal.remove(ledger, run)
+    with pytest.raises(Problem, match="in the bin"):
+        jobs.create(ledger, "train", run=run.id, argument={}, log=run.folder / "log.txt")
+
+
+def test_a_live_run_is_refused_even_if_the_callers_is_old(ledger: Ledger, folder: Path) -> None:
+    run = made(ledger, folder)
+    jobs.create(ledger, "train", run=run.id, argument={}, log=run.folder / "log.txt")
+    with pytest.raises(Problem, match="is being used"):
+        removal.remove(ledger, run)
+    assert run.folder.is_dir()
