@@ -16,14 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from engine.ledger.exchange import naming
+from engine.ledger.exchange import foreign
 from engine.ledger.exchange.imported import Gathering, Points
+from engine.watching import trainer_names
 
 # `  7%|▋         | 2/30 [00:00<00:06,  4.21it/s]`; bars with words before them count files, rows or weights.
 BAR: Final = re.compile(r"^\s*\d+%\|[^|]*\|\s*(\d+)/(\d+) \[((?:\d+:)?\d+:\d\d)<")
 STEER: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")  # cursor movements and colours
 RAISED: Final = re.compile(r"^((?:\w+\.)*\w*(?:Error|Exception|Interrupt|Exit)\w*)(?::|$)")
-STEP_KEYS: Final = ("step", "global_step")
 MOST: Final = 1 << 24  # bytes of one look: what is larger is read in several
 
 
@@ -57,6 +57,7 @@ class TextLog:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._offset = 0
+        self._names = foreign.Names()
         self._file: tuple[int, int] | None = None  # device and inode: another file under the name begins anew
         self._begin()
 
@@ -134,7 +135,7 @@ class TextLog:
         if values is None:
             return
         self._finished = self._finished or "train_runtime" in values
-        step = next((values[key] for key in STEP_KEYS if isinstance(values.get(key), int)), None)
+        step = next((values[key] for key in trainer_names.STEP_KEYS if isinstance(values.get(key), int)), None)
         if isinstance(step, int):
             self._placed.append((step, _Line(values, self._elapsed)))
         else:
@@ -144,7 +145,9 @@ class TextLog:
         """Bars say how long it has run, the file when it was last written: together, when each line was."""
         gathering = Gathering()
         for step, line in self._placed:
-            gathering.add_all(step, written - (self._elapsed - line.elapsed), naming.metrics(line.values).items())
+            gathering.add_all(
+                step, written - (self._elapsed - line.elapsed), trainer_names.figures(line.values, self._names).items()
+            )
         self._placed = []
         return gathering.take()
 
