@@ -33,13 +33,12 @@ class Points:
 class Imported:
     """What a source tells of a run.
 
-    `identity` is the same whenever the same run is read again, wherever its files were moved to where they say so themselves;
-    `state` is None where the source does not tell how the run ended or whether it has; `steps` is how many it was to do;
-    `settings` are flat, by dotted key, without secrets. `troubles` are sentences about what could not be read, `waiting` is how
-    many bytes at the end are only half written yet.
+    `uid` is the same whenever the same run is read again (`uid_of`). `state` is None where the source does not tell how the run
+    ended or whether it has; `steps` is how many it was to do; `settings` are flat, by dotted key, without secrets. `troubles`
+    are sentences about what could not be read, `waiting` is how many bytes at the end are only half written yet.
     """
 
-    identity: str
+    uid: str
     kind: Kind
     path: Path
     name: str
@@ -58,14 +57,14 @@ class Imported:
     waiting: int = 0
 
     @property
-    def uid(self) -> str:
-        """The run's uid in every ledger that it is imported into."""
-        return hashlib.sha256(f"{self.kind}\n{self.identity}".encode()).hexdigest()[:12]
-
-    @property
     def step(self) -> int:
         """The highest step that these points have; 0 without any."""
         return max((int(each.steps[-1]) for each in self.points.values() if len(each.steps)), default=0)
+
+
+def uid_of(kind: Kind, *identity: object) -> str:
+    """The run's uid in every ledger that it is imported into, made of what stays the same however often it is read."""
+    return hashlib.sha256("\n".join(map(str, (kind, *identity))).encode()).hexdigest()[:12]
 
 
 class Reader(Protocol):
@@ -75,7 +74,7 @@ class Reader(Protocol):
     kind: Kind
 
     def read(self) -> Imported | None:
-        """What is known of the run, with the points that came since the last call; None while nothing whole is there.
+        """What is known of the run, with at least the points that came since the last call; None while nothing whole is there.
 
         Raises:
             Problem: it is not what it was taken for, or can no longer be read.

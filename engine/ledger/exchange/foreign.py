@@ -1,0 +1,142 @@
+"""Other people's names in the words of this ledger, so that their runs stand beside ours: metrics, settings, and no secrets.
+
+The names are those of Hugging Face's Trainer, in its own state and as its callbacks hand them on to TensorBoard, wandb and
+trackio, and a few that people give by hand. What is not known keeps its name.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Final
+
+METRICS: Final = {
+    "loss": "train/loss",
+    "train_loss": "train/loss",
+    "learning_rate": "train/rate",
+    "lr": "train/rate",
+    "train/learning_rate": "train/rate",
+    "train/lr": "train/rate",
+    "grad_norm": "train/grad_norm",
+    "epoch": "train/epoch",
+    "num_input_tokens_seen": "train/tokens",
+    "num_tokens": "train/tokens",
+    "train/num_input_tokens_seen": "train/tokens",
+    "train/num_tokens": "train/tokens",
+    "mean_token_accuracy": "train/accuracy",
+    "train/mean_token_accuracy": "train/accuracy",
+}
+VALIDATION: Final = re.compile(r"^(?:eval|val|valid|validation|dev)[/_](?=.)")
+STEP_KEYS: Final = ("train/global_step", "global_step")
+"""Metrics that say at which optimizer step a row was logged, where the tracker counts its own calls."""
+
+SETTINGS: Final = {
+    "learning_rate": "training.learning_rate",
+    "lr": "training.learning_rate",
+    "num_train_epochs": "training.epochs",
+    "max_steps": "training.max_steps",
+    "per_device_train_batch_size": "training.micro_batch",
+    "lr_scheduler_type": "training.schedule",
+    "warmup_ratio": "training.warmup_ratio",
+    "weight_decay": "training.weight_decay",
+    "max_grad_norm": "training.max_grad_norm",
+    "optim": "training.optimizer",
+    "seed": "training.seed",
+    "_name_or_path": "model.base",
+    "model_name_or_path": "model.base",
+    "base_model_name_or_path": "model.base",
+    "base_model": "model.base",
+    "r": "method.rank",
+    "lora_r": "method.rank",
+    "lora_alpha": "method.alpha",
+    "lora_dropout": "method.dropout",
+    "target_modules": "method.targets",
+    "use_dora": "method.dora",
+    "use_rslora": "method.rslora",
+}
+SECRET: Final = re.compile(
+    r"(?:^|[._-])(?:token|\w*(?:api|access|auth|hub|hf|bearer)_?(?:key|token)|secret\w*|passwo?r?d)$", re.I
+)
+LOOKS_SECRET: Final = re.compile(r"^(?:hf_|sk-|ghp_|github_pat_|wandb_v1_)[\w-]{12,}$|://[^/\s:@]+:[^/\s@]+@")
+LONGEST: Final = 1000  # characters of a setting: chat templates and the like are cut
+
+
+class Names:
+    """The ledger's names of one source's metrics: no two of them get the same, the first that is met has it."""
+
+    def __init__(self) -> None:
+        self._given: dict[str, str] = {}
+        self._taken: set[str] = set()
+
+    def __call__(self, key: str) -> str:
+        """The name for `key`, the same each time."""
+        if key not in self._given:
+            name = METRICS.get(key) or VALIDATION.sub("validation/", key)
+            self._given[key] = key if name in self._taken else name
+            self._taken.add(self._given[key])
+        return self._given[key]
+
+
+def settings(config: Mapping[str, object]) -> dict[str, object]:
+    """A tracker's configuration flattened to dotted keys, under our names, without secrets and what is empty."""
+    flat = {key: value for key, value in _flat("", config) if not _is_secret(key, value)}
+    renamed = {SETTINGS[key]: value for key, value in flat.items() if key in SETTINGS}
+    return renamed | {key: value for key, value in flat.items() if key not in SETTINGS and key not in renamed}
+
+
+def _flat(prefix: str, value: object) -> list[tuple[str, object]]:
+    if isinstance(value, Mapping):
+        return [
+            pair
+            for key, each in value.items()
+            if not str(key).startswith("_wandb")
+            for pair in _flat(f"{prefix}.{key}" if prefix else str(key), each)
+        ]
+    return [] if value is None or value in ("", [], ()) else [(prefix, _plain(value))]
+
+
+def _plain(value: object) -> object:
+    """A setting as JSON can keep it: NaN and infinities have no number there."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, bool | int | float):
+        return value
+    text = str(value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+
+
+def _is_secret(key: str, value: object) -> bool:
+    return isinstance(value, str) and bool(SECRET.search(key) or LOOKS_SECRET.search(value))
+
+
+def number(value: object) -> float | None:
+    """A metric's value as trackers write it: a number, a boolean, or the name of a gap; None for all else."""
+    if isinstance(value, bool | int | float):
+        try:
+            return float(value)
+        except OverflowError:
+            return None
+    return (
+        {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}.get(value) if isinstance(value, str) else None
+    )
+
+
+def numbers(values: Mapping[str, object], prefix: str = "") -> dict[str, float]:
+    """The numbers among nested `values`, by dotted key; texts, pictures and tables are left out."""
+    found: dict[str, float] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            if "_type" not in value:  # a picture, a histogram, a table of wandb's or trackio's
+                found |= numbers(value, f"{prefix}{key}.")
+        elif (figure := number(value)) is not None:
+            found[f"{prefix}{key}"] = figure
+    return found
+
+
+def short_gpu(name: str, count: int = 1) -> str:
+    """A GPU's name as the table shows it: `H200`, `2x RTX 4090`."""
+    short = re.sub(r"^NVIDIA |GeForce |Tesla |Quadro ", "", name).strip()
+    return f"{count}x {short}" if short and count > 1 else short

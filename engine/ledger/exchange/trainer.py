@@ -1,0 +1,161 @@
+"""Hugging Face's Trainer: `trainer_state.json` in an output folder or its checkpoints holds all that was logged.
+
+It tells steps but no times: a point's time is that of the first file that has it. It is not written atomically, so the newest
+may be half there; then the one before counts. `training_args.bin` is a pickle and is left alone.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Final
+
+from engine.errors import Problem
+from engine.ledger.exchange import foreign
+from engine.ledger.exchange.imported import Gathering, Imported, Kind, uid_of
+from engine.ledger.states import State
+
+FILE: Final = "trainer_state.json"
+SETTINGS: Final = ("max_steps", "num_train_epochs", "train_batch_size", "logging_steps", "eval_steps", "save_steps")
+NO_METRICS: Final = ("step", "total_flos")
+
+
+def is_state(found: object) -> bool:
+    """Whether this JSON value is a Trainer's state."""
+    return isinstance(found, dict) and "log_history" in found and "global_step" in found
+
+
+def files(path: Path) -> list[Path]:
+    """The states in an output folder: its own and those of its checkpoints, oldest first; `path` itself where it is one."""
+    if path.is_file():
+        return [path]
+    return sorted([*path.glob(FILE), *path.glob(f"checkpoint-*/{FILE}")], key=lambda file: file.stat().st_mtime)
+
+
+class OutputFolder:
+    """A reader of an output folder, of a checkpoint in one, or of one state file."""
+
+    kind: Kind = "trainer"
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._seen: list[tuple[Path, int, int]] = []
+
+    def read(self) -> Imported | None:
+        """What is known of the run, with all its points when something has changed; None while no state is whole.
+
+        Raises:
+            Problem: a file can no longer be read, or is something else.
+        """
+        states, troubles, waiting = [], [], 0
+        try:
+            there = files(self.path)
+            marks = [(file, (stat := file.stat()).st_mtime_ns, stat.st_size) for file in there]
+            for file in there:
+                if (state := _state(file)) is not None:
+                    states.append((file, state))
+                else:
+                    troubles.append(f"{file} is half written or damaged: it was left out.")
+                    waiting += file.stat().st_size
+        except OSError as error:
+            raise Problem(f"{error.filename} cannot be read", f"{error.strerror}.", code="import") from error
+        if not states:
+            return None
+        gathered = Gathering()
+        changed, self._seen = marks != self._seen, marks
+        for file, state in sorted(states, key=lambda pair: pair[0].stat().st_mtime, reverse=True) if changed else ():
+            _gather(gathered, state, file.stat().st_mtime)  # the oldest comes last and has the say about times
+        furthest = max(
+            (state for _, state in states), key=lambda state: (_whole(state, "global_step"), len(_log(state)))
+        )
+        return self._told(states[0][0], furthest, gathered, tuple(troubles), waiting)
+
+    def _told(
+        self, first: Path, state: dict[str, object], gathered: Gathering, troubles: tuple[str, ...], waiting: int
+    ) -> Imported:
+        log = _log(state)
+        steps = _whole(state, "max_steps") or None
+        done = any("train_runtime" in row for row in log) or (
+            steps is not None and _whole(state, "global_step") >= steps
+        )
+        folder = self.path if self.path.is_dir() else self.path.parent
+        if folder.name.startswith("checkpoint-"):
+            folder = folder.parent
+        return Imported(
+            uid=uid_of(self.kind, folder.resolve(), json.dumps(log[:1], sort_keys=True)),
+            kind=self.kind,
+            path=self.path,
+            name=folder.resolve().name,
+            created=first.stat().st_mtime,
+            points=gathered.take(),
+            settings=foreign.settings({key: state.get(key) for key in SETTINGS} | _adapter(folder)),
+            state=State.FINISHED if done else None,
+            steps=steps,
+            troubles=troubles,
+            waiting=waiting,
+        )
+
+
+def _gather(gathered: Gathering, state: dict[str, object], when: float) -> None:
+    names = foreign.Names()
+    for row in _log(state):
+        step = _whole(row, "step")
+        for key, value in foreign.numbers(row).items():
+            if key not in NO_METRICS:
+                gathered.add(names(_prefixed(key)), step, when, value)
+
+
+def _prefixed(key: str) -> str:
+    """As Trainer's callbacks hand a metric on to trackers (transformers.integrations.rewrite_logs)."""
+    for part in ("eval", "test"):
+        if key.startswith(f"{part}_"):
+            return f"{part}/{key.removeprefix(f'{part}_')}"
+    return f"train/{key}"
+
+
+def _state(file: Path) -> dict[str, object] | None:
+    """The state in the file; None where it is half written.
+
+    Raises:
+        OSError: it cannot be read.
+        Problem: it is something else.
+    """
+    try:
+        found = json.loads(file.read_bytes())
+    except ValueError:
+        return None
+    if not is_state(found):
+        raise Problem(f"{file} is not a Trainer's state", "It has no log_history and global_step.", code="import")
+    assert isinstance(found, dict)
+    return found
+
+
+def _log(state: dict[str, object]) -> list[dict[str, object]]:
+    rows = state.get("log_history")
+    return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+
+
+def _whole(row: dict[str, object], key: str) -> int:
+    value = row.get(key)
+    return int(value) if isinstance(value, int | float) else 0
+
+
+def _adapter(folder: Path) -> dict[str, object]:
+    """What PEFT writes beside an adapter, of the newest checkpoint that has one."""
+    for file in sorted(folder.glob("**/adapter_config.json"), key=lambda each: each.stat().st_mtime, reverse=True):
+        try:
+            found = json.loads(file.read_bytes())
+        except (OSError, ValueError):
+            continue
+        wanted = (
+            "base_model_name_or_path",
+            "r",
+            "lora_alpha",
+            "lora_dropout",
+            "target_modules",
+            "use_dora",
+            "use_rslora",
+        )
+        if isinstance(found, dict):
+            return {"method.name": str(found.get("peft_type", "")).lower(), **{key: found.get(key) for key in wanted}}
+    return {}

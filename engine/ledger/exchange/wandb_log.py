@@ -1,0 +1,83 @@
+"""The log that wandb keeps of a run (`run-ID.wandb`) as records: blocks of 32 KiB, appended to while somebody reads.
+
+LevelDB's format (https://github.com/google/leveldb/blob/main/doc/log_format.md) behind seven bytes of wandb's own, with the
+checksum of zlib (CRC-32) over a fragment's type and bytes.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+MAGIC: Final = b":W&B\xe1\xbe"  # then a byte that is the format's version
+VERSION: Final = 0
+BEGIN: Final = 7
+BLOCK: Final = 32768
+HEADER: Final = 7  # checksum, length, type
+FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4
+
+
+@dataclass(frozen=True)
+class Records:
+    """What was whole behind an offset: `records`, where the next one begins, how many bytes wait there for their rest.
+
+    `damaged` counts places where bytes had to be passed over.
+    """
+
+    records: list[bytes]
+    offset: int
+    waiting: int
+    damaged: int
+
+
+def is_log(path: Path) -> bool:
+    """Whether the file begins as such a log does."""
+    with path.open("rb") as file:
+        return file.read(BEGIN) == MAGIC + bytes([VERSION])
+
+
+def read(path: Path, offset: int) -> Records:
+    """The whole records of the file behind `offset` (0 at first).
+
+    What is wrong in the last block is taken for being half written, as is a record whose last fragment is missing.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    offset = max(offset, BEGIN)
+    with path.open("rb") as file:
+        file.seek(offset)
+        data = file.read()
+    found: list[bytes] = []
+    parts: list[bytes] = []
+    place = whole = damaged = 0
+    while place + HEADER <= len(data):
+        left = BLOCK - (offset + place) % BLOCK
+        if left < HEADER:  # filled with zeros
+            place += left
+            continue
+        checksum, length, kind = struct.unpack_from("<IHB", data, place)
+        body = data[place + HEADER : place + HEADER + length]
+        fine = kind in (FULL, FIRST, MIDDLE, LAST) and length <= left - HEADER and len(body) == length
+        if not fine or zlib.crc32(body, zlib.crc32(bytes([kind]))) != checksum:
+            if place + left >= len(data):
+                break
+            place += left  # the next block begins anew
+            damaged += 1
+            parts = []
+            continue
+        place += HEADER + length
+        if kind in (FULL, FIRST):
+            damaged += bool(parts)
+            parts = []
+        elif not parts:  # its beginning was lost
+            continue
+        parts.append(body)
+        if kind in (FULL, LAST):
+            found.append(b"".join(parts))
+            parts = []
+            whole = place
+    return Records(found, offset + whole, len(data) - whole, damaged)
