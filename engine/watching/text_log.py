@@ -11,19 +11,19 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from engine.ledger.exchange import foreign
+from engine.ledger.exchange import foreign, trainer
 from engine.ledger.exchange.imported import Gathering, Points
-from engine.watching import trainer_names
 
 # `  7%|▋         | 2/30 [00:00<00:06,  4.21it/s]`; bars with words before them count files, rows or weights.
 BAR: Final = re.compile(r"^\s*\d+%\|[^|]*\|\s*(\d+)/(\d+) \[((?:\d+:)?\d+:\d\d)<")
 STEER: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")  # cursor movements and colours
 RAISED: Final = re.compile(r"^((?:\w+\.)*\w*(?:Error|Exception|Interrupt|Exit)\w*)(?::|$)")
+STEP_KEYS: Final = ("step", "global_step")
 MOST: Final = 1 << 24  # bytes of one look: what is larger is read in several
 
 
@@ -123,6 +123,7 @@ class TextLog:
             return
         if self._step is not None and step < self._step:  # begun again in the same file
             self._finished, self._raised, self._in_traceback = False, "", False
+            self._placed = []
         self._step, self._elapsed = step, elapsed
         if len(self._waiting) == 1:
             self._placed.append((step, self._waiting[0]))
@@ -135,7 +136,7 @@ class TextLog:
         if values is None:
             return
         self._finished = self._finished or "train_runtime" in values
-        step = next((values[key] for key in trainer_names.STEP_KEYS if isinstance(values.get(key), int)), None)
+        step = next((values[key] for key in STEP_KEYS if isinstance(values.get(key), int)), None)
         if isinstance(step, int):
             self._placed.append((step, _Line(values, self._elapsed)))
         else:
@@ -145,11 +146,22 @@ class TextLog:
         """Bars say how long it has run, the file when it was last written: together, when each line was."""
         gathering = Gathering()
         for step, line in self._placed:
-            gathering.add_all(
-                step, written - (self._elapsed - line.elapsed), trainer_names.figures(line.values, self._names).items()
-            )
+            gathering.add_all(step, written - (self._elapsed - line.elapsed), self._named(line.values))
         self._placed = []
         return gathering.take()
+
+    def _named(self, values: Mapping[str, object]) -> Iterator[tuple[str, float]]:
+        for key, value in values.items():
+            if key not in (*STEP_KEYS, *trainer.NO_METRICS) and (number := _number(value)) is not None:
+                yield self._names(trainer.prefixed(key)), number
+
+
+def _number(value: object) -> float | None:
+    """Trainer 5 prints numbers as text: `{'loss': '6.193'}`."""
+    try:
+        return float(value) if isinstance(value, str) else foreign.number(value)
+    except ValueError:
+        return None
 
 
 def _seconds(clock: str) -> float:

@@ -102,10 +102,10 @@ def _gather(gathered: Gathering, state: dict[str, object], when: float) -> None:
         step = _whole(row, "step")
         for key, value in foreign.numbers(row).items():
             if key not in NO_METRICS:
-                gathered.add(names(_prefixed(key)), step, when, value)
+                gathered.add(names(prefixed(key)), step, when, value)
 
 
-def _prefixed(key: str) -> str:
+def prefixed(key: str) -> str:
     """As Trainer's callbacks hand a metric on to trackers (transformers.integrations.rewrite_logs)."""
     for part in ("eval", "test"):
         if key.startswith(f"{part}_"):
