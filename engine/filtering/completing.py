@@ -50,7 +50,8 @@ def _fields(typed: str, start: int, cursor: int, fields: Sequence[Field]) -> Com
     whole = next((each for each in fields if each.name.casefold() == typed.casefold()), None)
     if whole is not None:
         return Completions(cursor, cursor, OPERATORS[whole.kind], whole.help)
-    return Completions(start, cursor, tuple(quoted(each) for each in _matching(typed, [each.name for each in fields])))
+    names = _matching(typed, [each.name for each in fields])
+    return Completions(start, cursor, tuple(map(quoted, names)), f"in {fields[0].help}")
 
 
 def _matching(typed: str, known: Iterable[str]) -> list[str]:

@@ -1,17 +1,18 @@
 """The last line: the keys that matter here, or a message, or a question, or something to type.
 
-Questions and prompts take the focus; while they stand no other key does anything.
+Questions and prompts take the focus; while they stand no other key does anything. Above a filter that is typed stands a line that says what may come
+next, or where a mistake is.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Literal
 
 from textual.app import ComposeResult
 from textual.binding import BindingsMap
-from textual.containers import Horizontal
+from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.events import Key, Resize
 from textual.suggester import SuggestFromList
@@ -19,8 +20,10 @@ from textual.timer import Timer
 from textual.widget import Widget
 from textual.widgets import Input
 
+from engine.filtering import Field, Filter, parse
 from screens.widgets.entry import Entry
 from screens.widgets.line import Line
+from screens.widgets.typed_filter import Typing, looked_at
 
 Level = Literal["info", "warning", "error"]
 STYLES: Final = {"info": "$text", "warning": "$text-warning", "error": "$text-error"}
@@ -37,16 +40,21 @@ class Words(Line):
         event.stop()
         event.prevent_default()
         if event.key in ("y", "Y", "n", "N", "escape", "enter"):
-            line = self.parent
-            assert isinstance(line, LastLine)
-            line.answer(event.key in ("y", "Y"))
+            self.query_ancestor(LastLine).answer(event.key in ("y", "Y"))
 
 
-class LastLine(Horizontal):
+class Hint(Line):
+    """What is said of a filter while it is typed."""
+
+
+class LastLine(Vertical):
     """Keys | message | question | prompt."""
 
     DEFAULT_CSS = """
     LastLine { dock: bottom; height: auto; min-height: 1; max-height: 4; background: $panel; padding: 0 1; }
+    LastLine Horizontal { height: auto; }
+    LastLine Hint { display: none; height: 1; }
+    LastLine.-assisted Hint { display: block; }
     LastLine Input { display: none; width: 1fr; background: $panel; }
     LastLine.-typing Words { width: auto; padding: 0 1 0 0; }
     LastLine.-typing Input { display: block; }
@@ -65,12 +73,20 @@ class LastLine(Horizontal):
         self._question: asyncio.Future[bool] | None = None
         self._typed: asyncio.Future[str | None] | None = None
         self._changed: Callable[[str], None] | None = None
+        self._hint = Hint()
+        self._look: Callable[[str, int], Typing] | None = None
         self._focused: Widget | None = None
 
     def compose(self) -> ComposeResult:
-        """The words and the input beside them."""
-        yield self._words
-        yield self._input
+        """The words and the input beside them, under what is said of a filter."""
+        yield self._hint
+        with Horizontal():
+            yield self._words
+            yield self._input
+
+    def on_mount(self) -> None:
+        """What is said of a filter depends on where its cursor stands, too."""
+        self.watch(self._input, "selection", self._show_hint, init=False)
 
     @property
     def busy(self) -> bool:
@@ -140,6 +156,36 @@ class LastLine(Horizontal):
             self.remove_class("-typing")
             self._give_back_focus()
 
+    async def filter(
+        self,
+        before: str,
+        fields: Sequence[Field],
+        changed: Callable[[Filter], None],
+        values: Callable[[str], Iterable[str]],
+    ) -> None:
+        """A filter, applied by `changed` as it is typed; `esc` brings back what stood there `before`."""
+
+        def look(text: str, cursor: int) -> Typing:
+            return looked_at(text, cursor, fields, values)
+
+        self._look, self._input.complete = look, lambda text, cursor: look(text, cursor).taken
+        self.add_class("-assisted")
+        self._hint.show("")
+        self.call_after_refresh(self._show_hint)
+        try:
+            typed = await self.prompt("/", before, (), lambda text: changed(parse(text, fields)))
+        finally:
+            if self._look is look:  # no other filter has come in between
+                self._look = self._input.complete = None
+                self.remove_class("-assisted")
+        changed(parse(before if typed is None else typed, fields))
+
+    def _show_hint(self) -> None:
+        entry = self._input
+        if self._look is not None:
+            left = entry.region.x - self._hint.region.x - round(entry.scroll_offset.x)
+            self._hint.show(self._look(entry.value, entry.cursor_position).told(left, self._hint.size.width))
+
     def answer(self, yes: bool) -> None:
         """Close the open question."""
         if self._question is not None and not self._question.done():
@@ -190,6 +236,7 @@ class LastLine(Horizontal):
     def on_input_changed(self, event: Input.Changed) -> None:
         """Tell who wants to know."""
         event.stop()
+        self._show_hint()
         if self._changed is not None:
             self._changed(event.value)
 

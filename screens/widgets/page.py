@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar, Final, Generic, cast
 
@@ -21,6 +21,7 @@ from textual.worker import NoActiveWorker, get_current_worker
 from typing_extensions import TypeVar
 
 from engine.errors import Problem
+from engine.filtering import Field, Filter
 from engine.gpu import Gpu
 from screens.commands import Command, shown_key
 from screens.messages import ScreenName
@@ -122,6 +123,21 @@ class Page(Screen[None], Generic[Snapshot]):
         """A line typed on the last line; None when it was left with esc. `on_change` hears every keystroke. Only in a worker."""
         _only_in_a_worker()
         return await self._last_line.prompt(label, value, suggestions, on_change)
+
+    async def filter_prompt(
+        self,
+        before: str,
+        fields: Sequence[Field],
+        on_change: Callable[[Filter], None],
+        values: Callable[[str], Iterable[str]] = lambda _: (),
+    ) -> None:
+        """A filter typed on the last line. Only in a worker.
+
+        `on_change` gets it at every key, at the end what stands; after `esc` that is `before`. Plain words are looked for in the first of
+        `fields`. `values` gives, for a field's name, the values that occur, to be offered; it is asked at a key, so it must have them at hand.
+        """
+        _only_in_a_worker()
+        await self._last_line.filter(before, fields, on_change, values)
 
     async def attempt(self, work: Callable[[], Answer]) -> Answer | None:
         """Do something that may block or fail - write to the ledger, start a job - in a thread; what goes wrong is said and gives None."""
