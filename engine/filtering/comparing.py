@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, TypeAlias
 
@@ -54,12 +54,20 @@ _DURATION: Final = re.compile(r"(\d+\.?\d*|\.\d+)([smhdwy])", re.ASCII)
 
 @dataclass(frozen=True)
 class Field:
-    """Something that rows can be told apart by; `help` is a few words, `values` are those that a choice has."""
+    """Something that rows can be told apart by; `help` is a few words, `aliases` are other names, `values` those that a choice has."""
 
     name: str
     kind: Kind
     help: str
     values: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
+
+
+def by_name(fields: Iterable[Field]) -> dict[str, Field]:
+    """Fields by their names and aliases in lower case; a name goes before an alias."""
+    known = list(fields)
+    aliases = {alias.casefold(): each for each in known for alias in each.aliases}
+    return {**aliases, **{each.name.casefold(): each for each in known}}
 
 
 def number(text: str) -> float | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from engine.filtering.comparing import CALLED, OPERATORS, Field
+from engine.filtering.comparing import CALLED, OPERATORS, Field, by_name
 from engine.filtering.parsing import COMPARISON, PART, VALUE, plain, quoted
 
 
@@ -34,8 +34,7 @@ def completions(
     compared = COMPARISON.match(body)
     if compared is None:
         return _fields(plain(body), start, cursor, fields)
-    name = plain(compared["field"]).casefold()
-    of = next((each for each in fields if each.name.casefold() == name), None)
+    of = by_name(fields).get(plain(compared["field"]).casefold())
     if of is None:
         return Completions(cursor, cursor)
     typed = compared["values"]
@@ -47,7 +46,7 @@ def completions(
 
 def _fields(typed: str, start: int, cursor: int, fields: Sequence[Field]) -> Completions:
     """Names of fields; where one stands there whole, what may follow it."""
-    whole = next((each for each in fields if each.name.casefold() == typed.casefold()), None)
+    whole = by_name(fields).get(typed.casefold())
     if whole is not None:
         return Completions(cursor, cursor, OPERATORS[whole.kind], whole.help)
     names = _matching(typed, [each.name for each in fields])

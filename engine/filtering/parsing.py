@@ -9,13 +9,14 @@ from typing import Final
 from unicodedata import east_asian_width
 
 from engine.errors import Problem, nearest
-from engine.filtering.comparing import CALLED, OPERATORS, ORDER, Field, Test, Value, comparison, wrong
+from engine.filtering.comparing import CALLED, OPERATORS, ORDER, Field, Test, Value, by_name, comparison, wrong
 
 PART: Final = re.compile(r'(?:"[^"]*(?:"|$)|[^\s"])+')
 COMPARISON: Final = re.compile(
     r'(?P<field>(?:"[^"]*"|[^"=!~<>:])*)(?P<operator>!=|!~|<=|>=|[=~<>:])(?P<values>.*)', re.DOTALL
 )
 VALUE: Final = re.compile(r'(?:"[^"]*(?:"|$)|[^",])+')
+LISTED: Final = 20  # fields that an error names
 _SPECIAL: Final = re.compile(r"^[-!]|[\s=!~<>:,]|^$")
 
 
@@ -34,7 +35,7 @@ class Mistake:
 
 @dataclass(frozen=True)
 class Part:
-    """One condition; `turned` round it holds where it did not. `values` are as they were typed, without quotes."""
+    """One condition, on a field by its full name; `turned` round it holds where it did not. `values` are as they were typed, without quotes."""
 
     field: str
     operator: str
@@ -70,7 +71,7 @@ class Filter:
 
 def parse(text: str, fields: Sequence[Field]) -> Filter:
     """The filter that `text` means; plain words are looked for in the first of the fields. Never raises."""
-    known = {each.name.casefold(): each for each in fields}
+    known = by_name(fields)
     parts: list[Part] = []
     tests: list[tuple[str, Test]] = []
     mistakes: list[Mistake] = []
@@ -92,7 +93,7 @@ def strict(text: str, fields: Sequence[Field]) -> Filter:
     made = parse(text, fields)
     if made.mistakes:
         mistake = made.mistakes[0]
-        names = ", ".join(each.name for each in fields)
+        names = ", ".join(each.name for each in fields[:LISTED]) + (", ..." if len(fields) > LISTED else "")
         raise Problem(
             f"The filter is not understood: {mistake}", pointed(text, mistake), f"Fields: {names}", code="filter"
         )

@@ -7,58 +7,47 @@ its key (`train/loss` is its last value; `train/loss.best`, `train/loss.smooth`)
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
-from engine.ledger.runs import Summary
+from engine.filtering import Field as Field
+from engine.filtering import Kind
+from engine.filtering import Value as Value
 from engine.ledger.states import LIVE, State
-from engine.ledger.table import Row, Settings
-
-Kind = Literal["text", "choice", "number", "duration", "tags"]
-Value = str | float | bool | tuple[str, ...] | None
+from engine.ledger.table import Figures, Row, Settings
 
 LOSS: Final = "validation/loss"
-PARTS: Final[Mapping[str, Callable[[Summary], float | None]]] = {
-    "last": lambda summary: summary.last,
-    "best": lambda summary: summary.best,
-    "smooth": lambda summary: summary.smoothed,
+PARTS: Final[Mapping[str, Callable[[Figures], float | None]]] = {
+    "last": lambda figures: figures.last,
+    "best": lambda figures: figures.best,
+    "smooth": lambda figures: figures.smoothed,
 }
 """What may follow a metric's key behind a dot; its last value is meant without."""
 
 
-@dataclass(frozen=True)
-class Field:
-    """A name with a meaning: `kind` says how its values compare, durations are in seconds. `aliases` mean the same."""
-
-    name: str
-    kind: Kind
-    help: str
-    aliases: tuple[str, ...] = ()
-
-
 FIELDS: Final = (
     Field("name", "text", "what the run is called"),
-    Field("state", "choice", "queued, running, finished, failed, ..."),
+    Field("state", "choice", "what became of it", tuple(State)),
     Field("cause", "text", "why it failed: OOM, gated, disk, ..."),
     Field("model", "text", "the base model, without its owner or folder"),
-    Field("method", "choice", "lora, qlora, dora, full, ..."),
+    Field("method", "text", "lora, qlora, dora, full, ..."),
     Field("rank", "number", "the adapter's rank"),
-    Field("lr", "number", "the learning rate", ("rate",)),
-    Field("loss", "number", "last validation loss", ("val",)),
+    Field("lr", "number", "the learning rate", aliases=("rate",)),
+    Field("loss", "number", "last validation loss", aliases=("val",)),
     Field("best", "number", "best validation loss"),
     Field("step", "number", "optimizer steps done"),
     Field("steps", "number", "optimizer steps to do"),
     Field("age", "duration", "time since it was started"),
     Field("ends", "duration", "time until it is expected to end"),
     Field("gpu", "text", "what it was trained on"),
-    Field("tag", "tags", "a tag that people gave it", ("tags",)),
+    Field("tag", "tags", "a tag that people gave it", aliases=("tags",)),
     Field("note", "text", "what people wrote about it"),
     Field("sweep", "text", "the sweep that it belongs to"),
-    Field("baseline", "choice", "yes for a run that others are held against"),
-    Field("archived", "choice", "yes for a run that was put out of sight"),
-    Field("source", "choice", "what it was imported from or watched at: tensorboard, ..."),
+    Field("baseline", "choice", "yes for a run that others are held against", ("yes", "no")),
+    Field("archived", "choice", "yes for a run that was put out of sight", ("yes", "no")),
+    Field("source", "text", "what it was imported from or watched at: tensorboard, ..."),
 )
 ALIASES: Final = {alias: field.name for field in FIELDS for alias in field.aliases}
 
@@ -72,8 +61,8 @@ def fact(row: Row, settings: Settings, name: str, *, now: float | None = None) -
         return timed(row, time.time() if now is None else now)
     if (asked := metric(name)) is not None:
         key, part = asked
-        summary = row.metrics.get(key)
-        return None if summary is None else PARTS[part](summary)
+        figures = row.metrics.get(key)
+        return None if figures is None else PARTS[part](figures)
     return _plain(settings.get(setting(name, settings)))
 
 
@@ -100,17 +89,16 @@ def setting(name: str, keys: Iterable[str]) -> str:
 def fields(settings: Iterable[Settings], metrics: Iterable[str]) -> tuple[Field, ...]:
     """All that can be asked of runs that have these settings and metrics: `FIELDS`, then settings by dotted key, then metrics."""
     taken = {field.name for field in FIELDS} | ALIASES.keys()
-    values: dict[str, object] = {}
+    kinds: dict[str, set[type]] = {}
     for each in {id(each): each for each in settings}.values():
         for key, value in each.items():
-            if values.get(key) is None:
-                values[key] = value
-    last = [key.rpartition(".")[2] for key in values]
+            kinds.setdefault(key, set()).add(type(value))
+    last = Counter(key.rpartition(".")[2] for key in kinds)
     found = list(FIELDS)
-    for key in sorted(values):
+    for key in sorted(kinds):
         short = key.rpartition(".")[2]
-        alone = short != key and short not in taken and last.count(short) == 1
-        found.append(Field(key, _kind(values[key]), "a setting of the profile", (short,) if alone else ()))
+        alone = short != key and short not in taken and last[short] == 1
+        found.append(Field(key, _kind(kinds[key]), "a setting of the profile", aliases=(short,) if alone else ()))
     for key in sorted(metrics):
         found.append(Field(key, "number", "last value of the metric"))
         found += [
@@ -139,12 +127,9 @@ def state_words(state: State, cause: str) -> str:
     return f"{state} {cause}" if state is State.FAILED and cause else str(state)
 
 
-def _kind(value: object) -> Kind:
-    if isinstance(value, bool):
-        return "choice"
-    if isinstance(value, int | float):
-        return "number"
-    return "tags" if isinstance(value, list) else "text"
+def _kind(types: set[type]) -> Kind:
+    there = types - {type(None)}
+    return "number" if there and there <= {int, float} else "any"
 
 
 def _plain(value: object) -> Value:

@@ -241,3 +241,10 @@ def test_in_the_middle_of_a_text_the_rest_stays() -> None:
 def test_where_a_number_belongs_it_is_said() -> None:
     assert completions("lr>", 3, FIELDS).hint == "learning rate: a number such as 1e-4, .5, 4.1k or nan"
     assert completions("loss", 4, FIELDS).hint == "last validation loss"
+
+
+def test_other_names_of_a_field_mean_the_same() -> None:
+    fields = (*FIELDS, Field("train.rate", "number", "rate", aliases=("rate", "loss")))
+    assert str(parse("Rate<1 loss<2", fields)) == "train.rate<1 loss<2"  # a name goes before an alias
+    assert completions("rate", 4, fields).choices[0] == "<"
+    assert parse("raet<1", fields).mistakes[0].suggestion == "rate"
