@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, TypeAlias
 
-Value: TypeAlias = "str | int | float | bool | Sequence[str] | None"
+Value: TypeAlias = "str | int | float | bool | tuple[str, ...] | None"
 """What a row has for a field: durations in seconds, tags as several texts, None where it has none."""
 
 Kind = Literal["text", "number", "duration", "choice", "tags", "any"]
@@ -129,7 +129,7 @@ def _equals(value: Value, wanted: _Wanted) -> bool:
     if isinstance(value, str):
         return value.casefold() == wanted.text
     if value is None or not wanted.text:
-        return not wanted.text and (value is None or (isinstance(value, Sequence) and not value))
+        return not wanted.text and value in (None, ())
     if isinstance(value, bool):
         return str(value).casefold() == wanted.text
     if isinstance(value, int | float):

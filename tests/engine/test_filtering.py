@@ -33,7 +33,7 @@ ROW: dict[str, Value] = {
     "tag": ("medical", "keep"),
     "note": "",
     "method.rank": 16,
-    "method.targets": ["q_proj", "v_proj"],
+    "method.targets": ("q_proj", "v_proj"),
 }
 
 
