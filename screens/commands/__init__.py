@@ -38,6 +38,7 @@ WRITTEN: Final = {
     "tab": "tab",
     "slash": "/",
     "plus": "+",
+    "underscore": "_",
     "backslash": "\\",
 }
 

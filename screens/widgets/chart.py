@@ -22,7 +22,7 @@ from textual.widget import Widget
 from screens.widgets import figures, plot
 from screens.widgets.plot import Axis, Floats
 from screens.widgets.scales import STEP, Scale
-from screens.widgets.series import Series, logarithms
+from screens.widgets.series import Series
 
 COLOURS: Final = 8
 NAMES: Final = ("axis", "title", "cursor", "faint", *map(str, range(COLOURS)))
@@ -83,16 +83,24 @@ class Chart(Widget):
         self.cursor: float | None = None
         self.scale = STEP
         self._series: tuple[Series, ...] = ()
+        self._front: Series | None = None
         self._strips: list[Strip] = []
         self._looks: dict[str, Style] = {}
 
-    def show(self, series: Sequence[Series], title: str | None = None, scale: Scale = STEP) -> None:
-        """These curves from now on, the last one on top; a cursor means nothing on another scale."""
+    def show(
+        self, series: Sequence[Series], title: str | None = None, scale: Scale = STEP, *, front: bool = False
+    ) -> None:
+        """These curves from now on, the last one on top, in bold with `front`; a cursor means nothing on another scale."""
         self._series = tuple(series)
+        self._front = self._series[-1] if series and front else None
         self.title = title or self.title
         if scale is not self.scale:
             self.scale, self.cursor = scale, None
         self._redraw()
+
+    def colour(self, number: int) -> str:
+        """What a curve of this colour is drawn in, as a style."""
+        return self.get_component_styles(f"chart--{number % COLOURS}").color.hex
 
     def toggle_smoothing(self) -> None:
         """Show the mean of neighbouring points, the points themselves behind it."""
@@ -174,12 +182,12 @@ class Chart(Widget):
 
     def _layers(self, series: Series) -> list[tuple[Floats, int]]:
         """Values as they are drawn, the lowest first, and what each is drawn in."""
-        colour = series.colour % COLOURS + (STRONG if series.strong else 0)
+        colour = series.colour % COLOURS + (STRONG if series is self._front else 0)
         points = series.logarithms if self.logarithmic else series.values
         if not self.smoothed:
             return [(points, colour)]
-        smoothed = logarithms(series.smoothed) if self.logarithmic else series.smoothed
-        behind = [(points, FAINT)] if len(self._series) <= FEW or series.strong else []
+        smoothed = series.smoothed_logarithms if self.logarithmic else series.smoothed
+        behind = [(points, FAINT)] if len(self._series) <= FEW or series is self._front else []
         return [*behind, (smoothed, colour)]
 
     def _body(self, x: Axis, y: Axis, names: list[str], margin: int, room: tuple[int, int]) -> list[Strip]:

@@ -9,9 +9,10 @@ KEPT = 32  # curves; a screen shows a few of one run
 
 
 class Curves:
-    """Metrics of runs as they were last read. For one thread."""
+    """Metrics of runs as they were last read, the `kept` that were asked for last. For one thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, kept: int = KEPT) -> None:
+        self._most = kept
         self._kept: dict[tuple[int, str], Curve] = {}
 
     def get(self, ledger: Ledger, run: int, name: str) -> Curve:
@@ -23,6 +24,6 @@ class Curves:
             added = metrics.curve(ledger, run, name, after=known.seq)
             known = known.joined(added) if len(added.steps) else known
         self._kept[run, name] = known  # last: most recently used
-        while len(self._kept) > KEPT:
+        while len(self._kept) > self._most:
             del self._kept[next(iter(self._kept))]
         return known

@@ -17,8 +17,7 @@ SMOOTHING: Final = 0.02  # share of the points that a smoothed one is the mean o
 
 @dataclass(frozen=True, eq=False)
 class Series:
-    """A curve: `x` ascending, `values` as long, NaN where there is a gap. `colour` is a number that stays with whatever it shows;
-    a `strong` one stands out from the others.
+    """A curve: `x` ascending, `values` as long, NaN where there is a gap. `colour` is a number that stays with whatever it shows.
 
     What has to look at all points is kept: a curve is drawn many times.
     """
@@ -27,7 +26,6 @@ class Series:
     x: NDArray[np.int64] | Floats
     values: Floats
     colour: int = 0
-    strong: bool = False
 
     @cached_property
     def across(self) -> Floats:
@@ -53,6 +51,11 @@ class Series:
     def logarithms(self) -> Floats:
         """Powers of ten; what is not positive is a gap."""
         return logarithms(self.values)
+
+    @cached_property
+    def smoothed_logarithms(self) -> Floats:
+        """Of `smoothed`."""
+        return logarithms(self.smoothed)
 
     @cached_property
     def log_extent(self) -> tuple[float, float] | None:
