@@ -6,15 +6,17 @@ would cost more than reading them. Settings are one text a run; many runs share 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import sqlite3
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
 import orjson
 
 from engine.ledger import jobs
-from engine.ledger.runs import HIGHER_IS_BETTER, NAMES, NEWEST_FIRST, Run, Summary
+from engine.ledger.runs import HIGHER_IS_BETTER, NAMES, Run
 from engine.ledger.states import LIVE, State
 from engine.ledger.store import Ledger, Value
 
@@ -22,10 +24,18 @@ Settings = Mapping[str, object]
 By = Literal["best", "last", "smoothed"]
 
 
+class Figures(NamedTuple):
+    """What a table shows of a metric: last, best and smoothed value as in `Summary`."""
+
+    last: float | None
+    best: float | None
+    smoothed: float | None
+
+
 class Row(NamedTuple):
     """A run as the table has it: the fields of `Run` in their order (`folder` as text), then what belongs to the table.
 
-    `metrics` has the keys that were asked for and that the run has measured.
+    `metrics` has the keys that were asked for and of which the run has measured a number.
     """
 
     id: int
@@ -53,7 +63,7 @@ class Row(NamedTuple):
     deleted: float | None
     changed: int
     tags: tuple[str, ...]
-    metrics: Mapping[str, Summary]
+    metrics: Mapping[str, Figures]
 
     @property
     def run(self) -> Run:
@@ -78,7 +88,7 @@ class Table:
 
 
 NO_TAGS: Final[tuple[str, ...]] = ()
-NO_METRICS: Final[Mapping[str, Summary]] = {}
+NO_METRICS: Final[Mapping[str, Figures]] = {}
 _STATES: Final = {state.value: state for state in State}
 _STATE: Final = NAMES.index("state")
 _BASELINE: Final = NAMES.index("baseline")
@@ -91,7 +101,7 @@ def read(ledger: Ledger, keys: Sequence[str] = (), *, after: int = 0, archived: 
     Live runs are always among them, because a process may die without a word: they are seen as `lost` then. Runs in the bin are left
     out, archived ones too unless asked for.
     """
-    there = "r.deleted IS NULL" if archived else "r.deleted IS NULL AND r.archived IS NULL"
+    there = _there(archived)
     lost, live = _live(ledger)
     with ledger.reading() as connection:
         changed, count = connection.execute(
@@ -103,13 +113,10 @@ def read(ledger: Ledger, keys: Sequence[str] = (), *, after: int = 0, archived: 
             where = f"{there} AND (r.changed > {int(after)} OR r.id IN ({marks}))"
             left = f"SELECT r.id FROM run r WHERE r.changed > ? AND NOT ({there})"
             gone = frozenset(row[0] for row in connection.execute(left, (after,)))
-        ids = dict(connection.execute(f"SELECT name, id FROM key WHERE name IN ({_marks(keys)})", tuple(keys)))
-        known = [(key, ids[key]) for key in keys if key in ids]
-        sql, values = _query(known, f"WHERE {where} {NEWEST_FIRST}")
-        found = connection.execute(sql, values).fetchall()
-        tags = _tags(connection.execute("SELECT run, name FROM tag ORDER BY run, name"))
-    rows = tuple(_rows(found, [key for key, _ in known], tags, lost))
-    return Table(tuple(keys), archived, rows, gone, changed, count)
+        known = _keys(connection, keys)
+        sql, values = _query(known, f"WHERE {where}")
+        rows = _rows(connection.execute(sql, values), list(known), _tags(connection), lost)
+    return Table(tuple(keys), archived, _newest_first(rows), gone, changed, count)
 
 
 def refreshed(ledger: Ledger, before: Table) -> Table:
@@ -123,10 +130,9 @@ def refreshed(ledger: Ledger, before: Table) -> Table:
     if not different and not old.keys() & news.gone:
         return before if news.changed == before.changed else replace(before, changed=news.changed)
     merged = {**old, **different}
-    rows = sorted(
-        (row for row in merged.values() if row.id not in news.gone), key=lambda row: (row.created, row.id), reverse=True
+    return replace(
+        news, rows=_newest_first(row for row in merged.values() if row.id not in news.gone), gone=frozenset()
     )
-    return replace(news, rows=tuple(rows), gone=frozenset())
 
 
 def sorted_by(
@@ -139,23 +145,32 @@ def sorted_by(
     limit: int | None = None,
     archived: bool = False,
 ) -> tuple[Row, ...]:
-    """The runs that have measured a metric, sorted by its best, last or smoothed value: the best first. `keys` are metrics beside it."""
+    """The runs that have measured a metric, sorted by its best, last or smoothed value: the best first. `keys` are metrics beside it.
+
+    A few out of many SQLite sorts by index; all it would carry with all their columns through its sorter.
+    """
     lost, _ = _live(ledger)
     higher = metric in HIGHER_IS_BETTER
+    falling = higher is not worst_first
     column = ("max" if higher else "min") if by == "best" else by
-    there = "r.deleted IS NULL" if archived else "r.deleted IS NULL AND r.archived IS NULL"
     wanted = list(dict.fromkeys((metric, *keys)))
+    few = (
+        ""
+        if limit is None
+        else f"AND s0.{column} IS NOT NULL ORDER BY s0.{column} {'DESC' if falling else 'ASC'} LIMIT {limit:d}"
+    )
     with ledger.reading() as connection:
-        ids = dict(connection.execute(f"SELECT name, id FROM key WHERE name IN ({_marks(wanted)})", wanted))
-        if metric not in ids:
+        known = _keys(connection, wanted)
+        if metric not in known:
             return ()
-        known = [(key, ids[key]) for key in wanted if key in ids]
-        order = "DESC" if higher is not worst_first else "ASC"
-        end = f"WHERE {there} AND s0.{column} IS NOT NULL ORDER BY s0.{column} {order}, r.id LIMIT {-1 if limit is None else int(limit)}"
-        sql, values = _query(known, end, first=True)
-        found = connection.execute(sql, values).fetchall()
-        tags = _tags(connection.execute("SELECT run, name FROM tag ORDER BY run, name"))
-    return tuple(_rows(found, [key for key, _ in known], tags, lost))
+        sql, values = _query(known, f"WHERE {_there(archived)} {few}", measured=limit is not None)
+        rows = _rows(connection.execute(sql, values), list(known), _tags(connection), lost)
+    if limit is not None:
+        return tuple(rows)
+    value: Callable[[Figures], float | None] = attrgetter(by)
+    found = [(at, row) for row in rows if metric in row.metrics and (at := value(row.metrics[metric])) is not None]
+    found.sort(key=itemgetter(0), reverse=falling)
+    return tuple(row for _, row in found)
 
 
 def settings(ledger: Ledger, runs: Collection[int] | None = None) -> dict[int, Settings]:
@@ -225,47 +240,58 @@ def _live(ledger: Ledger) -> tuple[frozenset[int], frozenset[int]]:
     return frozenset(lost), frozenset(newest)
 
 
-def _marks(values: Collection[object]) -> str:
-    return ", ".join("?" * len(values))
+def _there(archived: bool) -> str:
+    return "r.deleted IS NULL" if archived else "r.deleted IS NULL AND r.archived IS NULL"
 
 
-def _query(known: Sequence[tuple[str, int]], rest: str, *, first: bool = False) -> tuple[str, tuple[Value, ...]]:
-    """Runs with their summaries beside them, five columns a metric; with `first` only runs that have the first metric."""
+def _keys(connection: sqlite3.Connection, names: Sequence[str]) -> dict[str, int]:
+    """The ids of those metrics that the ledger knows, in the order of their names."""
+    marks = ", ".join("?" * len(names))
+    ids = dict(connection.execute(f"SELECT name, id FROM key WHERE name IN ({marks})", tuple(names)))
+    return {name: ids[name] for name in names if name in ids}
+
+
+def _query(known: Mapping[str, int], rest: str, *, measured: bool = False) -> tuple[str, tuple[Value, ...]]:
+    """Runs with their summaries beside them, three columns a metric; with `measured` only runs that have the first metric."""
     figures, joins, values = [], [], []
-    for place, (name, key) in enumerate(known):
+    for place, (name, key) in enumerate(known.items()):
         best = "max" if name in HIGHER_IS_BETTER else "min"
-        figures += [f"s{place}.{column}" for column in ("last", "last_step", best, f"{best}_step", "smoothed")]
-        kind = "JOIN" if first and not place else "LEFT JOIN"
+        figures += [f"s{place}.{column}" for column in ("last", best, "smoothed")]
+        kind = "JOIN" if measured and not place else "LEFT JOIN"
         joins.append(f"{kind} series s{place} ON s{place}.run = r.id AND s{place}.key = ?")
         values.append(key)
     columns = ", ".join((_RUN, "r.changed", *figures))
     return f"SELECT {columns} FROM run r {' '.join(joins)} {rest}", tuple(values)
 
 
-def _tags(found: Iterator[tuple[int, str]]) -> dict[int, tuple[str, ...]]:
+def _tags(connection: sqlite3.Connection) -> dict[int, tuple[str, ...]]:
     tags: dict[int, tuple[str, ...]] = {}
-    for run, name in found:
+    for run, name in connection.execute("SELECT run, name FROM tag ORDER BY run, name"):
         tags[run] = (*tags.get(run, NO_TAGS), name)
     return tags
 
 
 def _rows(
-    found: list[tuple[Any, ...]], keys: Sequence[str], tags: Mapping[int, tuple[str, ...]], lost: frozenset[int]
-) -> Iterator[Row]:
+    found: Iterable[tuple[Any, ...]], keys: Sequence[str], tags: Mapping[int, tuple[str, ...]], lost: frozenset[int]
+) -> list[Row]:
+    """Rows from what the query gives, one by one: what is held of ten thousand at a time costs the garbage collector enough."""
     width = len(NAMES) + 1
-    places = [(key, width + 5 * place) for place, key in enumerate(keys)]
+    places = [(key, width + 3 * place, width + 3 * place + 3) for place, key in enumerate(keys)]
+    rows = []
     for each in found:
-        # A step without which there is no summary stands where the last value may be missing.
-        metrics = {key: Summary(*each[place : place + 5]) for key, place in places if each[place + 1] is not None}
+        metrics: dict[str, Figures] = {}
+        for key, start, end in places:
+            if each[start + 1] is not None:  # the best of a metric without a number is none
+                metrics[key] = Figures._make(each[start:end])
+        values = list(each)
         state = _STATES[each[_STATE]]
-        yield Row._make(
-            (
-                *each[:_STATE],
-                State.LOST if each[0] in lost and state in LIVE else state,
-                *each[_STATE + 1 : _BASELINE],
-                each[_BASELINE] == 1,
-                *each[_BASELINE + 1 : width],
-                tags.get(each[0], NO_TAGS),
-                metrics or NO_METRICS,
-            )
-        )
+        values[_STATE] = State.LOST if each[0] in lost and state in LIVE else state
+        values[_BASELINE] = each[_BASELINE] == 1
+        values[width:] = (tags.get(each[0], NO_TAGS), metrics or NO_METRICS)
+        rows.append(Row._make(values))
+    return rows
+
+
+def _newest_first(rows: Iterable[Row]) -> tuple[Row, ...]:
+    """Quicker than SQLite, which would have to carry all columns through its sorter."""
+    return tuple(sorted(rows, key=attrgetter("created", "id"), reverse=True))
