@@ -1,7 +1,7 @@
 """The table of runs: all of them with the figures that a table shows, quickly enough to be looked through by the ten thousand.
 
 It is read whole once; whoever looks again reads only what has changed (`run.changed`). Rows are plain tuples: ten thousand dataclasses
-would cost more than reading them. Settings are one text a run; many runs share most of their values, so equal ones are kept once.
+would cost more than reading them. Settings are one text a run; many runs share most of them, so equal ones are kept once.
 """
 
 from __future__ import annotations
@@ -174,25 +174,23 @@ def sorted_by(
 
 
 def settings(ledger: Ledger, runs: Collection[int] | None = None) -> dict[int, Settings]:
-    """The settings of runs by row id, of all without `runs`: dotted key to value. Equal texts and equal values are one object."""
+    """The settings of runs by row id, of all without `runs`: dotted key to value. Equal texts are one object."""
     if runs is None:
         found = ledger.rows("SELECT run, settings FROM run_document")
     else:
         chosen = ", ".join(str(int(run)) for run in runs)
         found = ledger.rows(f"SELECT run, settings FROM run_document WHERE run IN ({chosen})")
     parsed: dict[str, Settings] = {}
-    values: dict[object, object] = {}
+    texts: dict[str, str] = {}
     known: dict[int, Settings] = {}
     for run, text in found:
         if text not in parsed:
-            parsed[text] = {key: _interned(value, values) for key, value in orjson.loads(text).items()}
+            values = orjson.loads(text).items()
+            parsed[text] = {
+                key: texts.setdefault(value, value) if type(value) is str else value for key, value in values
+            }
         known[run] = parsed[text]
     return known
-
-
-def _interned(value: object, values: dict[object, object]) -> object:
-    """The value itself, or one like it that is there already; 1, 1.0 and true are not alike."""
-    return values.setdefault((type(value), value), value) if not isinstance(value, list | dict) else value
 
 
 TELLING: Final = (
