@@ -33,7 +33,7 @@ def between(ledger: Ledger, chosen: Sequence[Run]) -> list[Difference]:
     settings = [runs.settings(ledger, run) for run in chosen]
     prints = [{key: value for key, value in each.fingerprints.items() if key != "result"} for each in documents]
     around = [
-        {**_flat({key: value for key, value in each.environment.items() if key not in TOLD_ELSEWHERE}), **_own(run)}
+        {**flat({key: value for key, value in each.environment.items() if key not in TOLD_ELSEWHERE}), **_own(run)}
         for run, each in zip(chosen, documents, strict=True)
     ]
     return [
@@ -61,12 +61,12 @@ def _own(run: Run) -> dict[str, object]:
     return {"gpu": run.gpu or None, "source": run.source or None}
 
 
-def _flat(found: Mapping[str, object], before: str = "") -> dict[str, object]:
+def flat(found: Mapping[str, object], before: str = "") -> dict[str, object]:
     """Nested tables by dotted key; a list of tables as the words in them."""
     flat: dict[str, object] = {}
     for key, value in found.items():
         if isinstance(value, Mapping):
-            flat |= _flat(value, f"{before}{key}.")
+            flat |= flat(value, f"{before}{key}.")
         elif isinstance(value, list):
             flat[before + key] = [
                 " ".join(map(str, one.values())) if isinstance(one, Mapping) else one for one in value
