@@ -118,18 +118,20 @@ def create(
     steps: int | None = None,
     parent: str | None = None,
     predicted_mib: float | None = None,
+    source: str = "",
 ) -> Run:
     """A new queued run; its folder is `runs_folder`/UID (not made here). A name that is taken gets a number.
 
-    `profile` is the resolved TOML, `settings` the same flattened to dotted keys, to filter and diff by.
+    `profile` is the resolved TOML, `settings` the same flattened to dotted keys, to filter and diff by. `source` says where it comes from
+    if Workbench does not train it.
     """
     uid = uuid.uuid4().hex[:12]
     with ledger.transaction(durable=True) as connection:
         unique = free_name(connection, name)
         cursor = connection.execute(
-            "INSERT INTO run (uid, name, created, folder, parent, state, steps, predicted_mib)"
-            " VALUES (?, ?, ?, ?, ?, 'queued', ?, ?)",
-            (uid, unique, time.time(), str(runs_folder / uid), parent, steps, predicted_mib),
+            "INSERT INTO run (uid, name, created, folder, parent, state, steps, predicted_mib, source)"
+            " VALUES (?, ?, ?, ?, ?, 'queued', ?, ?, ?)",
+            (uid, unique, time.time(), str(runs_folder / uid), parent, steps, predicted_mib, source),
         )
         connection.execute(
             "INSERT INTO run_document (run, profile, settings) VALUES (?, ?, ?)",

@@ -95,7 +95,7 @@ _NONE: Final[NDArray[np.int64]] = np.empty(0, np.int64)
 
 def _equal(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Equal numbers, or gaps of one kind."""
-    return (one == other) | (np.isnan(one) & np.isnan(other))
+    return np.asarray((one == other) | (np.isnan(one) & np.isnan(other)))
 
 
 def _row(step: int, values: Mapping[str, tuple[float, float]]) -> Row:

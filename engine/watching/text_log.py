@@ -122,8 +122,9 @@ class TextLog:
         if steps != self._steps:
             return
         if self._step is not None and step < self._step:  # begun again in the same file
-            self._finished, self._raised, self._in_traceback = False, "", False
-            self._placed = []
+            self._finished, self._placed = False, []
+        if step != self._step:  # an exception that ended nothing
+            self._raised, self._in_traceback = "", False
         self._step, self._elapsed = step, elapsed
         if len(self._waiting) == 1:
             self._placed.append((step, self._waiting[0]))

@@ -24,7 +24,8 @@ from engine import places
 from engine.errors import Problem
 from engine.ledger.store import closing
 
-COMMANDS: Final = ("demo", "data", "fit", "train", "runs", "evaluate", "compare", "export", "doctor")
+COMMANDS: Final = ("demo", "data", "fit", "train", "watch", "runs", "evaluate", "compare", "export", "import", "doctor")
+MODULES: Final = {"import": "imports"}  # of commands whose names are words of Python
 INTERRUPTED: Final = 130  # as shells count: 128 + SIGINT
 BROKEN_PIPE: Final = 141  # 128 + SIGPIPE
 
@@ -91,7 +92,7 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND")
     wanted = next((word for word in arguments if not word.startswith("-")), None)
     for name in (wanted,) if wanted in COMMANDS else () if arguments in ([], ["--version"]) else COMMANDS:
-        importlib.import_module(f"workbench.cli.{name}").add(commands)
+        importlib.import_module(f"workbench.cli.{MODULES.get(name, name)}").add(commands)
     return parser
 
 
