@@ -7,7 +7,9 @@ leaves are seen. Without NVML there are none, and `why_none` says why.
 from __future__ import annotations
 
 import os
+import re
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -170,6 +172,19 @@ def _read(gpu: Gpu) -> Gpu:
 def first() -> Gpu | None:
     """The GPU that this process computes on: the first that it may see."""
     return next(iter(gpus()), None)
+
+
+def short_names(names: Sequence[str]) -> str:
+    """What a run was trained on, as a table says it: `H200`, `2x RTX 4090`, `A100 80GB, H200`, `cpu` for no GPU. `names` as CUDA has them."""
+    counted = Counter(
+        " ".join(piece for piece in re.split(r"[ -]", name) if not _FILLING.fullmatch(piece)) for name in names
+    )
+    return ", ".join(f"{count}x {name}" if count > 1 else name for name, count in counted.items()) or "cpu"
+
+
+_FILLING: Final = re.compile(
+    r"NVIDIA|GeForce|Tesla|Generation|SXM\d*|HBM\d*e?|PCIe", re.IGNORECASE
+)  # who makes it, and how it is fitted
 
 
 def named(name: str, there: Sequence[Gpu]) -> Gpu:

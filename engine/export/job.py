@@ -23,7 +23,7 @@ from engine.data.tokenizer import load_tokenizer
 from engine.errors import Problem
 from engine.export import merge, verify
 from engine.export.verify import Check, Said
-from engine.ledger import Ledger, events, jobs, runs
+from engine.ledger import Ledger, artifacts, events, jobs, runs
 from engine.ledger.jobs import Job
 from engine.ledger.runs import Run
 from engine.ledger.states import State
@@ -62,6 +62,8 @@ def run(ledger: Ledger, job: Job) -> None:
         whole = found.result_kind == "model"
         checks = _copy(found.result, out, tell) if whole else _Merging(found, found.result, resolved, tell).into(out)
         told = " ".join(check.told for check in checks)
+        known = folders.published_fingerprint(out)
+        artifacts.add(ledger, found, "export", out, size=folders.published_bytes(out), fingerprint=known)
         detail = {"path": str(out), "checks": [asdict(check) for check in checks]}
         events.add(ledger, "export", f"Exported to {out}. {told}", run=found.id, job=job.id, detail=detail)
 

@@ -207,6 +207,12 @@ def by_id(ledger: Ledger, run: int) -> Run | None:
     return _as_seen(ledger, found[0]) if found else None
 
 
+def by_uid(ledger: Ledger, uid: str) -> Run | None:
+    """The run with this uid, also one that is in the bin; None where there is none."""
+    found = _select(ledger, "WHERE uid = ?", (uid,))
+    return _as_seen(ledger, found[0]) if found else None
+
+
 def listed(ledger: Ledger) -> list[Run]:
     """All runs but those in the bin, archived ones too, newest first, with lost ones seen as such."""
     newest = {job.run: job for job in jobs.live(ledger) if job.kind == "train"}
@@ -297,6 +303,12 @@ def set_result(ledger: Ledger, run: Run, *, kind: str, path: str) -> None:
     """The result: `adapter` or `model`, at `path` relative to the run's folder."""
     with ledger.transaction(durable=True) as connection:
         connection.execute("UPDATE run SET result_kind = ?, result_path = ? WHERE id = ?", (kind, path, run.id))
+
+
+def set_conditions(ledger: Ledger, run: Run, *, gpu: str, comparable: str) -> None:
+    """What the run is trained on, and which runs' validation losses may be held against its own (see the schema)."""
+    with ledger.transaction(durable=True) as connection:
+        connection.execute("UPDATE run SET gpu = ?, comparable = ? WHERE id = ?", (gpu, comparable, run.id))
 
 
 def set_measured_memory(ledger: Ledger, run: Run, mib: float) -> None:

@@ -7,7 +7,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from engine.atomic import sync
 
@@ -106,8 +106,18 @@ def fingerprint(folder: Path) -> str:
 
 def published_fingerprint(folder: Path) -> str:
     """As `fingerprint`, of the bytes that were written, without reading them again."""
-    files = json.loads((folder / MANIFEST).read_text())["files"]
+    files = _manifest(folder)
     return _one_hash({name: files[name]["sha256"] for name in sorted(files)})
+
+
+def published_bytes(folder: Path) -> int:
+    """The bytes of a published folder's files, as they were written."""
+    return sum(file["bytes"] for file in _manifest(folder).values())
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    files: dict[str, Any] = json.loads((folder / MANIFEST).read_text())["files"]
+    return files
 
 
 def _one_hash(hashes: dict[str, str]) -> str:

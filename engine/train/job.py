@@ -17,7 +17,7 @@ from typing import Final
 
 import torch
 
-from engine import process
+from engine import gpu, process
 from engine.assignment import profile_of, run_of
 from engine.data import prepare
 from engine.data.tokenizer import load_tokenizer
@@ -44,6 +44,7 @@ from engine.train import (
     watch,
 )
 from engine.train.begin import begin
+from engine.train.comparable import comparable
 from engine.train.loop import Loop
 from engine.train.parts import Parts
 from engine.train.ranks import ALONE, Ranks, replicated
@@ -155,6 +156,9 @@ def _set_up(start: _Start, writer: metrics.Writer) -> Parts:
     with ranks.in_turn():
         prepared = _prepared(start)
     runs.record(start.ledger, start.run, fingerprints={"data": prepared.fingerprint})
+    names = ranks.gathered(torch.cuda.get_device_name(where)) if where.type == "cuda" else ()
+    same = comparable(prepared.validation, profile, start.run)
+    runs.set_conditions(start.ledger, start.run, gpu=gpu.short_names(names), comparable=same)
     start.doing("loading the model")
     loaded = _loaded(start, tokenizer.vocabulary)
     stock = inventory.take(loaded.model, profile)

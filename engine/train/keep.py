@@ -6,7 +6,7 @@ import time
 from typing import Final
 
 from engine.errors import Problem
-from engine.ledger import checkpoints, runs
+from engine.ledger import artifacts, checkpoints, runs
 from engine.train import checkpoint, folders, identity, result
 from engine.train.checkpoint import Progress
 from engine.train.parts import Parts
@@ -62,9 +62,11 @@ def publish(parts: Parts, progress: Progress, which: str) -> None:
     folder = parts.run.folder / kind / which
     result.write(folder, parts.loaded, parts.profile.model, parts.ranks)
     parts.ranks.wait()  # none may end, or meet the next trouble, while the first still writes
+    known = folders.published_fingerprint(folder)
+    artifacts.add(parts.ledger, parts.run, kind, folder, size=folders.published_bytes(folder), fingerprint=known)
     if which == "best" or not progress.best_step:
         runs.set_result(parts.ledger, parts.run, kind=kind, path=f"{kind}/{which}")
-        runs.record(parts.ledger, parts.run, fingerprints={"result": folders.published_fingerprint(folder)})
+        runs.record(parts.ledger, parts.run, fingerprints={"result": known})
 
 
 def _commit_metrics(parts: Parts) -> None:

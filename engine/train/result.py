@@ -6,7 +6,7 @@ import copy
 import json
 import shutil
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from peft import PeftModel
 from peft.utils import get_peft_model_state_dict
@@ -25,7 +25,7 @@ from engine.train.sharded import whole
 TOKENIZER_FILES: Final = ("tokenizer*", "special_tokens_map.json", "vocab*", "merges.txt", "*.jinja", "*.model")
 
 
-def kind(method: profile.Method) -> str:
+def kind(method: profile.Method) -> Literal["adapter", "model"]:
     """What the method leaves: an `adapter`, or for method full a `model`; also the name of the folder it goes into."""
     return "model" if method.name == "full" else "adapter"
 

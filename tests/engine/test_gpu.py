@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from engine.gpu import short_names
+
 ASK = """
 import dataclasses, json
 from engine import gpu
@@ -85,3 +87,16 @@ def test_why_there_is_none_is_said(driver: Path, tmp_path: Path) -> None:
     assert ask(driver, NVML_DEVICES="0") == ([], "The NVIDIA driver is there, but it sees no GPU.")
     _, why = ask(driver, CUDA_VISIBLE_DEVICES="MIG-12")
     assert "MIG" in why
+
+
+def test_what_a_run_was_trained_on_is_said_shortly() -> None:
+    said = {
+        ("NVIDIA H200",): "H200",
+        ("NVIDIA GeForce RTX 4090",) * 2: "2x RTX 4090",
+        ("NVIDIA A100-SXM4-80GB", "NVIDIA A100-SXM4-80GB", "NVIDIA H100 80GB HBM3"): "2x A100 80GB, H100 80GB",
+        ("NVIDIA RTX 6000 Ada Generation",): "RTX 6000 Ada",
+        ("Tesla T4",): "T4",
+        ("NVIDIA H100 PCIe",): "H100",
+        (): "cpu",
+    }
+    assert {names: short_names(names) for names in said} == said

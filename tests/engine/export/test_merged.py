@@ -17,7 +17,7 @@ from engine.data import prepare
 from engine.errors import Problem
 from engine.export import job as export
 from engine.export import merge
-from engine.ledger import events, jobs, runs
+from engine.ledger import artifacts, events, jobs, runs
 from engine.ledger.runs import Run
 from engine.ledger.states import State
 from engine.train import checkpoint, fingerprints, folders, model, result
@@ -212,6 +212,9 @@ def test_a_full_run_s_model_is_copied(bench: Bench, tmp_path: Path) -> None:
     assert checks["files"]["ok"]
     assert run.result is not None
     assert folders.fingerprint(tmp_path / "out") == folders.fingerprint(run.result)
+    result, export = (artifacts.of_run(bench.ledger, run.id)[place] for place in (0, -1))
+    assert (export.kind, export.path) == ("export", str(tmp_path / "out"))
+    assert (export.bytes, export.fingerprint) == (result.bytes, result.fingerprint)
 
 
 def test_an_export_that_is_stopped_leaves_nothing(

@@ -13,7 +13,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer
 
-from engine.ledger import checkpoints, events, jobs, metrics, orders, runs
+from engine.ledger import artifacts, checkpoints, events, jobs, metrics, orders, runs
 from engine.ledger.states import State
 from engine.train import folders
 from tests.engine.train import children
@@ -49,6 +49,13 @@ def test_a_finished_run_has_its_result_and_knows_what_it_is_made_of(bench: Bench
         metrics.keys(bench.ledger, run.id)
     )
     assert [event.kind for event in events.of_run(bench.ledger, run.id)].count("sample") == 1
+    left = {artifact.path: artifact for artifact in artifacts.of_run(bench.ledger, run.id)}
+    assert left.keys() == {"adapter/best", "adapter/last"}
+    best = left["adapter/best"]
+    assert (best.kind, best.fingerprint) == ("adapter", document.fingerprints["result"])
+    files = [path for path in run.result.iterdir() if path.name != folders.MANIFEST]
+    assert best.bytes == sum(path.stat().st_size for path in files)
+    assert (run.gpu, len(run.comparable)) == ("cpu", 64)
 
 
 def test_without_validation_the_last_weights_are_the_result(bench: Bench) -> None:
