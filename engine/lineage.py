@@ -97,7 +97,10 @@ def parent_of(ledger: Ledger, run: Run) -> Run:
 
 @dataclass(frozen=True)
 class Relative:
-    """Something that a run came from or that came from it. `run` is None where it is none, or one that is no longer in the ledger."""
+    """Something that a run came from or that came from it; `what` is a run's objective and method, of others the beginning of a fingerprint.
+
+    `run` is None where it is none, or one that is no longer in the ledger.
+    """
 
     relation: Literal["data", "base", "parent", "run", "child"]
     name: str
@@ -139,7 +142,7 @@ def _did(one: Mapping[str, object]) -> str:
 
 
 def _short(fingerprint: str | None) -> str:
-    return f"fingerprint {fingerprint[:12]}" if fingerprint else ""
+    return fingerprint[:12] if fingerprint else ""
 
 
 def recorded(ledger: Ledger, parent: Run) -> list[dict[str, object]]:

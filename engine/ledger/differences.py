@@ -63,14 +63,13 @@ def _own(run: Run) -> dict[str, object]:
 
 def flat(found: Mapping[str, object], before: str = "") -> dict[str, object]:
     """Nested tables by dotted key; a list of tables as the words in them."""
-    flat: dict[str, object] = {}
+    made: dict[str, object] = {}
     for key, value in found.items():
         if isinstance(value, Mapping):
-            flat |= flat(value, f"{before}{key}.")
+            made |= flat(value, f"{before}{key}.")
         elif isinstance(value, list):
-            flat[before + key] = [
-                " ".join(map(str, one.values())) if isinstance(one, Mapping) else one for one in value
-            ]
+            words = [" ".join(map(str, one.values())) if isinstance(one, Mapping) else one for one in value]
+            made[before + key] = words
         else:
-            flat[before + key] = value
-    return flat
+            made[before + key] = value
+    return made
