@@ -5,31 +5,42 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from engine.errors import Problem
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Put `data` at `path`, private to its owner (0600): a temporary file beside it, fsync, rename, fsync of the folder.
-
-    A link is followed, so that a file kept elsewhere (dotfiles) stays there.
+    """Put `data` at `path`, as `replacing` does.
 
     Raises:
         Problem: the folder is missing, cannot be written or is full; what stood at `path` is untouched.
     """
+    with replacing(path) as part:
+        part.write_bytes(data)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A private (0600) empty file beside `path` to fill, which is put there on leaving: fsync, rename, fsync of the folder.
+
+    A link is followed, so that a file kept elsewhere (dotfiles) stays there.
+
+    Raises:
+        Problem: the folder is missing, cannot be written or is full; what stood at `path` is untouched, as after any exception.
+    """
     target = Path(os.path.realpath(path))
     try:
         handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".new", dir=target.parent)
+        os.close(handle)
+        part = Path(temporary)
         try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, target)  # noqa: PTH105 - both names are strings from here on
+            yield part
+            sync(part)
+            part.replace(target)
         except BaseException:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary)  # noqa: PTH108
+            part.unlink(missing_ok=True)
             raise
         sync(target.parent)
     except OSError as error:

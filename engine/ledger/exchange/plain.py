@@ -7,6 +7,7 @@ be several. Our own exports are of the second form and name their runs' uids.
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -117,7 +118,7 @@ def _gathered(rows: Sequence[Row], step_column: str, otherwise: float) -> tuple[
         first = min(first, otherwise if when is None else when)
         when = otherwise if when is None else when
         if key_column:
-            key, value = str(row.get(key_column)), _number(row.get("value"))
+            key, value = str(row.get(key_column) or ""), _number(row.get("value"))
             if value is not None:
                 gathered.add(key if own else names(key), int(step), when, value)
             continue
@@ -153,7 +154,7 @@ def _csv(path: Path, text: str) -> list[Row]:
     header = text.partition("\n")[0]
     delimiter = max(",;\t", key=header.count)
     try:
-        read = csv.DictReader(text.splitlines(), delimiter=delimiter)
+        read = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
         return [{key.strip(): value for key, value in row.items() if key and value not in (None, "")} for row in read]
     except csv.Error as error:
         raise Problem(f"{path} is not a table", f"{error}.", code="import") from error

@@ -1,0 +1,179 @@
+"""Event files and wandb's logs, cut anywhere, growing, damaged: what is whole is taken once, nothing else is."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.errors import Problem
+from engine.ledger.exchange import event_files, wandb_log
+from engine.ledger.exchange.imported import Imported, Reader
+from engine.ledger.exchange.tensorboard import EventFolder
+from engine.ledger.exchange.wandb import OfflineRun
+from engine.ledger.states import State
+from tests.engine.ledger.exchange.conftest import EVENTS, FILES, WANDB
+
+Flat = dict[tuple[str, int], str]
+READERS: dict[Path, Callable[[Path], Reader]] = {
+    EVENTS: lambda path: EventFolder(path.parent, "run"),
+    WANDB: OfflineRun,
+}
+LOGS = pytest.mark.parametrize("log", READERS, ids=["tensorboard", "wandb"])
+
+
+def flat(imported: Imported | None) -> Flat:
+    """Key and step to the value's digits, so that gaps are equal."""
+    return {
+        (key, step): repr(value)
+        for key, points in (imported.points if imported else {}).items()
+        for step, value in zip(points.steps.tolist(), points.values.tolist(), strict=True)
+    }
+
+
+def written(every: int, gaps: dict[int, float], dtype: type[np.floating[Any]]) -> Flat:
+    """What the libraries were given: 3 / step, on validation 2 / step or a gap."""
+    losses = {("train/loss", step * every): 3.0 / step for step in range(1, 13)}
+    losses |= {("validation/loss", step * every): gaps.get(step, 2.0 / step) for step in (4, 8, 12)}
+    return {key: repr(float(dtype(value))) for key, value in losses.items()}
+
+
+def test_event_files_of_tensorboardx() -> None:
+    imported = EventFolder(EVENTS.parent, "speech").read()
+    assert imported is not None
+    assert written(1, {8: math.nan}, np.float32).items() <= flat(imported).items()
+    assert set(imported.points) == {"train/loss", "train/rate", "validation/loss"}
+    assert imported.points["train/loss"].times.tolist() == [1795000000.0 + step for step in range(1, 13)]
+    assert imported.settings == {"training.learning_rate": 1e-4, "training.epochs": 3}  # and no token
+    assert (imported.state, imported.troubles, imported.waiting) == (None, (), 0)
+
+
+def test_event_files_of_torch_with_tensors_and_hparams() -> None:
+    imported = EventFolder(FILES / "torch", "speech").read()
+    assert imported is not None
+    assert imported.points["double"].values.tolist() == [1.0 / step for step in range(1, 6)]
+    assert imported.points["train/loss"].values.tolist() == [float(np.float32(1.0 / step)) for step in range(1, 6)]
+    assert imported.points["metric"].values.tolist() == [0.5]
+    assert imported.settings == {"training.learning_rate": 0.1, "name": "x", "flag": True}
+
+
+def test_a_run_of_wandb() -> None:
+    imported = OfflineRun(WANDB).read()
+    assert imported is not None
+    # At the optimizer's steps, not at wandb's count of calls.
+    assert written(5, {8: math.inf, 12: math.nan}, np.float64).items() <= flat(imported).items()
+    assert set(imported.points) == {"train/loss", "validation/loss", "flag"}
+    assert imported.settings == {"training.learning_rate": 1e-4, "model.base": "llama", "model.rank": 8}
+    assert (imported.name, imported.note, imported.tags) == ("first", "a note", ("medical", "two words"))
+    assert (imported.sweep, imported.state, imported.cause) == ("sweep-1", State.FINISHED, "")
+    assert imported.environment["host"] == "box"
+    assert (imported.troubles, imported.waiting) == ((), 0)
+
+
+@LOGS
+@settings(max_examples=25, deadline=None)
+@given(data=st.data())
+def test_a_log_that_grows_is_read_as_one_that_is_whole(log: Path, data: st.DataObject) -> None:
+    content = log.read_bytes()
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(content)), max_size=6)))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / log.name
+        path.write_bytes(b"")
+        reader = READERS[log](path)
+        found: Flat = {}
+        for begin, end in zip([0, *cuts], [*cuts, len(content)], strict=True):
+            with path.open("ab") as file:
+                file.write(content[begin:end])
+            imported = reader.read()
+            assert not imported or imported.troubles == ()  # half written is not damaged
+            increment = flat(imported)
+            assert not increment.keys() & found.keys()
+            found |= increment
+        assert found == flat(READERS[log](log).read())
+
+
+@LOGS
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_of_a_damaged_log_nothing_is_taken_that_was_not_written(log: Path, data: st.DataObject) -> None:
+    content = bytearray(log.read_bytes())
+    for place in data.draw(st.lists(st.integers(8, len(content) - 1), min_size=1, max_size=4)):
+        content[place] ^= data.draw(st.integers(1, 255))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / log.name
+        path.write_bytes(content)
+        imported = READERS[log](path).read()
+        assert flat(imported).items() <= flat(READERS[log](log).read()).items()
+        if imported and len(flat(imported)) < len(flat(READERS[log](log).read())):
+            assert imported.troubles or imported.waiting
+
+
+def test_behind_a_damaged_record_the_rest_is_read(tmp_path: Path) -> None:
+    content = bytearray(EVENTS.read_bytes())
+    content[content.index(b"train/loss") - 12] ^= 0xFF
+    (tmp_path / EVENTS.name).write_bytes(content)
+    imported = EventFolder(tmp_path, "run").read()
+    assert imported is not None
+    assert imported.points["train/loss"].steps.tolist() == list(range(2, 13))
+    assert imported.troubles == (f"{EVENTS.name}: 1 damaged records were left out.",)
+
+
+def test_behind_a_damaged_length_nothing_is_guessed_at(tmp_path: Path) -> None:
+    whole = event_files.read(EVENTS, 0)
+    second = 16 + len(whole.records[0])
+    content = bytearray(EVENTS.read_bytes())
+    content[second] ^= 1
+    (tmp_path / EVENTS.name).write_bytes(content)
+    imported = EventFolder(tmp_path, "run").read()
+    assert imported is not None
+    assert imported.points == {}
+    assert imported.troubles == (
+        f"{EVENTS.name} is damaged from byte {second:,} on: {len(content) - second:,} bytes were not read.",
+    )
+
+
+def test_wandb_goes_on_in_the_next_block(tmp_path: Path) -> None:
+    content = bytearray(WANDB.read_bytes())
+    content[600] ^= 0xFF  # of the first block, which ends at 32,768
+    path = tmp_path / WANDB.name
+    path.write_bytes(content)
+    found = wandb_log.read(path, 0)
+    assert found.damaged == 1
+    assert found.records[-1] == wandb_log.read(WANDB, 0).records[-1]
+
+
+def test_a_second_writer_goes_on_where_the_first_was_restarted_from(tmp_path: Path) -> None:
+    torch = pytest.importorskip("tensorboardX")
+    for first, last, restart in ((1, 9, None), (5, 7, 5)):
+        writer = torch.SummaryWriter(str(tmp_path), purge_step=restart, filename_suffix=f".{first}")
+        for step in range(first, last):
+            writer.add_scalar("loss", float(first), step)
+        writer.close()
+    imported = EventFolder(tmp_path, "run").read()
+    assert imported is not None
+    assert imported.points["train/loss"].values.tolist() == [1, 1, 1, 1, 5, 5]
+
+
+def test_a_folder_that_moves_is_the_same_run(tmp_path: Path) -> None:
+    here = EventFolder(EVENTS.parent, "a").read()
+    shutil.copytree(EVENTS.parent, tmp_path / EVENTS.parent.name)
+    there = EventFolder(tmp_path / EVENTS.parent.name, "b").read()
+    assert here is not None and there is not None
+    assert here.uid == there.uid
+
+
+def test_what_is_no_log_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "run-x.wandb"
+    path.write_bytes(b"not a log at all")
+    with pytest.raises(Problem, match="not a wandb run"):
+        OfflineRun(path).read()
+    with pytest.raises(Problem, match="cannot be read"):
+        OfflineRun(tmp_path / "gone.wandb").read()

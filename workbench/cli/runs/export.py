@@ -1,0 +1,65 @@
+"""`workbench runs export`: what the ledger knows of runs, as a file for other programs or another ledger."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from engine.errors import Problem, closest
+from engine.ledger import runs
+from engine.ledger.exchange import documents, portable, tables
+from workbench.cli.existing import existing_ledger
+from workbench.cli.output import print_json, words
+
+FORMATS = {
+    ".csv": "the metrics, a row a point",
+    ".parquet": "the same as Parquet",
+    ".json": "everything that the ledger has of them",
+    ".db": "the same as a ledger, for --ledger",
+}
+
+
+def export(options: argparse.Namespace) -> int:
+    """Write the runs to the file `--to`, in the form that its name says."""
+    to: Path = options.to.expanduser()
+    suffix = to.suffix.lower()
+    if suffix not in FORMATS:
+        raise Problem(
+            f"{to.name} does not say what it is to be{closest(suffix, FORMATS)}",
+            "Known are " + ", ".join(f"{known} ({what})" for known, what in FORMATS.items()) + ".",
+            code="export",
+        )
+    if to.exists() and not options.force:
+        raise Problem(f"{to} is there already", do="Name another file, or replace it: --force", code="exists")
+    ledger = existing_ledger(options.ledger)
+    chosen = list({run.uid: run for run in (runs.find(ledger, name) for name in options.runs)}.values())
+    told = progress("runs")
+    match suffix:
+        case ".csv":
+            tables.write_csv(ledger, chosen, to, told)
+        case ".parquet":
+            tables.write_parquet(ledger, chosen, to, told)
+        case ".json":
+            documents.write(ledger, chosen, to, told)
+        case _:
+            portable.write(ledger, chosen, to, told, replace=options.force)
+    size = to.stat().st_size
+    if options.json:
+        print_json({"path": str(to.absolute()), "runs": [run.uid for run in chosen], "bytes": size})
+    else:
+        words(f"{', '.join(run.name for run in chosen)}: {size / 2**20:,.1f} MiB in {to}")
+    return 0
+
+
+def progress(what: str) -> Callable[[int, int], None]:
+    """How many are done, on one line of stderr where that is a terminal and there are several."""
+    shown = sys.stderr.isatty()
+
+    def tell(done: int, total: int) -> None:
+        if shown and total > 1:
+            end = "\r\x1b[K" if done == total else ""
+            print(f"\r{done:,} of {total:,} {what}{end}", end="", file=sys.stderr, flush=True)
+
+    return tell
