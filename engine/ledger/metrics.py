@@ -5,16 +5,18 @@ NaN and infinities are kept. Replayed steps (after a resume) replace what stood 
 
 from __future__ import annotations
 
+import sqlite3
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.ledger.packing import columns
+from engine.ledger import points
 from engine.ledger.store import Ledger
 from engine.ledger.writer import Writer
 
-__all__ = ["Curve", "Writer", "curve", "keys"]
+__all__ = ["Curve", "Writer", "curve", "curves", "keys"]
 
 
 @dataclass(frozen=True)
@@ -52,10 +54,23 @@ def curve(ledger: Ledger, run: int, name: str, *, after: int = 0) -> Curve:
     """A metric's points by step, or only those committed after `seq` `after`; replayed steps come again with a new seq.
 
     Empty where the run has no such metric.
+
+    Raises:
+        Problem: the ledger is damaged or can no longer be read.
     """
     with ledger.reading() as connection:
-        row = connection.execute("SELECT id FROM key WHERE name = ?", (name,)).fetchone()
-        if row is None:
-            return Curve(np.empty(0, np.int64), np.empty(0), np.empty(0), after)
-        sequences, steps, times, values = columns(connection, run, row[0], after)
-    return Curve(steps, values, times, int(sequences.max(initial=after)))
+        return _curve(connection, run, name, after)
+
+
+def curves(ledger: Ledger, run: int, names: Iterable[str]) -> dict[str, Curve]:
+    """Several metrics as they stood at one moment, by name; otherwise as `curve`."""
+    with ledger.reading() as connection:
+        return {name: _curve(connection, run, name, 0) for name in names}
+
+
+def _curve(connection: sqlite3.Connection, run: int, name: str, after: int) -> Curve:
+    row = connection.execute("SELECT id FROM key WHERE name = ?", (name,)).fetchone()
+    if row is None:
+        return Curve(np.empty(0, np.int64), np.empty(0), np.empty(0), after)
+    found = points.columns(connection, run, row[0], after)
+    return Curve(found.steps, found.values, found.times / 1000, int(found.seqs.max(initial=after)))

@@ -1,26 +1,28 @@
 """How metrics lie in the ledger: a log call is one row of packed float64, a key's summary stands beside it.
 
-Everything here happens on a connection inside a transaction (or one short read) of the caller.
+Rows begin in the tail and end in segments (`sealing`); readers see one. Everything here happens on a connection inside a transaction
+(or one short read) of the caller.
 """
 
 from __future__ import annotations
 
-import math
 import sqlite3
 import struct
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
-from typing import NamedTuple
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-Point = tuple[int, float]  # step, value
+from engine.ledger import points, schema
+
+WEIGHT: Final = 0.9  # of what came before, in a smoothed value: about the mean of the last ten
+REMEMBERED: Final = 400  # points; those further back weigh less than float64 can tell (0.9 ** 400 is 5e-19)
 
 
 class Row(NamedTuple):
-    """One log call: the values of several keys at one step, `time` in seconds since the epoch."""
+    """One log call: the values of several keys at one step, `time` in seconds since the epoch (kept to the millisecond)."""
 
     sequence: int
     step: int
@@ -31,7 +33,11 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Totals:
-    """What `series` keeps of a key: `n` steps, `gaps` of them NaN or infinite; lowest and highest of the finite ones."""
+    """What `series` keeps of a key: `n` steps, `gaps` of them NaN or infinite; lowest, highest and `smoothed` of the finite ones.
+
+    `smoothed` is the exponential moving average at the last step, each point weighing `WEIGHT` times as much as the one behind it,
+    corrected for its beginning as in Adam (Kingma and Ba 2015, https://arxiv.org/abs/1412.6980, section 3) and in TensorBoard's charts.
+    """
 
     n: int = 0
     gaps: int = 0
@@ -41,24 +47,38 @@ class Totals:
     low_step: int | None = None
     high: float | None = None
     high_step: int | None = None
+    smoothed: float | None = None
 
-    def followed_by(self, points: Iterable[Point]) -> Totals:
-        """With points of later steps; of equal extremes the first counts."""
-        n, gaps, last, last_step = self.n, self.gaps, self.last, self.last_step
+    def followed_by(self, steps: NDArray[np.int64], values: NDArray[np.float64]) -> Totals:
+        """With points of later steps, which rise; of equal extremes the first counts."""
+        if not len(steps):
+            return self
+        finite = np.isfinite(values)
         low, low_step, high, high_step = self.low, self.low_step, self.high, self.high_step
-        for step, value in points:
-            n += 1
-            last_step = step
-            if not math.isfinite(value):
-                gaps += 1
-                last = None
-                continue
-            last = value
-            if low is None or value < low:
-                low, low_step = value, step
-            if high is None or value > high:
-                high, high_step = value, step
-        return Totals(n, gaps, last, last_step, low, low_step, high, high_step)
+        drawn, at = values[finite], steps[finite]
+        if len(drawn):
+            lowest, highest = int(drawn.argmin()), int(drawn.argmax())
+            if low is None or drawn[lowest] < low:
+                low, low_step = float(drawn[lowest]), int(at[lowest])
+            if high is None or drawn[highest] > high:
+                high, high_step = float(drawn[highest]), int(at[highest])
+        return Totals(
+            self.n + len(steps),
+            self.gaps + len(steps) - len(drawn),
+            float(values[-1]) if finite[-1] else None,
+            int(steps[-1]),
+            *(low, low_step, high, high_step),
+            _smoothed(self.smoothed, self.n - self.gaps, drawn),
+        )
+
+
+def _smoothed(before: float | None, count: int, values: NDArray[np.float64]) -> float | None:
+    """The average `before`, over `count` values, with more of them."""
+    first = max(0, len(values) - REMEMBERED)
+    for number, value in enumerate(values[first:].tolist(), count + first + 1):
+        share = (1 - WEIGHT) / (1 - WEIGHT**number)
+        before = value if before is None else (1 - share) * before + share * value
+    return before
 
 
 class Packer:
@@ -70,16 +90,24 @@ class Packer:
         self._keysets: dict[tuple[str, ...], int] = {}
 
     def write(self, connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
-        """Write rows and bring the summaries up to date. A row replaces what the same keys had at its step.
+        """Write rows to the tail, bring the summaries up to date and mark the run as changed.
+
+        A row replaces what the same keys had at its step. The caller seals (`sealing.seal`) what has gathered, at the latest when
+        nothing more will come.
 
         Raises:
             sqlite3.Error: the caller rolls back and calls `forget`.
         """
+        rows = [row for row in rows if row.names]
         connection.executemany(
             "INSERT OR REPLACE INTO tail (run, keyset, step, time, vals) VALUES (?, ?, ?, ?, ?)",
-            [(self._run, self._keyset(connection, row.names), row.step, row.time, _packed(row.values)) for row in rows],
+            [
+                (self._run, self._keyset(connection, row.names), row.step, round(row.time, 3), _packed(row.values))
+                for row in rows
+            ],
         )
         self._summarise(connection, rows)
+        connection.execute(f"{schema.CHANGED} ?", (self._run,))
 
     def forget(self) -> None:
         """Ids made in a transaction that was rolled back are none."""
@@ -99,27 +127,19 @@ class Packer:
 
     def _summarise(self, connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
         """Add new steps to the totals; where a step was replayed, take them anew from all points."""
-        added: dict[str, list[Point]] = {}
+        added: dict[str, list[tuple[int, float]]] = {}
         for row in rows:
             for name, value in zip(row.names, row.values, strict=True):
                 added.setdefault(name, []).append((row.step, value))
-        for name, points in added.items():
+        for name, told in added.items():
             key = self._keys[name]
             stood = totals(connection, self._run, key)
-            grows = all(before[0] < after[0] for before, after in pairwise(points))
-            if grows and (stood.n == 0 or points[0][0] > stood.last_step):
-                now = stood.followed_by(points)
+            steps = np.array([step for step, _ in told], np.int64)
+            if (stood.n == 0 or steps[0] > stood.last_step) and bool(np.all(steps[1:] > steps[:-1])):
+                now = stood.followed_by(steps, np.array([value for _, value in told], np.float64))
             else:
-                _, steps, _, values = columns(connection, self._run, key)
-                now = Totals().followed_by(zip(steps.tolist(), values.tolist(), strict=True))
-            connection.execute(
-                "INSERT OR REPLACE INTO series (run, key, n, gaps, last, last_step, min, min_step, max, max_step)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    *(self._run, key, now.n, now.gaps, now.last, now.last_step),
-                    *(now.low, now.low_step, now.high, now.high_step),
-                ),
-            )
+                now = recounted(connection, self._run, key)
+            keep(connection, self._run, key, now)
 
 
 def _packed(values: tuple[float, ...]) -> bytes:
@@ -129,33 +149,26 @@ def _packed(values: tuple[float, ...]) -> bytes:
 def totals(connection: sqlite3.Connection, run: int, key: int) -> Totals:
     """A key's summary; with `n` 0 where the run has no such metric."""
     row = connection.execute(
-        "SELECT n, gaps, last, last_step, min, min_step, max, max_step FROM series WHERE run = ? AND key = ?",
+        "SELECT n, gaps, last, last_step, min, min_step, max, max_step, smoothed FROM series WHERE run = ? AND key = ?",
         (run, key),
     ).fetchone()
     return Totals(*row) if row else Totals()
 
 
-def columns(
-    connection: sqlite3.Connection, run: int, key: int, after: int = 0
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
-    """Sequence numbers, steps, times and values of one key, by step; of a step written twice the newer.
+def recounted(connection: sqlite3.Connection, run: int, key: int) -> Totals:
+    """A key's summary taken from all its points.
 
-    With `after`, only rows with a higher sequence number.
+    Raises:
+        Problem: a segment is damaged.
     """
-    # From the start the index by step is quicker, for an increment the newest rows are; the plus keeps SQLite from the index.
-    where = "seq > ? AND +run = ? AND +keyset = ?" if after else "seq > ? AND run = ? AND keyset = ?"
-    found: list[tuple[int, int, float, bytes]] = []
-    for keyset, text in connection.execute("SELECT id, keys FROM keyset").fetchall():
-        keys = text.split(",")
-        if str(key) in keys:
-            found += connection.execute(
-                f"SELECT seq, step, time, substr(vals, ?, 8) FROM tail WHERE {where}",
-                (1 + 8 * keys.index(str(key)), after, run, keyset),
-            )
-    sequences = np.array([row[0] for row in found], np.int64)
-    steps = np.array([row[1] for row in found], np.int64)
-    times = np.array([row[2] for row in found], np.float64)
-    values = np.frombuffer(b"".join(row[3] for row in found), "<f8")
-    order = np.lexsort((sequences, steps))
-    order = order[np.append(np.diff(steps[order]) != 0, True)] if len(order) else order
-    return sequences[order], steps[order], times[order], values[order]
+    found = points.columns(connection, run, key)
+    return Totals().followed_by(found.steps, found.values)
+
+
+def keep(connection: sqlite3.Connection, run: int, key: int, summary: Totals) -> None:
+    """Make this the key's summary."""
+    connection.execute(
+        "INSERT OR REPLACE INTO series (run, key, n, gaps, last, last_step, min, min_step, max, max_step, smoothed)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (run, key, *astuple(summary)),
+    )

@@ -2,11 +2,17 @@
 
 A log call puts a row in a bounded queue; the thread commits what has gathered. Acknowledged means committed: such a row
 outlives the death of the process. A full disk never raises into the loop: the thread keeps trying, and when the queue has
-filled meanwhile the oldest rows are dropped, counted, and recorded as a gap once writing works again.
+filled meanwhile the oldest rows are dropped and counted. Once writing works again an event tells how long it stood still and how many
+rows were lost, also when that is none: curves show such a time only by its absence.
+
+When a segment's worth of rows has gathered in the tail they are sealed, in a transaction of their own: on a disk with hardly any room
+left the rows matter more than how they lie.
 """
 
 from __future__ import annotations
 
+import logging
+import operator
 import sqlite3
 import threading
 import time
@@ -17,13 +23,17 @@ from typing import Final
 from engine.errors import Problem
 from engine.ledger import events
 from engine.ledger.packing import Packer, Row
+from engine.ledger.sealing import SEGMENT, seal
 from engine.ledger.store import Ledger
+
+log = logging.getLogger(__name__)
 
 QUEUE_BOUND: Final = 4096  # rows; beyond it the caller waits for a commit, or in trouble the oldest are dropped
 # Seconds that a batch gathers. A commit takes as long as logging hundreds of rows, and screens look a few times a second.
 GATHER: Final = 0.25
 PATIENCE: Final = 1.0  # seconds that a caller waits for room, once
 RETRY: Final = 1.0  # seconds between attempts in trouble
+STEPS: Final = range(-(2**63), 2**63)  # those that SQLite can hold
 
 
 class Writer:
@@ -42,7 +52,10 @@ class Writer:
         self._packer = Packer(run)
         self._logged = 0
         self._queue: deque[Row] = deque()
+        self._names: set[tuple[str, ...]] = set()  # key sets that were looked at
         self._gap: tuple[int, int, int] | None = None  # rows lost that no event tells of yet, their first and last step
+        self._stands: float | None = None  # since when, by the monotonic clock, writing does not work
+        self._unsealed: int | None = None  # rows in the tail; None until counted
         self._guard = threading.Lock()
         self._changed = threading.Condition(self._guard)
         self._hurry = threading.Event()  # do not wait for a batch to gather
@@ -56,8 +69,18 @@ class Writer:
 
         It is committed once `acknowledged` has reached that. Takes microseconds; waits (for a second at most, once) only
         while the queue is full. Keys that are logged together should be the same ones each time: every set is stored.
+
+        Raises:
+            TypeError: `step` is no whole number, a key no text or a value no number.
+            ValueError: `step` does not fit 64 bits, or a key cannot be written as UTF-8.
         """
         names, numbers = tuple(values), tuple(map(float, values.values()))
+        step = operator.index(step)
+        if step not in STEPS:
+            raise ValueError(f"step {step} does not fit 64 bits")
+        if names not in self._names:
+            "".join(names).encode()  # raises here and not in the thread, where nobody could tell whose error it is
+            self._names.add(names)
         now = time.time()
         with self._guard:
             if len(self._queue) >= QUEUE_BOUND:
@@ -95,9 +118,15 @@ class Writer:
         self._hurry.set()
         hope = not self.trouble and self._thread.is_alive()
         if hope and not self._changed.wait_for(lambda: len(self._queue) < QUEUE_BOUND or self.trouble, PATIENCE):
-            self.trouble = "metrics wait for the ledger, which somebody holds"
+            self._in_trouble("metrics wait for the ledger, which somebody holds")
         while len(self._queue) >= QUEUE_BOUND:
             self._drop(self._queue.popleft())
+
+    def _in_trouble(self, why: str) -> None:
+        if self._stands is None:
+            self._stands = time.monotonic()
+            log.warning("metrics are not written: %s", why)
+        self.trouble = why
 
     def _drop(self, row: Row) -> None:
         self.dropped += 1
@@ -105,7 +134,7 @@ class Writer:
         self._gap = (rows + 1, min(first, row.step), max(last, row.step))
 
     def _drain(self) -> None:
-        """The thread: commit batch after batch, and hold on to one that cannot be committed yet."""
+        """The thread: commit batch after batch, and hold on to one that cannot be committed yet. At last all is sealed."""
         while rows := self._batch():
             while not self._commit(rows):
                 if time.monotonic() > self._deadline:
@@ -115,16 +144,20 @@ class Writer:
                         self._queue.clear()
                     return
                 time.sleep(RETRY / 10) if self._closing.is_set() else self._closing.wait(RETRY)
+            if self._unsealed is not None and self._unsealed >= SEGMENT:
+                self._seal()
+        if self._unsealed != 0:
+            self._seal()
 
     def _batch(self) -> list[Row]:
-        """The rows that have gathered; none when the writer is closed and all is written."""
+        """The rows that have gathered, a segment's worth at most; none when the writer is closed and all is written."""
         with self._guard:
             self._changed.wait_for(lambda: self._queue or self._closing.is_set())
         self._hurry.wait(GATHER)
         with self._guard:
-            rows = list(self._queue)
-            self._queue.clear()
-            if not self._closing.is_set():
+            room = SEGMENT - (self._unsealed or 0)
+            rows = [self._queue.popleft() for _ in range(min(len(self._queue), room))]
+            if not self._queue and not self._closing.is_set():
                 self._hurry.clear()
             self._changed.notify_all()
         return rows
@@ -132,16 +165,18 @@ class Writer:
     def _commit(self, rows: list[Row]) -> bool:
         """Write a batch; False if it should be tried again."""
         with self._guard:
-            gap = self._gap
+            gap, stands = self._gap, self._stands
         try:
             with self._ledger.transaction() as connection:
                 self._packer.write(connection, rows)
-                if gap:
-                    self._tell(connection, *gap)
+                if gap or stands is not None:
+                    self._tell(connection, gap, stands)
+                if self._unsealed is None:  # what an earlier process left in the tail counts too
+                    self._unsealed = self._in_tail(connection) - len(rows)
         except (Problem, sqlite3.Error, OSError) as error:
             self._packer.forget()  # ids made in a transaction that was rolled back are none
             with self._guard:
-                self.trouble = str(error).partition("\n")[0]
+                self._in_trouble(str(error).partition("\n")[0])
                 if isinstance(error, sqlite3.IntegrityError):  # the run was deleted: nothing will ever take these rows
                     for row in rows:
                         self._drop(row)
@@ -150,6 +185,8 @@ class Writer:
         with self._guard:
             self.acknowledged = rows[-1].sequence
             self.trouble = ""
+            self._stands = None
+            self._unsealed = min((self._unsealed or 0) + len(rows), SEGMENT)
             if self._gap == gap:
                 self._gap = None
             elif gap and self._gap:  # more was dropped meanwhile: that is the next gap
@@ -157,12 +194,29 @@ class Writer:
             self._changed.notify_all()
         return True
 
-    def _tell(self, connection: sqlite3.Connection, rows: int, first: int, last: int) -> None:
+    def _in_tail(self, connection: sqlite3.Connection) -> int:
+        return int(connection.execute("SELECT count(*) FROM tail WHERE run = ?", (self._run,)).fetchone()[0])
+
+    def _seal(self) -> None:
+        """Seal what is in the tail; where that does not work the rows stay there, as readable, until the next time."""
+        self._unsealed = 0
+        try:
+            with self._ledger.transaction() as connection:
+                seal(connection, self._run)
+        except (Problem, sqlite3.Error) as error:
+            log.warning("metrics stay unsealed: %s", str(error).partition("\n")[0])
+
+    def _tell(self, connection: sqlite3.Connection, gap: tuple[int, int, int] | None, stands: float | None) -> None:
+        """An event of a time in which nothing could be written."""
+        rows, first, last = gap or (0, None, None)
+        seconds = time.monotonic() - stands if stands is not None else 0.0
+        why = self.trouble or "the ledger could not be written"
+        lost = f"{rows} metric rows between steps {first} and {last} were lost" if rows else "no metrics were lost"
         events.insert(
             connection,
             "gap",
-            f"{rows} metric rows between steps {first} and {last} were lost: {self.trouble or 'the ledger could not be written'}",
+            f"{lost}, for {seconds:.1f} s nothing could be written: {why}",
             run=self._run,
             level="warning",
-            detail={"rows": rows, "first_step": first, "last_step": last},
+            detail={"rows": rows, "first_step": first, "last_step": last, "seconds": round(seconds, 1)},
         )

@@ -11,7 +11,8 @@ from typing import Final
 import numpy as np
 
 from engine.gpu import Gpu
-from engine.ledger import Ledger, checkpoints, events, jobs, metrics, runs
+from engine.ledger import Ledger, checkpoints, events, jobs, runs
+from engine.ledger.packing import Packer, Row
 from engine.ledger.runs import Run
 from engine.ledger.states import State
 from screens.session import Room, Session
@@ -156,31 +157,35 @@ def finish(ledger: Ledger, run: Run, state: State, *, cause: str = "", message: 
 def curves(ledger: Ledger, run: Run, *, steps: int, of: int, floor: float) -> None:
     """A loss that falls to `floor`, with everything else that training writes, one step every 10 s up to `NOW`."""
     noise = np.random.default_rng(run.id)
-    with metrics.Writer(ledger, run.id) as writer:
-        for step in range(1, steps + 1):
-            loss = floor + 0.5 * float(np.exp(-step / (of / 5))) + float(noise.normal(0, 0.02))
-            writer.log(
-                step,
-                {
-                    "train/loss": loss,
-                    "train/grad_norm": 8.1 if step == 47 else 1.2 + float(noise.normal(0, 0.1)),
-                    "train/rate": 2e-4 * (1 - step / of),
-                    "train/tokens": 1400.0 * step,
-                    "train/tokens_per_second": 4120.0,
-                    "train/epoch": 3 * step / of,
-                    "memory/process_mib": 9420.0,
-                    "time/data": 0.1,
-                    "time/forward": 3.1,
-                    "time/backward": 6.4,
-                    "time/update": 0.3,
-                    "time/save": 1.1 if step == 50 else 0.0,
-                },
-            )
-            if step % 10 == 0:
-                writer.log(step, {"validation/loss": floor + 0.45 * float(np.exp(-step / (of / 4)))})
-    runs.progress(ledger, run, step=steps, steps=of, ends=NOW + (of - steps) * 10 + 20)
+    rows: list[Row] = []
+
+    def log(step: int, values: Mapping[str, float]) -> None:
+        rows.append(Row(0, step, NOW - (steps - step) * 10, tuple(values), tuple(values.values())))
+
+    for step in range(1, steps + 1):
+        loss = floor + 0.5 * float(np.exp(-step / (of / 5))) + float(noise.normal(0, 0.02))
+        log(
+            step,
+            {
+                "train/loss": loss,
+                "train/grad_norm": 8.1 if step == 47 else 1.2 + float(noise.normal(0, 0.1)),
+                "train/rate": 2e-4 * (1 - step / of),
+                "train/tokens": 1400.0 * step,
+                "train/tokens_per_second": 4120.0,
+                "train/epoch": 3 * step / of,
+                "memory/process_mib": 9420.0,
+                "time/data": 0.1,
+                "time/forward": 3.1,
+                "time/backward": 6.4,
+                "time/update": 0.3,
+                "time/save": 1.1 if step == 50 else 0.0,
+            },
+        )
+        if step % 10 == 0:
+            log(step, {"validation/loss": floor + 0.45 * float(np.exp(-step / (of / 4)))})
     with ledger.transaction() as connection:
-        connection.execute("UPDATE tail SET time = ? + step * 10 WHERE run = ?", (NOW - steps * 10, run.id))
+        Packer(run.id).write(connection, rows)
+    runs.progress(ledger, run, step=steps, steps=of, ends=NOW + (of - steps) * 10 + 20)
 
 
 def happenings(ledger: Ledger, run: Run) -> None:
