@@ -15,7 +15,7 @@ Nothing is refused while it is typed: what cannot be understood is left out and 
 command line, which has to refuse it.
 """
 
-from engine.filtering.comparing import Field, Kind, Value
+from engine.filtering.comparing import Field, Kind, Value, by_name
 from engine.filtering.completing import Completions, completions
 from engine.filtering.parsing import Filter, Mistake, Part, parse, pointed, strict
 
@@ -27,6 +27,7 @@ __all__ = [
     "Mistake",
     "Part",
     "Value",
+    "by_name",
     "completions",
     "parse",
     "pointed",

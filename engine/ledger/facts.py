@@ -6,6 +6,7 @@ its key (`train/loss` is its last value; `train/loss.best`, `train/loss.smooth`)
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -20,7 +21,7 @@ from engine.ledger.table import Figures, Row, Settings
 
 LOSS: Final = "validation/loss"
 PARTS: Final[Mapping[str, Callable[[Figures], float | None]]] = {
-    "last": lambda figures: figures.last,
+    "last": lambda figures: math.nan if figures.last is None else figures.last,  # a gap: NaN or infinite
     "best": lambda figures: figures.best,
     "smooth": lambda figures: figures.smoothed,
 }

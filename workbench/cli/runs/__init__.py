@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from pathlib import Path
 from typing import TypeAlias
 
 Add: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -50,6 +49,8 @@ def add(commands: Add) -> None:
     place.add_argument("--before", metavar="OTHER", help="put it before another that waits")
     _deleting(verbs)
     _labelling(verbs)
+
+    export.add_options(_verb(verbs, "export", "write what is known of runs to a file", export.export, many="several"))
 
     _verb(verbs, "stop", "stop after a checkpoint; it can be resumed", order.give, many="several")
     _verb(verbs, "pause", "pause, keeping the GPU's memory", order.give, many="several")

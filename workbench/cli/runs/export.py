@@ -21,6 +21,13 @@ FORMATS = {
 }
 
 
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Where to, and in which form."""
+    forms = "; ".join(f"{suffix}: {what}" for suffix, what in FORMATS.items())
+    parser.add_argument("--to", type=Path, required=True, metavar="FILE", help=forms)
+    parser.add_argument("--force", action="store_true", help="replace the file if it is there")
+
+
 def export(options: argparse.Namespace) -> int:
     """Write the runs to the file `--to`, in the form that its name says."""
     to: Path = options.to.expanduser()

@@ -10,12 +10,12 @@ from typing import Final
 
 import tomlkit
 
-from engine.ledger import Ledger, checkpoints, events, jobs, orders, queue, runs
+from engine.ledger import Ledger, checkpoints, events, jobs, labels, orders, queue, runs
 from engine.ledger.states import State
 from screens.widgets import figures
 from workbench.cli.existing import existing_ledger
 from workbench.cli.output import Cell, figure, print_json, print_table, state_word
-from workbench.cli.runs.read import brief
+from workbench.cli.runs.listing import brief
 
 JOULES: Final = 3.6e6  # of a kWh
 
@@ -53,7 +53,7 @@ def _whole(ledger: Ledger, run: runs.Run, document: runs.Document) -> dict[str, 
     )
     places = queue.places(ledger)
     return {
-        **brief(run, runs.summary(ledger, run)),
+        **brief(run, runs.summary(ledger, run), labels.tags(ledger, run)),
         "queue": places.get(run.id),
         "folder": run.folder,
         "parent": run.parent,
@@ -99,7 +99,10 @@ def _print_run(ledger: Ledger, run: runs.Run, document: runs.Document) -> None:
         ("folder", str(run.folder)),
         ("parent", run.parent),
         *_story(ledger, run, document),
-        ("note", run.note),
+        ("tags", " ".join(labels.tags(ledger, run))),
+        ("is", ", ".join(word for word, so in (("the baseline", run.baseline), ("archived", run.archived)) if so)),
+        ("source", run.source),
+        *(("note" if number == 0 else "", line) for number, line in enumerate(run.note.splitlines())),
     ]
     print_table(("", ""), [fact for fact in facts if fact[1]], titled=False)
     metrics = runs.summary(ledger, run)
