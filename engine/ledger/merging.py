@@ -1,0 +1,254 @@
+"""Bring the runs of another ledger into this one: any number of machines, in any order, as often as one likes.
+
+A run is known by its uid. Where both ledgers have it, each half of it is decided for itself, by a rule that does not ask which ledger is
+merged into which; so merging is commutative, and merging again adds nothing:
+
+- what a machine made (state, metrics, events, jobs, checkpoints, artifacts) comes whole from the copy that is further: more jobs, then more
+  events, more points, the newer heartbeat, and among copies that are alike in all of these the higher hash of the content;
+- what people said (name, note, tags, baseline, archive, bin) comes from the copy that was edited last;
+- evaluations are gathered: of one model on one suite under the same conditions the one that is further stands.
+
+A run that was deleted for good has left nothing behind to know it by: a ledger that still has it brings it back.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+from engine.errors import Problem
+from engine.ledger import gathering, jobs, opening, schema, standing, taking
+from engine.ledger.copies import backup
+from engine.ledger.store import Ledger
+from engine.storage import storage_of
+
+PORTION: Final = (
+    10_000_000  # points merged in one transaction: a training that logs meanwhile waits for a second at most
+)
+Progress = Callable[[int, int], None]  # runs done and to do
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """A run of which only one of two histories could be kept, and why."""
+
+    uid: str
+    name: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What merging did, by uid: runs that are new here, that changed, that are as they were; new or changed evaluations."""
+
+    added: tuple[str, ...] = ()
+    updated: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+    conflicts: tuple[Conflict, ...] = ()
+    renamed: dict[str, str] = field(default_factory=dict)  # by uid, runs that gave way to an older one of the same name
+    evaluations: int = 0
+
+
+def merge(
+    ledger: Ledger, path: Path, *, only: Collection[str] | None = None, progress: Progress | None = None
+) -> Merged:
+    """Merge the ledger in the file `path` into `ledger`; with `only`, runs with these uids. The file is only read.
+
+    It may be in use. Large ones are merged in several transactions; one that was interrupted is finished by merging again.
+
+    Raises:
+        Problem: the file is not there, not a ledger, damaged, newer than this program, or `ledger` itself; `ledger` is read-only, its disk
+            is full. What was merged so far stands.
+    """
+    merged = Merged()
+    with _source(ledger, path.expanduser().resolve()) as source:
+        portions = list(_portions(source, only))
+        total, done = sum(map(len, portions)), 0
+        uri = opening.uri(source.path)
+        for portion in portions:
+            with ledger.transaction(durable=True, beside=uri) as connection:
+                merged = _joined(merged, _merge_runs(ledger, connection, portion))
+            done += len(portion)
+            if progress:
+                progress(done, total)
+        with ledger.transaction(durable=True, beside=uri) as connection:
+            asking = any(job.kind == "evaluate" and jobs.may_be_at_work(job) for job in jobs.live(ledger))
+            evaluations = gathering.gather(connection, only, asking=asking)
+            _one_baseline(connection)
+            renamed = _distinct_names(connection)
+    changed = [uid for uid in renamed if uid in merged.kept]
+    return Merged(
+        merged.added,
+        (*merged.updated, *changed),
+        tuple(uid for uid in merged.kept if uid not in renamed),
+        merged.conflicts,
+        renamed,
+        evaluations,
+    )
+
+
+@contextmanager
+def _source(ledger: Ledger, path: Path) -> Iterator[Ledger]:
+    """The other ledger, whole and of this version; an older one is copied and the copy brought up to date."""
+    if not path.exists():
+        raise Problem(f"There is no ledger at {path}", do="Name the file of a ledger.", code="ledger")
+    if path.samefile(ledger.path):
+        raise Problem(f"{path} is the ledger itself", do="Name another one to merge into it.", code="ledger")
+    _refuse_unreadable(path)
+    version = opening.version_of(path)
+    if not version:
+        raise Problem(f"{path} is empty", "There is nothing in it to merge.", code="ledger")
+    if version == schema.VERSION:
+        with Ledger.open(path, read_only=True) as source:
+            _refuse_damaged(source)
+            yield source
+        return
+    # Beside the ledger, where there is room for what is to be merged: a temporary folder is often small and in memory.
+    with TemporaryDirectory(prefix=".merging-", dir=ledger.path.parent) as folder:
+        copy = Path(folder) / path.name
+        backup(path, copy)
+        with Ledger.open(copy) as source:
+            yield source
+
+
+def _refuse_unreadable(path: Path) -> None:
+    log = path.with_name(f"{path.name}-wal")
+    if storage_of(path).is_network and log.exists() and log.stat().st_size:
+        raise Problem(
+            f"{path} cannot be read safely: {log.name} holds changes",
+            "It is on a network disk, and another machine may be writing to it.",
+            "Close what uses it, or make a copy where it is used: workbench ledger backup FILE",
+            code="ledger",
+        )
+
+
+def _refuse_damaged(source: Ledger) -> None:
+    answer = str(source.value("PRAGMA quick_check(1)"))
+    if answer != "ok":
+        raise Problem(
+            f"{source.path} is damaged", f"SQLite says: {answer}.", "Merge a copy that is whole.", code="ledger"
+        )
+
+
+def _portions(source: Ledger, only: Collection[str] | None) -> Iterator[list[str]]:
+    """The uids to merge, oldest first, in portions of about `PORTION` points."""
+    rows = source.rows(
+        "SELECT uid, (SELECT coalesce(sum(n), 0) FROM series WHERE run = id) FROM run ORDER BY created, uid"
+    )
+    portion: list[str] = []
+    points = 0
+    for uid, n in rows:
+        if only is not None and uid not in only:
+            continue
+        if portion and points + n > PORTION:
+            yield portion
+            portion, points = [], 0
+        portion.append(uid)
+        points += n
+    if portion:
+        yield portion
+
+
+def _joined(first: Merged, then: Merged) -> Merged:
+    return Merged(
+        first.added + then.added, first.updated + then.updated, first.kept + then.kept, first.conflicts + then.conflicts
+    )
+
+
+def _merge_runs(ledger: Ledger, connection: sqlite3.Connection, uids: Sequence[str]) -> Merged:
+    ours, theirs = standing.copies(connection, "main", uids), standing.copies(connection, "other", uids)
+    uids = [uid for uid in uids if uid in theirs]  # the other ledger may be in use, and runs be deleted from it
+    ours = {uid: ours[uid] for uid in uids if uid in ours}
+    alike = [uid for uid in ours if ours[uid].far == theirs[uid].far]
+    mine = standing.digests(connection, "main", [ours[uid].id for uid in alike])
+    others = standing.digests(connection, "other", [theirs[uid].id for uid in alike])
+    busy = _at_work(ledger, connection)
+    further, said, conflicts = {}, {}, []
+    folders: list[tuple[str, int]] = []
+    for uid, here in ours.items():
+        there = theirs[uid]
+        ahead = (there.far, others.get(there.id, b"")) > (here.far, mine.get(here.id, b""))
+        if ahead and here.id in busy:
+            ahead = False
+            conflicts.append(Conflict(uid, here.said.name, "it is at work here; merge again when it has ended"))
+        elif here.jobs - there.jobs and there.jobs - here.jobs:
+            kept = "the other ledger's" if ahead else "this ledger's"
+            conflicts.append(Conflict(uid, here.said.name, f"it went on in both ledgers; {kept} history is kept"))
+        if ahead:
+            further[there.id] = here.id
+        if there.said > here.said:
+            said[there.id] = here.id
+        same = uid in alike and mine[here.id] == others[there.id]
+        if (folder := _folder(here.folder, there.folder, ahead=ahead, same=same)) != here.folder:
+            folders.append((folder, here.id))
+    added = tuple(uid for uid in uids if uid not in ours)
+    taking.new_runs(connection, added)
+    taking.machine_part(connection, further)
+    taking.people_part(connection, said)
+    connection.executemany("UPDATE run SET folder = ? WHERE id = ?", folders)
+    changed = {*further.values(), *said.values(), *(run for _, run in folders)}
+    updated = tuple(uid for uid, here in ours.items() if here.id in changed)
+    return Merged(added, updated, tuple(uid for uid in ours if uid not in updated), tuple(conflicts))
+
+
+def _at_work(ledger: Ledger, connection: sqlite3.Connection) -> set[int]:
+    """Runs whose job may be writing to this ledger: its heart beats here at least as late as in the other."""
+    beats = dict(connection.execute("SELECT uid, coalesce(heartbeat, 0) FROM other.job"))
+    return {
+        job.run
+        for job in jobs.live(ledger)
+        if job.run is not None and jobs.may_be_at_work(job) and (job.heartbeat or 0.0) >= beats.get(job.uid, 0.0)
+    }
+
+
+def _folder(here: str, there: str, *, ahead: bool, same: bool) -> str:
+    """Where a run's files are: where they are on this machine, else where the further copy has them."""
+    if here == there:
+        return here
+    if Path(here).is_dir():
+        return here
+    if Path(there).is_dir() or ahead:
+        return there
+    return max(here, there) if same else here
+
+
+def _one_baseline(connection: sqlite3.Connection) -> None:
+    """Of several baselines for the same comparison the one that was chosen last stays."""
+    connection.execute(
+        """
+        UPDATE main.run SET baseline = 0 WHERE baseline AND EXISTS (
+            SELECT 1 FROM main.run o
+            WHERE o.baseline AND o.deleted IS NULL AND o.comparable = run.comparable AND (o.edited, o.uid) > (run.edited, run.uid)
+        )
+        """
+    )
+
+
+def _distinct_names(connection: sqlite3.Connection) -> dict[str, str]:
+    """Give each run a name of its own; returns the new names by uid.
+
+    The oldest keeps its name, others get their machine behind it, and where that is taken too the beginning of their uid: names that hang on
+    the run alone, so that all ledgers come to the same ones in whatever order they meet.
+    """
+    here = "FROM main.run WHERE deleted IS NULL"  # what is in the bin holds no name
+    if not connection.execute(f"SELECT 1 {here} GROUP BY name HAVING count(*) > 1").fetchone():
+        return {}
+    rows = connection.execute(
+        "SELECT uid, name, (SELECT host FROM main.job WHERE run = run.id AND host IS NOT NULL ORDER BY id LIMIT 1)"
+        f" {here} ORDER BY created, uid"
+    ).fetchall()
+    taken: set[str] = set()
+    renamed = {}
+    for uid, name, host in rows:
+        at_host = f"{name}@{host}" if host and not name.endswith(f"@{host}") else name
+        own = next(each for each in (name, at_host, f"{at_host}-{uid[:6]}", f"{at_host}-{uid}") if each not in taken)
+        taken.add(own)
+        if own != name:
+            renamed[uid] = own
+    connection.executemany("UPDATE main.run SET name = ? WHERE uid = ?", [(name, uid) for uid, name in renamed.items()])
+    return renamed

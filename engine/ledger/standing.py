@@ -1,0 +1,144 @@
+"""How a ledger's copy of a run stands against another ledger's copy of it: see `engine.ledger.merging` for the rule.
+
+All queries name the ledger that they look at: `main`, or `other` for the one beside it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Collection, Iterable, Iterator
+from typing import Final, Literal, NamedTuple
+
+Where = Literal["main", "other"]
+
+
+class Said(NamedTuple):
+    """What people said of a run, in the order that decides which of two copies counts."""
+
+    edited: float
+    name: str  # where two were not edited the longer one: it gave way to another run's name
+    note: str
+    tags: tuple[str, ...]
+    archived: float
+    deleted: float
+    plain: bool  # no baseline; a run ceases to be one, without being edited, when another becomes it
+
+
+class Copy(NamedTuple):
+    """One ledger's copy of a run: its row, what it was seen to do (`far`: the higher is further), what was said of it."""
+
+    id: int
+    folder: str
+    far: tuple[float, ...]
+    said: Said
+    jobs: frozenset[str]
+
+
+def copies(connection: sqlite3.Connection, where: Where, uids: Collection[str]) -> dict[str, Copy]:
+    """The copies of these runs that the ledger has."""
+    wanted = (json.dumps(list(uids)),)
+    chosen = f"SELECT id FROM {where}.run WHERE uid IN (SELECT value FROM json_each(?))"
+    tags = _gathered(
+        connection.execute(f"SELECT run, name FROM {where}.tag WHERE run IN ({chosen}) ORDER BY name", wanted)
+    )
+    jobs = _gathered(connection.execute(f"SELECT run, uid FROM {where}.job WHERE run IN ({chosen})", wanted))
+    rows = connection.execute(
+        f"""
+        SELECT uid, id, folder, edited, name, note, coalesce(archived, 0), coalesce(deleted, 0), NOT baseline,
+            (SELECT count(*) FROM {where}.event WHERE run = r.id),
+            (SELECT coalesce(sum(n), 0) FROM {where}.series WHERE run = r.id),
+            (SELECT coalesce(max(heartbeat), 0) FROM {where}.job WHERE run = r.id)
+        FROM {where}.run r WHERE id IN ({chosen})
+        """,
+        wanted,
+    )
+    found = {}
+    for uid, run, folder, edited, name, note, archived, deleted, plain, events, points, heartbeat in rows:
+        said = Said(edited, name, note, tuple(tags.get(run, ())), archived, deleted, bool(plain))
+        own = frozenset(jobs.get(run, ()))
+        found[str(uid)] = Copy(run, folder, (len(own), events, points, heartbeat), said, own)
+    return found
+
+
+def _gathered(rows: Iterable[tuple[int, str]]) -> dict[int, list[str]]:
+    found: dict[int, list[str]] = {}
+    for run, word in rows:
+        found.setdefault(run, []).append(word)
+    return found
+
+
+# What may differ between two copies of the same: row ids, sequence numbers, and what people say.
+_OWN: Final = frozenset(["id", "run", "folder", "seq", "first_seq", "last_seq", "segment", "changed"])
+SAID: Final = ("name", "note", "baseline", "archived", "deleted", "edited")
+_ORDER: Final = {
+    "run": "id",
+    "run_document": "run",
+    "series": "(SELECT name FROM {}.key WHERE id = key)",
+    "tail": "seq",
+}
+
+
+def digests(connection: sqlite3.Connection, where: Where, runs: Collection[int]) -> dict[int, bytes]:
+    """By row id, a hash of all that machines made of these runs. Rows of the same content hash alike, whatever their ids are."""
+    hashes = {run: hashlib.sha256() for run in runs}
+    wanted = (json.dumps(list(runs)),)
+    for table in (
+        "run",
+        "run_document",
+        "job",
+        "series",
+        "event",
+        "orders",
+        "checkpoint",
+        "artifact",
+        "tail",
+        "segment",
+    ):
+        owner = "id" if table == "run" else "run"
+        for run, *cells in connection.execute(
+            f"SELECT {owner}, {', '.join(_portable(connection, where, table))} FROM {where}.{table}"
+            f" WHERE {owner} IN (SELECT value FROM json_each(?)) ORDER BY {owner}, {_ORDER.get(table, 'id').format(where)}",
+            wanted,
+        ):
+            _feed(hashes[run], table, cells)
+    for run, *cells in connection.execute(
+        f"SELECT s.run, (SELECT name FROM {where}.key WHERE id = p.key), p.vals"
+        f" FROM {where}.segment s JOIN {where}.packed p ON p.segment = s.id"
+        " WHERE s.run IN (SELECT value FROM json_each(?)) ORDER BY s.run, s.id, 2",
+        wanted,
+    ):
+        _feed(hashes[run], "packed", cells)
+    return {run: each.digest() for run, each in hashes.items()}
+
+
+def _portable(connection: sqlite3.Connection, where: Where, table: str) -> Iterator[str]:
+    """A table's columns, with names in place of ids."""
+    for column in columns(connection, table):
+        if column in _OWN or (table == "run" and column in SAID):
+            continue
+        match column:
+            case "key":
+                yield f"(SELECT name FROM {where}.key WHERE id = key)"
+            case "keyset":
+                yield (
+                    f"(SELECT json_group_array(name) FROM (SELECT (SELECT name FROM {where}.key WHERE id = value) AS name"
+                    f" FROM json_each('[' || (SELECT keys FROM {where}.keyset WHERE id = keyset) || ']')))"
+                )
+            case "job":
+                yield f"(SELECT uid FROM {where}.job WHERE id = job)"
+            case _:
+                yield column
+
+
+def columns(connection: sqlite3.Connection, table: str) -> list[str]:
+    """The names of a table's columns."""
+    return [str(row[0]) for row in connection.execute("SELECT name FROM pragma_table_info(?)", (table,))]
+
+
+def _feed(into: hashlib._Hash, table: str, cells: list[object]) -> None:
+    for cell in (table, *cells):
+        data = cell if isinstance(cell, bytes) else repr(cell).encode()
+        into.update(b"%d:" % len(data))
+        into.update(data)
