@@ -59,7 +59,9 @@ def gather(connection: sqlite3.Connection, only: Collection[str] | None, *, aski
     return len(further)
 
 
-def _evaluations(connection: sqlite3.Connection, where: Where, which: str, only: str) -> dict[_Identity, _Evaluation]:
+def _evaluations(
+    connection: sqlite3.Connection, where: Where, which: str, only: Collection[str] | None
+) -> dict[_Identity, _Evaluation]:
     rows = connection.execute(
         "SELECT r.uid, e.model, e.suite_fingerprint, e.conditions, e.id, coalesce(e.finished, 0), e.n, e.scores, e.uid"
         f" FROM {where}.evaluation e LEFT JOIN {where}.run r ON r.id = e.run WHERE {which}",
