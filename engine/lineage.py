@@ -84,15 +84,15 @@ def parent_of(ledger: Ledger, run: Run) -> Run:
         Problem: it was deleted (code `run`).
     """
     assert run.parent is not None
-    try:
-        return runs.find(ledger, run.parent)
-    except Problem as problem:
-        raise Problem(
-            f"The run that {run.name} goes on from was deleted",
-            f"There is no run {run.parent} in the ledger.",
-            "Start the profile anew with another model.base.",
-            code="run",
-        ) from problem
+    parent = runs.by_uid(ledger, run.parent)
+    if parent is not None and parent.deleted is None:
+        return parent
+    what, anew = f"The run that {run.name} goes on from was deleted", "Start the profile anew with another model.base."
+    if parent is None:
+        raise Problem(what, f"There is no run {run.parent} in the ledger.", anew, code="run")
+    raise Problem(
+        what, f"{parent.name} is in the bin.", f"Get it back: workbench runs restore {parent.uid}", code="run"
+    )
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from engine import removal
+from engine import lineage, removal
 from engine.errors import Problem
 from engine.ledger import Ledger, jobs, labels, runs
 from engine.ledger.runs import Run
@@ -130,6 +130,20 @@ def test_what_others_need_stays(ledger: Ledger, folder: Path) -> None:
     removal.remove(ledger, child)
     removal.remove(ledger, run)
     assert len(removal.binned(ledger)) == 2
+
+
+def test_who_goes_on_from_a_run_in_the_bin_is_told_how_to_get_it_back(ledger: Ledger, folder: Path) -> None:
+    run = made(ledger, folder)
+    child = made(ledger, folder, "child", parent=run.uid)
+    assert lineage.parent_of(ledger, child) == run
+    removal.remove(ledger, run)
+    with pytest.raises(Problem, match="goes on from was deleted") as refused:
+        lineage.parent_of(ledger, child)
+    assert refused.value.do == f"Get it back: workbench runs restore {run.uid}"
+    removal.purge(ledger, older_than=0)
+    with pytest.raises(Problem) as refused:
+        lineage.parent_of(ledger, child)
+    assert "There is no run" in refused.value.why
 
 
 def test_a_run_in_the_bin_is_not_started(ledger: Ledger, folder: Path) -> None:
