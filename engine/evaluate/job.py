@@ -114,7 +114,8 @@ def _fingerprints(ledger: Ledger, task: Task) -> tuple[str, str]:
     Raises:
         Problem: either is not what the run was trained from or left.
     """
-    from engine.train import fingerprints, folders
+    from engine import folders
+    from engine.train import fingerprints
     from engine.train.pretrained import fetch
 
     known = {"base": task.known_base, "result": runs.document(ledger, task.run).fingerprints.get("result")}

@@ -16,7 +16,7 @@ from peft import PeftModel
 from peft.tuners.tuners_utils import BaseTunerLayer
 from transformers import PreTrainedModel
 
-from engine import process
+from engine import folders, process
 from engine.assignment import profile_of, run_of
 from engine.data import prepare
 from engine.data.tokenizer import load_tokenizer
@@ -30,7 +30,7 @@ from engine.ledger.states import State
 from engine.profile import Profile
 from engine.stopping import stopping
 from engine.storage import free_bytes
-from engine.train import fingerprints, folders
+from engine.train import fingerprints
 from engine.train.model import put_on
 from engine.train.pretrained import fetch
 from engine.train.result import TOKENIZER_FILES

@@ -6,9 +6,10 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from engine import folders
 from engine.data import prepare
 from engine.ledger import checkpoints, jobs
-from engine.train import chain, checkpoint, folders, identity, keep, reference
+from engine.train import chain, checkpoint, identity, keep, reference
 from engine.train.backoff import Backoff
 from engine.train.checkpoint import Found, Progress
 from engine.train.control import Control

@@ -14,11 +14,11 @@ from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from engine import lineage
+from engine import folders, lineage
 from engine.errors import Problem
 from engine.ledger import jobs, runs
 from engine.ledger.runs import Run
-from engine.train import fingerprints, folders, pretrained
+from engine.train import fingerprints, pretrained
 from engine.train.model import Loaded
 from engine.train.parts import Parts
 from engine.train.sharded import part, whole

@@ -17,9 +17,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from engine import folders
 from engine.errors import Problem
 from engine.gpu import MIB
-from engine.train import folders, generators
+from engine.train import generators
 from engine.train import optimizer as optimizers
 from engine.train.identity import Identity
 from engine.train.ranks import ALONE, Ranks

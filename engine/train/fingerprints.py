@@ -11,7 +11,7 @@ from typing import Final
 
 from engine import atomic, hub, places
 from engine.errors import Problem
-from engine.train.folders import sha256
+from engine.folders import sha256
 
 REMEMBERED: Final = 2000  # files
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from typing import Final
 
+from engine import folders
 from engine.errors import Problem
 from engine.ledger import artifacts, checkpoints, runs
-from engine.train import checkpoint, folders, identity, result
+from engine.train import checkpoint, identity, result
 from engine.train.checkpoint import Progress
 from engine.train.parts import Parts
 

@@ -14,8 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from engine import profile
-from engine.train import folders
+from engine import folders, profile
 from engine.train.model import Loaded
 from engine.train.pretrained import fetch
 from engine.train.quantized import DTYPES

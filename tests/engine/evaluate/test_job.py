@@ -15,7 +15,7 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.helpers import rescale_adapter_scale
 
-from engine import profile_file
+from engine import folders, profile_file
 from engine.data.examples import Message
 from engine.data.prepare import prepare
 from engine.data.render import Renderer
@@ -31,7 +31,6 @@ from engine.ledger import Ledger, evaluations, events, jobs, runs
 from engine.ledger.runs import Run
 from engine.ledger.states import State
 from engine.profile import Profile, Template, flat
-from engine.train import folders
 from engine.train.pretrained import load_base
 from tests.tiny import tiny_profile, write_rows
 

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from engine import launch
+from engine import folders, launch
 from engine.data import prepare
 from engine.errors import Problem
 from engine.export import job as export
@@ -20,7 +20,7 @@ from engine.export import merge
 from engine.ledger import artifacts, events, jobs, runs
 from engine.ledger.runs import Run
 from engine.ledger.states import State
-from engine.train import checkpoint, fingerprints, folders, model, result
+from engine.train import checkpoint, fingerprints, model, result
 from tests.engine.train.conftest import Bench
 from tests.models import FAMILIES, Family, make
 from tests.tiny import make_llama

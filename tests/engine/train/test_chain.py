@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
-from engine import lineage, removal
+from engine import folders, lineage, removal
 from engine.errors import Problem
 from engine.evaluate.pairing import base_of
 from engine.evaluate.plan import plan
@@ -20,7 +20,7 @@ from engine.ledger import evaluations, events, jobs, metrics, runs
 from engine.ledger.runs import Run
 from engine.ledger.states import State
 from engine.profile import Data
-from engine.train import chain, fingerprints, folders, model, result
+from engine.train import chain, fingerprints, model, result
 from engine.train.batches import Layout, micro_batches
 from engine.train.checkpoint import trained
 from engine.train.scorer import Scorer

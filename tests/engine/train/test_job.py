@@ -13,9 +13,9 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer
 
+from engine import folders
 from engine.ledger import artifacts, checkpoints, events, jobs, metrics, orders, runs
 from engine.ledger.states import State
-from engine.train import folders
 from tests.engine.train import children
 from tests.engine.train.conftest import Bench, result_bytes
 from tests.tiny import make_llama

@@ -85,7 +85,7 @@ def test_another_number_of_processes_is_refused_and_another_micro_batch_is_said(
 
 def reseal(path: Path, text: str) -> None:
     """Other words in a checkpoint, with a manifest that holds them for true."""
-    from engine.train import folders
+    from engine import folders
 
     path.write_text(text)
     (path.parent / folders.MANIFEST).unlink()

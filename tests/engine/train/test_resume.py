@@ -10,9 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from engine import folders
 from engine.ledger import checkpoints, events, jobs, runs
 from engine.ledger.states import State
-from engine.train import checkpoint, folders
+from engine.train import checkpoint
 from tests.engine.train.conftest import Bench, result_bytes
 from tests.tiny import make_llama
 

@@ -14,9 +14,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
+from engine import folders
 from engine.ledger import checkpoints, jobs
 from engine.profile import Training
-from engine.train import checkpoint, folders, job, loop, schedule, step, validate
+from engine.train import checkpoint, job, loop, schedule, step, validate
 from tests.engine.train.conftest import Bench, result_bytes
 
 

@@ -6,9 +6,10 @@ import os
 import signal
 from typing import Any
 
+from engine import folders
 from engine.ledger import checkpoints, events, jobs, orders, runs
 from engine.ledger.states import State
-from engine.train import checkpoint, folders
+from engine.train import checkpoint
 from tests.engine.train import children
 from tests.engine.train.conftest import Bench, result_bytes
 from tests.engine.train.test_job import RARE, until

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from engine import folders
 from engine.errors import Problem
-from engine.train import checkpoint, folders
+from engine.train import checkpoint
 
 
 def write(text: str) -> Callable[[Path], None]:
