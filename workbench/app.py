@@ -20,9 +20,20 @@ from textual.worker import WorkerFailed
 from engine.errors import Problem
 from engine.ledger import Ledger, runs
 from screens.commands import EVERYWHERE, QUIT
-from screens.messages import SCREENS, CompareRuns, ConfigureFrom, EvaluateRuns, GoTo, LookAtData, ScreenName, WatchRun
+from screens.messages import (
+    SCREENS,
+    CompareRuns,
+    ConfigureFrom,
+    EvaluateRuns,
+    GoTo,
+    KeepView,
+    LookAtData,
+    ScreenName,
+    WatchRun,
+)
 from screens.session import Session
 from screens.widgets.page import Page
+from screens.widgets.run_page import RunPage
 from workbench import keymap, themes
 from workbench import settings as user_settings
 from workbench.first_start import PlacesScreen
@@ -35,6 +46,16 @@ def page_type(name: ScreenName) -> type[Page[Any]]:
     """The class of a screen, imported when it is first wanted: together they cost several times what the first one does."""
     found: type[Page[Any]] = getattr(import_module(f"screens.{name}"), f"{name.title()}Screen")
     return found
+
+
+def opened_pages() -> tuple[type[Page[Any]], ...]:
+    """The classes of the pages that open over another."""
+    from screens.runs.about import AboutScreen
+    from screens.runs.diff import DiffScreen
+    from screens.runs.overlay import OverlayScreen
+    from screens.runs.why import WhyScreen
+
+    return (AboutScreen, DiffScreen, OverlayScreen, WhyScreen)
 
 
 class WorkbenchApp(App[None]):
@@ -70,7 +91,7 @@ class WorkbenchApp(App[None]):
         for name in SCREENS:
             self.add_mode(name, self._opener(name))
         if chosen.keymap:
-            self.set_keymap(keymap.checked(chosen.keymap, tuple(map(page_type, SCREENS))))
+            self.set_keymap(keymap.checked(chosen.keymap, (*map(page_type, SCREENS), *opened_pages())))
 
     def _opener(self, name: ScreenName) -> Callable[[], Page[Any]]:
         def opened() -> Page[Any]:
@@ -102,7 +123,7 @@ class WorkbenchApp(App[None]):
         self.call_after_refresh(self._import_the_others)
         if self.session.ledger.read_only:
             self.call_after_refresh(self._say_read_only)
-        self.theme_changed_signal.subscribe(self, lambda theme: self._keep_theme(theme.name))
+        self.theme_changed_signal.subscribe(self, lambda theme: self._keep(theme=theme.name))
         if self._settings is not None and not self._settings.seen_places and not runs.listed(self.session.ledger):
             self._ask_for_places()
         elif self._watch is not None:
@@ -134,11 +155,11 @@ class WorkbenchApp(App[None]):
                 self.screen.complain(problem)
 
     @work(group="settings")
-    async def _keep_theme(self, theme: str) -> None:
-        if self._settings is None or theme == self._settings.theme:
+    async def _keep(self, **changed: Any) -> None:
+        if self._settings is None or all(getattr(self._settings, name) == value for name, value in changed.items()):
             return
         try:
-            await asyncio.to_thread(self._save, theme=theme)
+            await asyncio.to_thread(self._save, **changed)
         except Problem as problem:
             if isinstance(self.screen, Page):
                 self.screen.complain(problem)
@@ -157,7 +178,8 @@ class WorkbenchApp(App[None]):
     def action_help(self) -> None:
         """The keys of the screen in front."""
         if isinstance(self.screen, Page):
-            self.push_screen(HelpScreen(self.screen.NAME.title(), self.screen.VERBS, self._keymap))
+            title = self.screen.TITLE or self.screen.NAME.title()
+            self.push_screen(HelpScreen(title, self.screen.VERBS, self._keymap))
 
     async def action_quit(self) -> None:
         """Leave, after a question where that loses something."""
@@ -165,6 +187,10 @@ class WorkbenchApp(App[None]):
 
     @work(group="leave", exclusive=True)
     async def _leave(self) -> None:
+        from screens.runs.note import NoteScreen  # with an editor, which nobody waits for before
+
+        if isinstance(self.screen, NoteScreen) and not await self.screen.may_leave():
+            return
         for page in self._pages.values():
             if unsaved := page.unsaved:
                 await self._show(page.NAME)
@@ -175,8 +201,15 @@ class WorkbenchApp(App[None]):
         self.exit()
 
     async def action_go(self, screen: ScreenName) -> None:
-        """Show one of the five screens."""
-        await self._show(screen)
+        """Show one of the five screens; from Runs, Monitor shows the run that was looked at there."""
+        before = self.screen
+        if screen == "monitor" and isinstance(before, RunPage) and before.NAME == "runs" and before.chosen:
+            await self.on_watch_run(WatchRun(before.chosen.uid))
+        elif screen == self.current_mode:
+            while len(self.screen_stack) > 1:  # what was opened over it
+                self.pop_screen()
+        else:
+            await self._show(screen)
 
     async def on_go_to(self, message: GoTo) -> None:
         """A screen asks for another."""
@@ -190,6 +223,10 @@ class WorkbenchApp(App[None]):
         await self._show(screen)
         if isinstance(self.screen, Page):
             self.screen.receive(message)
+
+    def on_keep_view(self, message: KeepView) -> None:
+        """Into the settings."""
+        self._keep(runs=message.view)
 
     async def on_watch_run(self, message: WatchRun) -> None:
         """To Monitor."""
@@ -220,7 +257,7 @@ def run(ledger_path: Path, *, watch: str | None = None) -> int:
     """
     settings = user_settings.load()
     with Ledger.open(ledger_path) as ledger:
-        app = WorkbenchApp(Session(ledger, settings.runs_folder), settings, watch=watch)
+        app = WorkbenchApp(Session(ledger, settings.runs_folder, view=settings.runs), settings, watch=watch)
         app.run()
         if app.mistake is not None:
             raise app.mistake

@@ -143,7 +143,7 @@ class MonitorScreen(RunPage[Snapshot | None]):
 
     def receive(self, message: Message) -> None:
         """Another run is to be watched."""
-        if isinstance(message, WatchRun):
+        if isinstance(message, WatchRun) and message.uid != self._uid:
             self._uid = message.uid
             self._left = None
             self.query_one("#main", Chart).cursor = None

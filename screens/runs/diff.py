@@ -71,12 +71,7 @@ class DiffScreen(Page[tuple[Difference, ...]]):
     def show(self, snapshot: tuple[Difference, ...]) -> None:
         """Title, columns as wide as what is in them, rows."""
         rows = _rows(snapshot)
-        settings = sum(each.topic == "setting" for each in snapshot)
-        differ = "1 setting differs" if settings == 1 else f"{settings or 'no'} settings differ"
-        others = sum(each.topic in ("fingerprint", "environment") for each in snapshot)
-        beside = f", and {others} of data, versions and machine" if others else ""
-        words = f"{differ} between {len(self._runs)} runs{beside}"
-        self.query_one("#title", Line).show(Content.styled(words, "bold"))
+        self.query_one("#title", Line).show(Content.styled(_summary(snapshot, len(self._runs)), "bold"))
         self._table.columns = self._columns(rows)
         self._table.show(rows)
         self._show_whole()
@@ -117,6 +112,15 @@ class DiffScreen(Page[tuple[Difference, ...]]):
     def on_resize(self, _: Resize) -> None:
         """Other lines wrap."""
         self.call_after_refresh(self._show_whole)
+
+
+def _summary(found: Sequence[Difference], runs: int) -> str:
+    settings = sum(each.topic == "setting" for each in found)
+    others = sum(each.topic in ("fingerprint", "environment") for each in found)
+    if not settings and not others:
+        return f"These {runs} runs have the same settings, data, versions and machine."
+    differ = "1 setting differs" if settings == 1 else f"{settings or 'no'} settings differ"
+    return f"{differ} between {runs} runs" + (f", and {others} of data, versions and machine" if others else "")
 
 
 def _rows(found: Sequence[Difference]) -> list[Row]:

@@ -83,6 +83,13 @@ class NoteScreen(ModalScreen[str | None]):
 
     @work(group="leave", exclusive=True)
     async def action_back(self) -> None:
-        """Leave it as it was, after a question where that loses something."""
-        if not self.unsaved or await self.query_one(LastLine).ask(f"Leave and lose {self.unsaved}?"):
+        """Leave it as it was; where a question is open, that is a no."""
+        line = self.query_one(LastLine)
+        if line.busy:
+            line.answer(False)
+        elif await self.may_leave():
             self.dismiss(None)
+
+    async def may_leave(self) -> bool:
+        """Whether nothing would be lost, or a person agrees to that. Only in a worker."""
+        return not self.unsaved or await self.query_one(LastLine).ask(f"Leave and lose {self.unsaved}?")

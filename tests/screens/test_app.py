@@ -101,7 +101,7 @@ async def test_the_palette_does_what_a_key_does(four: Example) -> None:
         await pilot.press("ctrl+p", *"runs diff")
         await until(pilot, lambda: "runs diff  (d)" in screen(pilot))
         await pilot.press("enter")
-        await until(pilot, lambda: here(pilot) == "DiffScreen")
+        await until(pilot, lambda: type(pilot.app.screen).__name__ == "DiffScreen")
 
 
 async def test_a_theme_chosen_in_the_palette_is_kept(four: Example) -> None:
