@@ -25,17 +25,18 @@ By = Literal["best", "last", "smoothed"]
 
 
 class Figures(NamedTuple):
-    """What a table shows of a metric: last, best and smoothed value as in `Summary`."""
+    """What a table shows of a metric: last, best and smoothed value as in `Summary`, and how many values are NaN or infinite."""
 
     last: float | None
     best: float | None
     smoothed: float | None
+    gaps: int
 
 
 class Row(NamedTuple):
     """A run as the table has it: the fields of `Run` in their order (`folder` as text), then what belongs to the table.
 
-    `metrics` has the keys that were asked for and of which the run has measured a number.
+    `metrics` has the keys that were asked for and that the run has measured.
     """
 
     id: int
@@ -195,6 +196,8 @@ def settings(ledger: Ledger, runs: Collection[int] | None = None) -> dict[int, S
 
 TELLING: Final = (
     "training.learning_rate",
+    "method.name",
+    "method.rank",
     "method.",
     "training.",
     "model.",
@@ -250,11 +253,11 @@ def _keys(connection: sqlite3.Connection, names: Sequence[str]) -> dict[str, int
 
 
 def _query(known: Mapping[str, int], rest: str, *, measured: bool = False) -> tuple[str, tuple[Value, ...]]:
-    """Runs with their summaries beside them, three columns a metric; with `measured` only runs that have the first metric."""
+    """Runs with their summaries beside them, four columns a metric; with `measured` only runs that have the first metric."""
     figures, joins, values = [], [], []
     for place, (name, key) in enumerate(known.items()):
         best = "max" if name in HIGHER_IS_BETTER else "min"
-        figures += [f"s{place}.{column}" for column in ("last", best, "smoothed")]
+        figures += [f"s{place}.{column}" for column in ("last", best, "smoothed", "gaps")]
         kind = "JOIN" if measured and not place else "LEFT JOIN"
         joins.append(f"{kind} series s{place} ON s{place}.run = r.id AND s{place}.key = ?")
         values.append(key)
@@ -274,12 +277,12 @@ def _rows(
 ) -> list[Row]:
     """Rows from what the query gives, one by one: what is held of ten thousand at a time costs the garbage collector enough."""
     width = len(NAMES) + 1
-    places = [(key, width + 3 * place, width + 3 * place + 3) for place, key in enumerate(keys)]
+    places = [(key, width + 4 * place, width + 4 * place + 4) for place, key in enumerate(keys)]
     rows = []
     for each in found:
         metrics: dict[str, Figures] = {}
         for key, start, end in places:
-            if each[start + 1] is not None:  # the best of a metric without a number is none
+            if each[end - 1] is not None:  # none are gaps only where nothing was measured
                 metrics[key] = Figures._make(each[start:end])
         values = list(each)
         state = _STATES[each[_STATE]]

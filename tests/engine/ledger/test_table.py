@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -31,7 +32,7 @@ def measured(ledger: Ledger, run: Run, *losses: float, key: str = LOSS, first: i
 
 def figures(ledger: Ledger, run: Run, key: str) -> Figures:
     known = runs.summary(ledger, run)[key]
-    return Figures(known.last, known.best, known.smoothed)
+    return Figures(known.last, known.best, known.smoothed, 0)
 
 
 def ended(ledger: Ledger, run: Run, state: State = State.FINISHED, cause: str = "") -> None:
@@ -66,8 +67,18 @@ def test_a_row_has_the_fields_of_a_run_in_their_order() -> None:
 def test_a_last_value_that_is_no_number_leaves_the_best(ledger: Ledger) -> None:
     run = made(ledger, "a")
     measured(ledger, run, 1.0, float("nan"))
-    summary = table.read(ledger, [LOSS]).rows[0].metrics[LOSS]
-    assert (summary.last, summary.best) == (None, 1.0)
+    (row,) = table.read(ledger, [LOSS]).rows
+    assert row.metrics[LOSS][:2] == (None, 1.0) and row.metrics[LOSS].gaps == 1
+    assert math.isnan(float(str(facts.fact(row, {}, "loss"))))
+
+
+def test_a_run_that_measured_nothing_but_nan_is_told_from_one_that_measured_nothing(ledger: Ledger) -> None:
+    made(ledger, "nothing")
+    measured(ledger, made(ledger, "diverged"), float("nan"), float("inf"))
+    diverged, nothing = table.read(ledger, [LOSS]).rows
+    assert diverged.metrics[LOSS] == (None, None, None, 2) and LOSS not in nothing.metrics
+    assert math.isnan(float(str(facts.fact(diverged, {}, "loss")))) and facts.fact(nothing, {}, "loss") is None
+    assert table.sorted_by(ledger, LOSS) == table.sorted_by(ledger, LOSS, limit=9) == ()
 
 
 def test_the_archive_and_the_bin_stand_in_no_table_unless_asked_for(ledger: Ledger, tmp_path: Path) -> None:
