@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Final
 
@@ -24,7 +24,7 @@ from engine import process, torchrun, turns, waiting
 from engine.assignment import profile_of, run_of, step_of
 from engine.ending import Ending, explain
 from engine.errors import Problem
-from engine.ledger import Ledger, events, jobs
+from engine.ledger import Ledger, beside_runs, events, jobs, runs
 from engine.ledger.jobs import Job
 from engine.ledger.states import State
 
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Problem as problem:
         print(problem, file=sys.stderr)
         return 2
-    with ledger, _heartbeat(ledger, job):
+    with ledger, _heartbeat(ledger, job), _copied(ledger, job):
         ending = _work(ledger, job)
         _end(ledger, job, ending)
     log.info("%s%s", ending.state, f": {ending.message}" if ending.message else "")
@@ -74,6 +74,14 @@ def _heartbeat(ledger: Ledger, job: Job) -> Iterator[None]:
     finally:
         over.set()
         thread.join()
+
+
+@contextmanager
+def _copied(ledger: Ledger, job: Job) -> Iterator[None]:
+    """Keep a copy of the ledger beside the runs, where its own disk may not last."""
+    run = runs.by_id(ledger, job.run) if job.run is not None else None
+    with beside_runs.kept(ledger, run.folder.parent) if run else nullcontext():
+        yield
 
 
 def _work(ledger: Ledger, job: Job) -> Ending:

@@ -41,7 +41,7 @@ class Onlooker(Ledger):
                 self._scratch.execute(statement)
 
     @contextmanager
-    def transaction(self, *, durable: bool = False) -> Iterator[sqlite3.Connection]:
+    def transaction(self, *, durable: bool = False, beside: str = "") -> Iterator[sqlite3.Connection]:
         """A connection to write to in vain."""
         with self._own:
             self._scratch.execute("BEGIN")

@@ -5,15 +5,13 @@ A copy is made beside its place, checked, and only then put there: what stood th
 
 from __future__ import annotations
 
-import os
 import sqlite3
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
 
-from engine.atomic import sync
+from engine.atomic import replacing
 from engine.errors import Problem
 from engine.ledger import opening
 from engine.ledger.refusals import in_words
@@ -28,65 +26,20 @@ def backup(path: Path, to: Path, *, replace: bool = False, progress: Progress | 
     Raises:
         Problem: `to` is there already (and not to be replaced), in use or cannot be written; the ledger is damaged or cannot be read.
     """
-    with _made(path, to, replace) as part, _snapshot(path) as source:
-        copy = sqlite3.connect(part, isolation_level=None)
-        try:
-            report = progress or (lambda done, total: None)
-            source.backup(copy, pages=PAGES, progress=lambda _, left, total: report(total - left, total))
-        finally:
-            copy.close()
+    report = progress or (lambda done, total: None)
+    with _made(path, to, replace) as part, _snapshot(path) as source, closing(_file(part)) as copy:
+        source.backup(copy, pages=PAGES, progress=lambda _, left, total: report(total - left, total))
     return to.stat().st_size
 
 
 def archive(path: Path, to: Path, *, replace: bool = False) -> int:
-    """As `backup`, but for keeping: without free pages and as one file that needs no others beside it, also where nothing can be written."""
+    """As `backup`, but for keeping: without free pages, and one file that needs no others beside it where nothing can be written."""
     with _made(path, to, replace) as part, _snapshot(path) as source:
         source.execute("COMMIT")  # VACUUM reads in a transaction of its own
         source.execute("VACUUM INTO ?", (str(part),))
-        copy = sqlite3.connect(part, isolation_level=None)
-        try:
+        with closing(_file(part)) as copy:
             copy.execute("PRAGMA journal_mode = DELETE")
-        finally:
-            copy.close()
     return to.stat().st_size
-
-
-@contextmanager
-def _snapshot(path: Path) -> Iterator[sqlite3.Connection]:
-    """A connection that sees one state of the ledger: a copy made in steps would begin anew with each commit of others."""
-    opening.version_of(path)
-    connection, _ = opening.reader(path)
-    try:
-        connection.execute("BEGIN")
-        connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-        yield connection
-    finally:
-        connection.close()
-
-
-@contextmanager
-def _made(path: Path, to: Path, replace: bool) -> Iterator[Path]:
-    """A private empty file to fill, which is then checked and put at `to`."""
-    refuse_place(path, to, replace=replace)
-    try:
-        handle, name = tempfile.mkstemp(prefix=f".{to.name}.", suffix=".new", dir=to.parent)
-    except OSError as error:
-        raise _unwritable(to, error) from error
-    part = Path(name)
-    try:
-        try:
-            with in_words(path):
-                yield part
-            _refuse_damaged(part, path)
-            os.fsync(handle)
-            part.replace(to)
-            sync(to.parent)
-        except OSError as error:
-            raise _unwritable(to, error) from error
-    finally:
-        os.close(handle)
-        with suppress(FileNotFoundError):
-            part.unlink()
 
 
 def refuse_place(path: Path, to: Path, *, replace: bool) -> None:
@@ -104,21 +57,38 @@ def refuse_place(path: Path, to: Path, *, replace: bool) -> None:
     if not replace:
         raise Problem(f"{to} is there already", do="Name another file, or replace it: --force", code="exists")
     log = to.with_name(f"{to.name}-wal")
-    if log.exists() and log.stat().st_size:
-        # SQLite would take the old file's changes for the new one's.
-        raise Problem(
-            f"{to} is in use", f"Its changes lie in {log.name}.", "Close what uses it, or name another.", code="busy"
-        )
+    if log.exists() and log.stat().st_size:  # SQLite would take the old file's changes for the new one's
+        why = f"Its changes lie in {log.name}."
+        raise Problem(f"{to} is in use", why, "Close what uses it, or name another file.", code="busy")
+
+
+@contextmanager
+def _made(path: Path, to: Path, replace: bool) -> Iterator[Path]:
+    """An empty file to fill, which is then checked and put at `to`."""
+    refuse_place(path, to, replace=replace)
+    with replacing(to) as part, in_words(path):
+        yield part
+        _refuse_damaged(part, path)
+
+
+@contextmanager
+def _snapshot(path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection that sees one state of the ledger: a copy made in steps would begin anew with each commit of others."""
+    opening.version_of(path)
+    connection, _ = opening.reader(path)
+    with closing(connection):
+        connection.execute("BEGIN")
+        connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        yield connection
+
+
+def _file(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(path, isolation_level=None)
 
 
 def _refuse_damaged(copy: Path, path: Path) -> None:
-    connection = sqlite3.connect(f"{copy.as_uri()}?mode=ro&immutable=1", uri=True)
-    try:
+    with closing(sqlite3.connect(f"{copy.as_uri()}?mode=ro&immutable=1", uri=True)) as connection:
         answer = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
-    except sqlite3.DatabaseError as error:
-        answer = str(error)
-    finally:
-        connection.close()
     if answer != "ok":
         raise Problem(
             f"{path} is damaged, and so would its copy be",
@@ -126,9 +96,3 @@ def _refuse_damaged(copy: Path, path: Path) -> None:
             "See what is left: workbench ledger check. Restore an older copy.",
             code="ledger",
         )
-
-
-def _unwritable(to: Path, error: OSError) -> Problem:
-    return Problem(
-        f"{to} cannot be written", f"{error.strerror}.", "Free some space or choose another place.", code="disk"
-    )

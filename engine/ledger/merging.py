@@ -72,7 +72,7 @@ def merge(
         uri = opening.uri(source.path)
         for portion in portions:
             with ledger.transaction(durable=True, beside=uri) as connection:
-                merged = _joined(merged, _merge_runs(ledger, connection, portion))
+                merged = joined(merged, _merge_runs(ledger, connection, portion))
             done += len(portion)
             if progress:
                 progress(done, total)
@@ -154,9 +154,15 @@ def _portions(source: Ledger, only: Collection[str] | None) -> Iterator[list[str
         yield portion
 
 
-def _joined(first: Merged, then: Merged) -> Merged:
+def joined(first: Merged, then: Merged) -> Merged:
+    """What merging one and then another did."""
     return Merged(
-        first.added + then.added, first.updated + then.updated, first.kept + then.kept, first.conflicts + then.conflicts
+        first.added + then.added,
+        first.updated + then.updated,
+        first.kept + then.kept,
+        first.conflicts + then.conflicts,
+        first.renamed | then.renamed,
+        first.evaluations + then.evaluations,
     )
 
 

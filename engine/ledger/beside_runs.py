@@ -1,0 +1,105 @@
+"""A second copy of the ledger beside the runs, where the ledger's own disk may not outlive this machine: kept up by jobs, restored by merging.
+
+A ledger cannot work on a network disk and should not be the only thing lost with a container. Each machine keeps a copy of its own in the
+runs folder, which several may share; restoring merges all that are there, so it does no harm to do it twice or late.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import re
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from engine import machine
+from engine.errors import Problem
+from engine.ledger import copies, merging
+from engine.ledger.merging import Merged
+from engine.ledger.store import Ledger
+from engine.storage import storage_of
+
+EVERY: Final = 300.0  # seconds between two copies, at least
+SHARE: Final = 0.02  # of the time at most is spent on copying
+PREFIX: Final = "ledger-copy-"
+
+log = logging.getLogger("engine")
+
+
+def wanted(ledger: Path, runs_folder: Path) -> str:
+    """Why a copy should be kept beside the runs; empty where the ledger's disk lasts as long as theirs."""
+    own, theirs = storage_of(ledger), storage_of(runs_folder)
+    if theirs.short_lived:
+        return ""
+    if own.short_lived:
+        return f"the ledger's disk does not last: {own.short_lived}"
+    return "the runs are on a network disk, where a ledger cannot be" if theirs.is_network else ""
+
+
+def place(runs_folder: Path) -> Path:
+    """This machine's copy."""
+    return runs_folder / f"{PREFIX}{re.sub(r'[^A-Za-z0-9.-]', '-', machine.here().host)}.db"
+
+
+def found(runs_folder: Path) -> list[Path]:
+    """The copies of all machines, the newest first.
+
+    Raises:
+        OSError: the folder cannot be read.
+    """
+    return sorted(runs_folder.glob(f"{PREFIX}*.db"), key=lambda path: path.stat().st_mtime, reverse=True)
+
+
+def restore(ledger: Ledger, paths: list[Path], progress: merging.Progress | None = None) -> Merged:
+    """Bring what the copies hold into the ledger.
+
+    Raises:
+        Problem: as `merging.merge`; those before it are merged.
+    """
+    merged = Merged()
+    for path in paths:
+        merged = merging.joined(merged, merging.merge(ledger, path, progress=progress))
+    return merged
+
+
+@contextmanager
+def kept(ledger: Ledger, runs_folder: Path) -> Iterator[None]:
+    """Keep a copy beside the runs while a job works, and make a last one when it has ended. Nothing that goes wrong holds up the job."""
+    if not wanted(ledger.path, runs_folder):
+        yield
+        return
+    over = threading.Event()
+
+    def keep() -> None:
+        pause = EVERY
+        while not over.wait(pause):
+            pause = max(EVERY, _copied(ledger, runs_folder) / SHARE)
+
+    thread = threading.Thread(target=keep, name="copy of the ledger", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        _copied(ledger, runs_folder)
+
+
+def _copied(ledger: Ledger, runs_folder: Path) -> float:
+    """Make this machine's copy; returns the seconds that it took. Of several jobs that end at once the last one's copy stands."""
+    began = time.monotonic()
+    turn = os.open(ledger.path.with_name(f"{ledger.path.name}.copying"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        copies.backup(ledger.path, place(runs_folder), replace=True)
+    except (Problem, sqlite3.Error, OSError) as error:
+        log.warning("no copy of the ledger beside the runs: %s", error)
+    finally:
+        os.close(turn)
+    return time.monotonic() - began
