@@ -41,7 +41,10 @@ def unpack(packed: bytes, n: int) -> NDArray[np.int64]:
     width = packed[0] if packed else -1
     if n < 1 or width not in (0, *WIDTHS) or len(packed) != 9 + (8 if width == 0 else width * (n - 1)):
         raise ValueError(f"{len(packed)} bytes that begin with {width} do not hold {n} numbers")
+    first = np.frombuffer(packed, "<i8", 1, 1)
+    if width == 0:
+        return first + np.frombuffer(packed, "<i8", 1, 9) * np.arange(n)
     numbers = np.empty(n, np.int64)
-    numbers[0] = np.frombuffer(packed, "<i8", 1, 1)[0]
-    numbers[1:] = np.frombuffer(packed, f"<i{width or 8}", -1, 9)
+    numbers[0] = first[0]
+    numbers[1:] = np.frombuffer(packed, f"<i{width}", -1, 9)
     return np.cumsum(numbers, out=numbers)

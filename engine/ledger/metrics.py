@@ -73,4 +73,4 @@ def _curve(connection: sqlite3.Connection, run: int, name: str, after: int) -> C
     if row is None:
         return Curve(np.empty(0, np.int64), np.empty(0), np.empty(0), after)
     found = points.columns(connection, run, row[0], after)
-    return Curve(found.steps, found.values, found.times / 1000, int(found.seqs.max(initial=after)))
+    return Curve(found.steps, found.values, found.times, found.seq)

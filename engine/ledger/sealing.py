@@ -9,12 +9,28 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, NamedTuple
 
-from engine.ledger import integers, points
-from engine.ledger.points import Points
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.ledger import integers
+from engine.ledger.points import damaged, floats, newest_by_step
 
 SEGMENT: Final = 4096  # rows
+
+
+class Rows(NamedTuple):
+    """Rows of one key set: sequence numbers, steps, milliseconds since the epoch, values (rows x keys)."""
+
+    seqs: NDArray[np.int64]
+    steps: NDArray[np.int64]
+    times: NDArray[np.int64]
+    values: NDArray[np.float64]
+
+    def at(self, places: NDArray[np.intp] | slice) -> Rows:
+        """Some of them, in that order."""
+        return Rows(self.seqs[places], self.steps[places], self.times[places], self.values[places])
 
 
 def seal(connection: sqlite3.Connection, run: int) -> None:
@@ -32,15 +48,21 @@ def seal(connection: sqlite3.Connection, run: int) -> None:
 
 def _seal(connection: sqlite3.Connection, run: int, keyset: int, keys: list[int]) -> None:
     """Take out what is there, put in what comes of it: in this order the new segments can have the pages of the old rows."""
-    rows = points.unsealed(
-        connection.execute(
-            "DELETE FROM tail WHERE run = ? AND keyset = ? RETURNING seq, step, time, vals", (run, keyset)
-        ).fetchall()
-    )
-    met = _met(connection, run, keyset, int(rows.steps.min()), int(rows.steps.max()))
-    rows = points.joined([*(_taken(connection, segment, keys) for segment in met), rows]).newest()
+    gathered = _taken_from_tail(connection, run, keyset)
+    met = _met(connection, run, keyset, int(gathered.steps.min()), int(gathered.steps.max()))
+    rows = _joined([*(_taken_from_segment(connection, segment, keys) for segment in met), gathered])
+    rows = rows.at(newest_by_step(rows.seqs, rows.steps))
     for start in range(0, len(rows.seqs), SEGMENT):
         _write(connection, run, keyset, keys, rows.at(slice(start, start + SEGMENT)))
+
+
+def _joined(parts: list[Rows]) -> Rows:
+    return Rows(
+        np.concatenate([part.seqs for part in parts]),
+        np.concatenate([part.steps for part in parts]),
+        np.concatenate([part.times for part in parts]),
+        np.concatenate([part.values for part in parts]),
+    )
 
 
 def _met(connection: sqlite3.Connection, run: int, keyset: int, first: int, last: int) -> Iterable[int]:
@@ -58,17 +80,36 @@ def _met(connection: sqlite3.Connection, run: int, keyset: int, first: int, last
     return [row[0] for row in found]
 
 
-def _taken(connection: sqlite3.Connection, segment: int, keys: list[int]) -> Points:
-    """A segment's rows, which are in it no more."""
+def _taken_from_tail(connection: sqlite3.Connection, run: int, keyset: int) -> Rows:
+    found = connection.execute(
+        "DELETE FROM tail WHERE run = ? AND keyset = ? RETURNING seq, step, time, vals", (run, keyset)
+    ).fetchall()
+    seqs, steps, times, values = zip(*found, strict=True)
+    return Rows(
+        np.array(seqs, np.int64),
+        np.array(steps, np.int64),
+        np.rint(np.array(times, np.float64) * 1000).astype(np.int64),
+        np.frombuffer(b"".join(values), "<f8").reshape(len(found), -1),
+    )
+
+
+def _taken_from_segment(connection: sqlite3.Connection, segment: int, keys: list[int]) -> Rows:
     columns = dict(connection.execute("SELECT key, vals FROM packed WHERE segment = ?", (segment,)).fetchall())
-    n, *packed = connection.execute(
+    n, first, seqs, steps, times = connection.execute(
         "DELETE FROM segment WHERE id = ? RETURNING n, first_seq, seqs, steps, times", (segment,)
     ).fetchone()
-    first, seqs, steps, times = packed
-    return points.sealed(segment, n, (first, seqs, steps, times), [columns.get(key) for key in keys])
+    try:
+        return Rows(
+            first + integers.unpack(seqs, n),
+            integers.unpack(steps, n),
+            integers.unpack(times, n),
+            np.stack([floats(columns.get(key), n) for key in keys], axis=1),
+        )
+    except ValueError as error:
+        raise damaged(segment, error) from error
 
 
-def _write(connection: sqlite3.Connection, run: int, keyset: int, keys: list[int], rows: Points) -> None:
+def _write(connection: sqlite3.Connection, run: int, keyset: int, keys: list[int], rows: Rows) -> None:
     first = int(rows.seqs.min())
     made = connection.execute(
         "INSERT INTO segment (run, keyset, first_step, last_step, n, last_seq, first_seq, steps, seqs, times)"
