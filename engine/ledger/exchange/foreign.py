@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from itertools import chain, count
 from typing import Final
 
 METRICS: Final = {
@@ -56,7 +57,8 @@ SETTINGS: Final = {
     "use_rslora": "method.rslora",
 }
 SECRET: Final = re.compile(
-    r"(?:^|[._-])(?:token|\w*(?:api|access|auth|hub|hf|bearer)_?(?:key|token)|secret\w*|passwo?r?d)$", re.I
+    r"(?:^|[./])(?:token|\w*secret\w*|\w*passw(?:or)?d|\w*(?:api|access|auth|hub|hf|bearer|private)[_-]?(?:key|token))$",
+    re.I,
 )
 LOOKS_SECRET: Final = re.compile(r"^(?:hf_|sk-|ghp_|github_pat_|wandb_v1_)[\w-]{12,}$|://[^/\s:@]+:[^/\s@]+@")
 LONGEST: Final = 1000  # characters of a setting: chat templates and the like are cut
@@ -73,7 +75,8 @@ class Names:
         """The name for `key`, the same each time."""
         if key not in self._given:
             name = METRICS.get(key) or VALIDATION.sub("validation/", key)
-            self._given[key] = key if name in self._taken else name
+            others = (f"{key}_{number}" for number in count(2))
+            self._given[key] = next(each for each in chain((name, key), others) if each not in self._taken)
             self._taken.add(self._given[key])
         return self._given[key]
 

@@ -19,6 +19,7 @@ def write(ledger: Ledger, chosen: Sequence[Run], to: Path, progress: Progress, *
     Raises:
         Problem: `to` is there already (and not to be replaced) or cannot be written.
     """
+    to = to.absolute()
     copies.refuse_place(ledger.path, to, replace=replace)
     try:
         folder = TemporaryDirectory(prefix=".exporting-", dir=to.parent)

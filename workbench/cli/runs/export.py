@@ -10,6 +10,7 @@ from pathlib import Path
 from engine.errors import Problem, closest
 from engine.ledger import runs
 from engine.ledger.exchange import documents, portable, tables
+from screens.widgets import figures
 from workbench.cli.existing import existing_ledger
 from workbench.cli.output import print_json, words
 
@@ -56,7 +57,7 @@ def export(options: argparse.Namespace) -> int:
     if options.json:
         print_json({"path": str(to.absolute()), "runs": [run.uid for run in chosen], "bytes": size})
     else:
-        words(f"{', '.join(run.name for run in chosen)}: {size / 2**20:,.1f} MiB in {to}")
+        words(f"{', '.join(run.name for run in chosen)}: {figures.size(size)} in {to}")
     return 0
 
 

@@ -1,0 +1,142 @@
+"""Imported runs in the ledger: once however often, grown where the source has grown, under our names and without secrets."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engine.errors import Problem
+from engine.ledger import Ledger, events, labels, metrics, runs
+from engine.ledger.exchange import adding, foreign, sources
+from engine.ledger.exchange.imported import Imported, Points, uid_of
+from engine.ledger.states import State
+from tests.engine.ledger.exchange.conftest import EVENTS, FILES, WANDB
+
+
+def imported(last: int, **more: object) -> Imported:
+    """A run of so many steps with two metrics that were logged together."""
+    column = np.arange(1, last + 1)
+    points = {key: Points(column, 1e9 + column.astype(float), 1.0 / column) for key in ("train/loss", "train/rate")}
+    run = Imported(uid_of("csv", "x"), "csv", Path("/somewhere/log.csv"), "log", 1e9, points)
+    return replace(run, **more)  # type: ignore[arg-type]
+
+
+def changes(ledger: Ledger) -> object:
+    """What rises with any change."""
+    return ledger.rows("SELECT max(changed), (SELECT count(*) FROM event), (SELECT count(*) FROM segment) FROM run")
+
+
+def test_again_adds_nothing_and_a_grown_source_is_gone_on_with(ledger: Ledger, tmp_path: Path) -> None:
+    first = adding.add(ledger, imported(5000), runs_folder=tmp_path)
+    assert (first.new, first.points) == (True, 10000)
+    before = changes(ledger)
+    again = adding.add(ledger, imported(5000), runs_folder=tmp_path)
+    assert (again.uid, again.new, again.points) == (first.uid, False, 0)
+    assert changes(ledger) == before
+    grown = adding.add(ledger, imported(6000, state=State.FINISHED, steps=6000), runs_folder=tmp_path)
+    assert grown.points == 2000
+    run = runs.find(ledger, first.uid)
+    assert (run.step, run.steps, run.state, run.cause) == (6000, 6000, State.FINISHED, "")
+    curve = metrics.curve(ledger, run.id, "train/loss")
+    assert curve.steps.tolist() == list(range(1, 6001))
+    np.testing.assert_array_equal(curve.values, 1.0 / np.arange(1, 6001))
+    # An older copy of the source takes nothing back.
+    adding.add(ledger, imported(10, state=State.FAILED, cause="exit 1"), runs_folder=tmp_path)
+    assert runs.find(ledger, first.uid) == run
+
+
+def test_an_end_that_is_not_told_is_not_called_finished(ledger: Ledger, tmp_path: Path) -> None:
+    adding.add(ledger, imported(3), runs_folder=tmp_path)
+    run = runs.find(ledger, "log")
+    assert (run.state, run.cause, run.source) == (State.STOPPED, adding.END_UNKNOWN, "csv")
+    adding.add(ledger, imported(3, points={}, state=State.FAILED, cause="exit 1"), runs_folder=tmp_path)
+    assert (runs.find(ledger, "log").state, runs.find(ledger, "log").cause) == (State.FAILED, "exit 1")
+
+
+def test_names_and_tags_fit_the_ledger(ledger: Ledger, tmp_path: Path) -> None:
+    runs.create(ledger, name="log two", runs_folder=tmp_path, profile="", settings={})
+    tags = ("medical", "two words", "a,b", "\x1b[31m", "-")
+    adding.add(ledger, imported(1, name="log\ttwo\n", tags=tags), runs_folder=tmp_path)
+    run = runs.find(ledger, "log two-2")
+    assert labels.tags(ledger, run) == ("a-b", "medical", "two-words")
+    assert run.folder == tmp_path / run.uid and not run.folder.exists()
+
+
+def test_a_run_that_was_thrown_away_does_not_come_back(ledger: Ledger, tmp_path: Path) -> None:
+    added = adding.add(ledger, imported(3), runs_folder=tmp_path)
+    with ledger.transaction() as connection:
+        connection.execute("UPDATE run SET deleted = 1 WHERE uid = ?", (added.uid,))
+    again = adding.add(ledger, imported(9), runs_folder=tmp_path)
+    assert (again.points, again.left) == (0, adding.BINNED)
+
+
+def test_what_could_not_be_read_is_told_once(ledger: Ledger, tmp_path: Path) -> None:
+    for _ in range(2):
+        adding.add(ledger, imported(3, troubles=("1 lines could not be understood.",)), runs_folder=tmp_path)
+    run = runs.find(ledger, "log")
+    told = events.of_kind(ledger, run.id, "import")
+    assert [(event.level, event.text) for event in told] == [
+        ("info", "imported from /somewhere/log.csv (csv)"),
+        ("warning", "1 lines could not be understood."),
+    ]
+
+
+def test_settings_lose_secrets_and_keep_the_rest() -> None:
+    found = foreign.settings(
+        {
+            "learning_rate": 1e-4,
+            "hub_token": "abc",
+            "openai_api_key": "abc",
+            "password": "abc",
+            "where": "https://me:secret@box/",
+            "anything": "hf_abcdefghijklmnop",
+            "pad_token": "<pad>",
+            "max_tokens": 5,
+            "eos_token_id": 2,
+            "model": {"base": "llama", "note": None},
+            "limit": float("inf"),
+            "template": "x" * 5000,
+        }
+    )
+    assert len(str(found.pop("template"))) == foreign.LONGEST + 1
+    assert found == {
+        "training.learning_rate": 1e-4,
+        "pad_token": "<pad>",
+        "max_tokens": 5,
+        "eos_token_id": 2,
+        "model.base": "llama",
+        "limit": "inf",
+    }
+
+
+def test_two_metrics_never_get_one_name() -> None:
+    names = foreign.Names()
+    keys = ("loss", "train/loss", "loss", "eval_loss", "eval/loss", "eval_accuracy")
+    assert [names(key) for key in keys] == [
+        *("train/loss", "train/loss_2", "train/loss", "validation/loss", "eval/loss", "validation/accuracy"),
+    ]
+
+
+def test_what_lies_where(project: Path) -> None:
+    assert [(reader.kind, reader.path) for reader in sources.find(FILES / "wandb").readers] == [("wandb", WANDB)]
+    everything = sources.find(FILES)  # the one that tells most goes first; the others are named
+    assert [reader.kind for reader in everything.readers] == ["wandb"]
+    assert everything.also == ("tensorboard",)
+    both = sources.find(FILES, "tensorboard").readers
+    assert [reader.path.name for reader in both] == ["tb", "torch"]  # and no run for what add_hparams wrote beside
+    assert sources.find(EVENTS).readers[0].kind == "tensorboard"
+    assert [reader.kind for reader in sources.find(project.parent).readers] == ["trackio", "trackio"]
+
+
+def test_what_is_not_there_is_said(tmp_path: Path) -> None:
+    for path, kind, said in (
+        (tmp_path / "gone", None, "There is no"),
+        (tmp_path, None, "No known runs"),
+        (tmp_path, "wandb", "No wandb runs"),
+        (tmp_path, "tensorbord", "did you mean tensorboard"),
+    ):
+        with pytest.raises(Problem, match=said):
+            sources.find(path, kind)
