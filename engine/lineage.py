@@ -7,9 +7,8 @@ stands in the ledger of where a run comes from outlives the runs it comes from.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 from engine.assignment import profile_of
 from engine.errors import Problem
@@ -93,56 +92,6 @@ def parent_of(ledger: Ledger, run: Run) -> Run:
     raise Problem(
         what, f"{parent.name} is in the bin.", f"Get it back: workbench runs restore {parent.uid}", code="run"
     )
-
-
-@dataclass(frozen=True)
-class Relative:
-    """Something that a run came from or that came from it; `what` is a run's objective and method, of others the beginning of a fingerprint.
-
-    `run` is None where it is none, or one that is no longer in the ledger.
-    """
-
-    relation: Literal["data", "base", "parent", "run", "child"]
-    name: str
-    what: str
-    run: Run | None = None
-
-
-def family(ledger: Ledger, run: Run) -> list[Relative]:
-    """Data, the model that the whole chain began with, the runs in between, the run itself, and the runs that go on from it."""
-    settings, document = runs.settings(ledger, run), runs.document(ledger, run)
-    before = _lineage(document.environment)
-    base = str((before[0] if before else {}).get("base") or settings.get("model.base") or "")
-    sources = [str(value) for key, value in settings.items() if key.startswith("data.") and key.endswith(".source")]
-    children = ledger.rows("SELECT id FROM run WHERE parent = ? AND deleted IS NULL ORDER BY id", (run.uid,))
-    found = [Relative("data", source, _short(document.fingerprints.get("data"))) for source in sources]
-    if base:
-        found.append(Relative("base", base, _short(document.fingerprints.get("base"))))
-    for one in before:
-        found.append(Relative("parent", str(one.get("name")), _did(one), _known(ledger, str(one.get("uid")))))
-    if not before and run.parent and (parent := _known(ledger, run.parent)):
-        found.append(_told(ledger, "parent", parent))
-    found.append(_told(ledger, "run", run))
-    return found + [_told(ledger, "child", child) for (known,) in children if (child := runs.by_id(ledger, known))]
-
-
-def _known(ledger: Ledger, uid: str) -> Run | None:
-    number = ledger.value("SELECT id FROM run WHERE uid = ? AND deleted IS NULL", (uid,))
-    return runs.by_id(ledger, number) if isinstance(number, int) else None
-
-
-def _told(ledger: Ledger, relation: Literal["parent", "run", "child"], run: Run) -> Relative:
-    settings = runs.settings(ledger, run)
-    did = {"objective": settings.get("training.objective"), "method": settings.get("method.name")}
-    return Relative(relation, run.name, _did(did), run)
-
-
-def _did(one: Mapping[str, object]) -> str:
-    return ", ".join(str(one[key]) for key in ("objective", "method") if one.get(key))
-
-
-def _short(fingerprint: str | None) -> str:
-    return fingerprint[:12] if fingerprint else ""
 
 
 def recorded(ledger: Ledger, parent: Run) -> list[dict[str, object]]:

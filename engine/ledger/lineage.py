@@ -8,45 +8,37 @@ from typing import Literal
 
 from engine.ledger import runs
 from engine.ledger.runs import Run
-from engine.ledger.states import State
 from engine.ledger.store import Ledger
-
-Kind = Literal["data", "base", "parent", "run", "child"]
 
 
 @dataclass(frozen=True)
 class Relative:
-    """One of a family. For a run `uid` is set and `state`, where it is still in the ledger; `binned` says that it is in the bin.
+    """One of a family; `what` is a run's objective and method, of data and base the beginning of a fingerprint.
 
-    `fingerprint` is of data and base, empty where it is not known. `depth` counts generations from the run: -1 is its parent, 2 a
-    child's child.
+    `run` is None where it is none, was removed for good, or is `binned`. `depth` counts generations: -1 is a parent, 2 a child's child.
     """
 
-    kind: Kind
+    relation: Literal["data", "base", "parent", "run", "child"]
     name: str
-    uid: str | None = None
-    state: State | None = None
+    what: str
+    run: Run | None = None
     binned: bool = False
-    fingerprint: str = ""
     depth: int = 0
 
 
 def family(ledger: Ledger, run: Run) -> list[Relative]:
-    """The run's family from its data and its base model down to the youngest that go on from it."""
-    prints = runs.document(ledger, run).fingerprints
-    settings = runs.settings(ledger, run)
+    """Data, the model that the whole chain began with, the runs in between, the run itself, and those that go on from it, to the youngest."""
+    settings, prints = runs.settings(ledger, run), runs.document(ledger, run).fingerprints
     above = list(_above(ledger, run, {run.uid}))
-    base, base_print = str(settings.get("model.base", "")), prints.get("base", "")
-    if above and isinstance(
-        above[0].get("base"), str
-    ):  # where another's whole model is the base, the chain began with that run's
-        base, base_print = str(above[0]["base"]), str(above[0].get("base_fingerprint") or "")
+    # Where a run's base is another's whole model, the chain began with that run's own.
+    own: Mapping[str, object] = {"base": settings.get("model.base"), "base_fingerprint": prints.get("base")}
+    first = above[0] if above and above[0].get("base") else own
     sources = [str(value) for key, value in settings.items() if key.startswith("data.") and key.endswith(".source")]
-    found = [Relative("data", source, fingerprint=prints.get("data", "")) for source in sources]
-    found += [Relative("base", base, fingerprint=base_print)] if base else []
-    for depth, one in enumerate(above, start=-len(above)):
-        found.append(_known(ledger, str(one["uid"]), str(one["name"]), depth))
-    found.append(Relative("run", run.name, run.uid, run.state))
+    found = [Relative("data", source, _short(prints.get("data"))) for source in sources]
+    if first["base"]:
+        found.append(Relative("base", str(first["base"]), _short(first.get("base_fingerprint"))))
+    found += [_parent(ledger, one, depth) for depth, one in enumerate(above, start=-len(above))]
+    found.append(Relative("run", run.name, _did(_known(ledger, run)), run))
     return [*found, *_below(ledger, run, 1, {run.uid})]
 
 
@@ -59,20 +51,40 @@ def _above(ledger: Ledger, run: Run, seen: set[str]) -> Iterator[Mapping[str, ob
         parent = runs.by_uid(ledger, run.parent)
         if parent is not None:
             yield from _above(ledger, parent, seen | {parent.uid})
-        known = runs.settings(ledger, parent) if parent else {}
-        yield {"uid": run.parent, "name": parent.name if parent else run.parent, "base": known.get("model.base")}
+        yield _known(ledger, parent) if parent else {"uid": run.parent, "name": run.parent}
 
 
-def _known(ledger: Ledger, uid: str, name: str, depth: int) -> Relative:
-    run = runs.by_uid(ledger, uid)
-    if run is None:
-        return Relative("parent", name, uid, depth=depth)
-    return Relative("parent", run.name, uid, run.state, run.deleted is not None, depth=depth)
+def _known(ledger: Ledger, run: Run) -> Mapping[str, object]:
+    """What a run would have recorded of this one."""
+    settings = runs.settings(ledger, run)
+    return {
+        "uid": run.uid,
+        "name": run.name,
+        "objective": settings.get("training.objective"),
+        "method": settings.get("method.name"),
+        "base": settings.get("model.base"),
+        "base_fingerprint": runs.document(ledger, run).fingerprints.get("base"),
+    }
+
+
+def _parent(ledger: Ledger, one: Mapping[str, object], depth: int) -> Relative:
+    run = runs.by_uid(ledger, str(one["uid"]))
+    binned = run is not None and run.deleted is not None
+    name = run.name if run else str(one["name"])
+    return Relative("parent", name, _did(one), None if binned else run, binned, depth)
 
 
 def _below(ledger: Ledger, run: Run, depth: int, seen: set[str]) -> Iterator[Relative]:
     for child in runs.children(ledger, run):
         if child.uid not in seen:
             seen.add(child.uid)
-            yield Relative("child", child.name, child.uid, child.state, depth=depth)
+            yield Relative("child", child.name, _did(_known(ledger, child)), child, depth=depth)
             yield from _below(ledger, child, depth + 1, seen)
+
+
+def _did(one: Mapping[str, object]) -> str:
+    return ", ".join(str(one[key]) for key in ("objective", "method") if one.get(key))
+
+
+def _short(fingerprint: object) -> str:
+    return fingerprint[:12] if isinstance(fingerprint, str) else ""

@@ -13,7 +13,7 @@ from textual.widgets import Markdown
 
 from engine.errors import Problem
 from engine.ledger import labels, runs
-from engine.lineage import Relative
+from engine.ledger.lineage import Relative
 from screens.commands import Command, on_runs
 from screens.messages import ConfigureFrom, LookAtData
 from screens.runs import whole

@@ -6,8 +6,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from engine import lineage
-from engine.ledger import Ledger, artifacts, checkpoints, evaluations, events, jobs, labels, orders, queue, runs
+from engine.ledger import (
+    Ledger,
+    artifacts,
+    checkpoints,
+    evaluations,
+    events,
+    jobs,
+    labels,
+    lineage,
+    orders,
+    queue,
+    runs,
+)
 from engine.ledger.artifacts import Artifact
 from engine.ledger.checkpoints import Checkpoint
 from engine.ledger.evaluations import Evaluation

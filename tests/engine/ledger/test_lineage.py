@@ -24,7 +24,7 @@ def made(ledger: Ledger, name: str, parent: Run | None = None, base: str = "Qwen
 
 
 def told(ledger: Ledger, run: Run) -> list[tuple[str, str, int]]:
-    return [(each.kind, each.name, each.depth) for each in lineage.family(ledger, run)]
+    return [(each.relation, each.name, each.depth) for each in lineage.family(ledger, run)]
 
 
 def test_a_family_goes_from_the_data_to_the_youngest(ledger: Ledger) -> None:
@@ -45,8 +45,8 @@ def test_a_family_goes_from_the_data_to_the_youngest(ledger: Ledger) -> None:
         ("child", "fourth", 1),
     ]
     family = {each.name: each for each in lineage.family(ledger, second)}
-    assert (family["second.json"].fingerprint, family["Qwen/Qwen3-4B"].fingerprint) == ("d" * 64, "")
-    assert (family["fourth"].uid, family["fourth"].state) == (fourth.uid, "finished")
+    assert (family["second.json"].what, family["Qwen/Qwen3-4B"].what) == ("d" * 12, "")
+    assert (family["fourth"].run, family["fourth"].what) == (fourth, "sft, lora")
     assert [name for kind, name, _ in told(ledger, runs.find(ledger, "fifth")) if kind == "parent"] == [
         "first",
         "second",
@@ -57,15 +57,22 @@ def test_a_family_goes_from_the_data_to_the_youngest(ledger: Ledger) -> None:
 def test_what_a_run_recorded_of_its_parents_outlives_them(ledger: Ledger) -> None:
     first = made(ledger, "first")
     second = made(ledger, "second", first)
-    record = {"name": "first", "uid": first.uid, "base": "the/base", "base_fingerprint": "b" * 64}
+    record = {
+        "name": "first",
+        "uid": first.uid,
+        "objective": "dpo",
+        "method": "full",
+        "base": "the/base",
+        "base_fingerprint": "b" * 64,
+    }
     runs.record(ledger, second, environment={"lineage": [record]})
     removal.remove(ledger, first)
-    parent = next(each for each in lineage.family(ledger, second) if each.kind == "parent")
-    assert (parent.name, parent.binned, parent.state) == ("first", True, "finished")
+    parent = next(each for each in lineage.family(ledger, second) if each.relation == "parent")
+    assert (parent.name, parent.binned, parent.run) == ("first", True, None)
     removal.purge(ledger, older_than=0)
-    family = {each.kind: each for each in lineage.family(ledger, second)}
-    assert (family["parent"].name, family["parent"].uid, family["parent"].state) == ("first", first.uid, None)
-    assert (family["base"].name, family["base"].fingerprint) == ("the/base", "b" * 64)
+    family = {each.relation: each for each in lineage.family(ledger, second)}
+    assert family["parent"] == lineage.Relative("parent", "first", "dpo, full", depth=-1)
+    assert family["base"] == lineage.Relative("base", "the/base", "b" * 12)
 
 
 def test_a_parent_that_nothing_is_known_of_is_named_by_its_uid(ledger: Ledger) -> None:
