@@ -12,6 +12,8 @@ from tests.engine.ledger.test_table import ended
 
 def made(ledger: Ledger, name: str, parent: Run | None = None, base: str = "Qwen/Qwen3-4B") -> Run:
     settings = {
+        "training.objective": "sft",
+        "method.name": "lora",
         "model.base": base,
         "data.0.source": f"{name}.json",
         "data.0.columns.input": "x",
