@@ -6,8 +6,10 @@ would cost more than reading them. Settings are one text a run; many runs share 
 
 from __future__ import annotations
 
+import gc
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from operator import attrgetter, itemgetter
 from pathlib import Path
@@ -34,7 +36,7 @@ class Figures(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A run as the table has it: the fields of `Run` in their order (`folder` as text), then what belongs to the table.
+    """A run as the table has it: the fields of `Run` in their order but `deleted` (`folder` as text), then what belongs to the table.
 
     `metrics` has the keys that were asked for and that the run has measured.
     """
@@ -61,7 +63,6 @@ class Row(NamedTuple):
     comparable: str
     baseline: bool
     archived: float | None
-    deleted: float | None
     changed: int
     tags: tuple[str, ...]
     metrics: Mapping[str, Figures]
@@ -69,7 +70,7 @@ class Row(NamedTuple):
     @property
     def run(self) -> Run:
         """The run as the rest of the engine knows it."""
-        return Run(**{**dict(zip(NAMES, self, strict=False)), "folder": Path(self.folder)})  # type: ignore[arg-type]
+        return Run(**{**dict(zip(_NAMES, self, strict=False)), "folder": Path(self.folder)})  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,9 +92,10 @@ class Table:
 NO_TAGS: Final[tuple[str, ...]] = ()
 NO_METRICS: Final[Mapping[str, Figures]] = {}
 _STATES: Final = {state.value: state for state in State}
-_STATE: Final = NAMES.index("state")
-_BASELINE: Final = NAMES.index("baseline")
-_RUN: Final = ", ".join(f"r.{name}" for name in NAMES)
+_NAMES: Final = tuple(name for name in NAMES if name != "deleted")
+_STATE: Final = _NAMES.index("state")
+_BASELINE: Final = _NAMES.index("baseline")
+_RUN: Final = ", ".join(f"r.{name}" for name in _NAMES)
 
 
 def read(ledger: Ledger, keys: Sequence[str] = (), *, after: int = 0, archived: bool = False) -> Table:
@@ -104,7 +106,7 @@ def read(ledger: Ledger, keys: Sequence[str] = (), *, after: int = 0, archived: 
     """
     there = _there(archived)
     lost, live = _live(ledger)
-    with ledger.reading() as connection:
+    with _without_collecting(), ledger.reading() as connection:
         changed, count = connection.execute(
             f"SELECT (SELECT coalesce(max(changed), 0) FROM run), (SELECT count(*) FROM run r WHERE {there})"
         ).fetchone()
@@ -160,7 +162,7 @@ def sorted_by(
         if limit is None
         else f"AND s0.{column} IS NOT NULL ORDER BY s0.{column} {'DESC' if falling else 'ASC'} LIMIT {limit:d}"
     )
-    with ledger.reading() as connection:
+    with _without_collecting(), ledger.reading() as connection:
         known = _keys(connection, wanted)
         if metric not in known:
             return ()
@@ -272,11 +274,23 @@ def _tags(connection: sqlite3.Connection) -> dict[int, tuple[str, ...]]:
     return tags
 
 
+@contextmanager
+def _without_collecting() -> Iterator[None]:
+    """Python's collector looks at all objects again and again while thousands are made; none of these is garbage."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
+
+
 def _rows(
     found: Iterable[tuple[Any, ...]], keys: Sequence[str], tags: Mapping[int, tuple[str, ...]], lost: frozenset[int]
 ) -> list[Row]:
-    """Rows from what the query gives, one by one: what is held of ten thousand at a time costs the garbage collector enough."""
-    width = len(NAMES) + 1
+    """Rows from what the query gives."""
+    width = len(_NAMES) + 1
     places = [(key, width + 4 * place, width + 4 * place + 4) for place, key in enumerate(keys)]
     rows = []
     for each in found:
