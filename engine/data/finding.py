@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 Severity = Literal["error", "warning", "info"]
 EXAMPLES: Final = 20  # row numbers kept for each finding
@@ -92,18 +96,18 @@ def worst_first(findings: Iterable[Finding]) -> tuple[Finding, ...]:
 
 
 class Tally:
-    """Counts findings while rows go by, keeping only the first few row numbers of each."""
+    """Counts findings while rows go by; a finding names the first few of its rows, `rows` has them all."""
 
     def __init__(self) -> None:
         self._counts: dict[str, int] = {}
-        self._rows: dict[str, list[int]] = {}
+        self._rows: dict[str, array[int]] = {}
         self._details: dict[str, str] = {}
 
     def add(self, finding: str, row: int | None, detail: str = "") -> None:
         """One more row (counted from 1) of which the finding is true; the first detail is kept."""
         self._counts[finding] = self._counts.get(finding, 0) + 1
-        rows = self._rows.setdefault(finding, [])
-        if row is not None and len(rows) < EXAMPLES:
+        rows = self._rows.setdefault(finding, array("q"))
+        if row is not None:
             rows.append(row)
         if detail:
             self._details.setdefault(finding, detail)
@@ -116,8 +120,7 @@ class Tally:
     def add_count(self, finding: str, count: int, rows: Iterable[int], detail: str = "") -> None:
         """As `add`, for `count` rows of which only some are named."""
         self._counts[finding] = self._counts.get(finding, 0) + count
-        kept = self._rows.setdefault(finding, [])
-        kept += list(rows)[: EXAMPLES - len(kept)]
+        self._rows.setdefault(finding, array("q")).extend(rows)
         if detail:
             self._details.setdefault(finding, detail)
 
@@ -125,10 +128,14 @@ class Tally:
         """All that was found, worst and most frequent first."""
         return worst_first(map(self._finding, self._counts))
 
+    def rows(self) -> dict[str, NDArray[np.int64]]:
+        """All rows (counted from 1) that a finding is true of, for findings that know them all."""
+        return {name: np.array(rows) for name, rows in self._rows.items() if len(rows) == self._counts[name]}
+
     def _finding(self, name: str) -> Finding:
         severity, sentence = KNOWN[name]
         detail = self._details.get(name, "")
         count = self._counts[name]
         subject = SUBJECTS.get(name, "row") + ("" if count == 1 else "s")
         text = f"{count:,} {subject}: {sentence}" + (f" ({detail})" if detail else "")
-        return Finding(name, severity, count, tuple(self._rows[name]), text)
+        return Finding(name, severity, count, tuple(self._rows[name][:EXAMPLES]), text)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from engine import profile as profiles
 from engine import profile_file
@@ -162,11 +165,12 @@ def _lenient(template: profiles.Template) -> profiles.Template:
 @dataclass(frozen=True)
 class Looked:
     """What looking at all rows found. With a profile `parts` counts the rows of training, validation and test, `mixture` says how often
-    each source is seen."""
+    each source is seen. `rows_of` has for a finding all its rows, counted from 1, where they are all known."""
 
     report: DataReport
     findings: tuple[Finding, ...]
     parts: tuple[int, int, int] | None
+    rows_of: Mapping[str, NDArray[np.int64]]
     mixture: tuple[Part, ...] = ()
 
 
@@ -181,12 +185,13 @@ def look(opened: Opened, progress: Callable[[int, int], None], stopped: Callable
     )
     report = summarise(opened.sources, found)
     if not opened.has_profile or any(finding.id == "broken_row" for finding in report.findings):
-        return Looked(report, report.findings, None)
+        return Looked(report, report.findings, None, found.rows_of)
     division = divide(opened.settings)
     parts = division.parts
     return Looked(
         report,
         worst_first((*division.findings, *report.findings)),
         (len(parts.train), len(parts.validation), len(parts.test)),
+        {**found.rows_of, "split_twins": np.array(parts.twins, np.int64) + 1},
         division.mixture,
     )

@@ -56,6 +56,7 @@ class Scan:
     columns: tuple[ColumnFacts, ...]
     duplicates: DuplicateRows
     findings: tuple[Finding, ...]
+    rows_of: Mapping[str, NDArray[np.int64]]  # finding to all its rows, from 1, where they are all known
 
 
 class Stopped(Exception):  # noqa: N818 - nothing went wrong
@@ -178,7 +179,17 @@ class _Looking:
         self.tally.add_all("length_outliers", (np.flatnonzero(outliers(self.lengths)) + 1).tolist())
         unit: Unit = "tokens" if self.renderer else "characters"
         findings = self.tally.findings()
-        return Scan(unit, self.lengths, self.supervised, self.limit, self.labels, self.columns, same, findings)
+        return Scan(
+            unit,
+            self.lengths,
+            self.supervised,
+            self.limit,
+            self.labels,
+            self.columns,
+            same,
+            findings,
+            self.tally.rows(),
+        )
 
     def _judge_labels(self) -> None:
         if not self.labels or len(self.labels) > CLASSES:

@@ -143,6 +143,8 @@ def _same(value: float, wanted: float) -> bool:
 
 
 def _begins(value: Value, wanted: _Wanted) -> bool:
+    if isinstance(value, tuple):
+        return any(_begins(each, wanted) for each in value) if wanted.text else not value
     if isinstance(value, str) and wanted.text:
         return value.casefold().startswith(wanted.text)
     return _equals(value, wanted)

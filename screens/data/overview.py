@@ -9,7 +9,6 @@ from textual.containers import Container
 from textual.content import Content
 from textual.events import Resize
 
-from engine.data.finding import Finding
 from engine.data.opened import Looked, Opened
 from screens.data import summary
 from screens.widgets.line import Line
@@ -41,7 +40,7 @@ class Overview(Container):
         super().__init__(id="top")
         self._opened: Opened | None = None
         self._looked: Looked | None = None
-        self._only: Finding | None = None
+        self._only = Content()
         self._doing = ""
 
     def compose(self) -> ComposeResult:
@@ -50,8 +49,8 @@ class Overview(Container):
         yield Line(id="found")
         yield Line(id="lengths")
 
-    def show(self, opened: Opened | None, looked: Looked | None, only: Finding | None, doing: str) -> None:
-        """`only` is the finding whose rows alone are listed; `doing` is said until `looked` is there."""
+    def show(self, opened: Opened | None, looked: Looked | None, only: Content, doing: str) -> None:
+        """`only` says which rows alone are listed; `doing` is said until `looked` is there."""
         self._opened, self._looked, self._only, self._doing = opened, looked, only, doing
         self._draw()
 
@@ -64,9 +63,10 @@ class Overview(Container):
         width = self.content_size.width
         if opened is None or not width:
             return
-        only = f"   only: {self._only.sentence}   esc shows all" if self._only else ""
-        heading = summary.title(opened, looked) + Content.styled(only, "$text-warning")
-        self.query_one("#title", Line).show(heading.truncate(width, ellipsis=True))
+        title = summary.title(opened, looked)
+        if self._only.plain:  # what the table shows comes before what the data are
+            title = self._only + "   " + title
+        self.query_one("#title", Line).show(title.truncate(width, ellipsis=True))
         found, lengths = self.query_one("#found", Line), self.query_one("#lengths", Line)
         if looked is None:
             found.show(Content.styled(self._doing, "$foreground-muted"))

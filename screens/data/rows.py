@@ -1,8 +1,7 @@
-"""Rows and findings as lines of a table, and the search through rows."""
+"""Rows and findings as lines of a table."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 
 from engine.data.finding import Finding
@@ -53,14 +52,3 @@ def row_cells(opened: Opened, row: int) -> tuple[Cell, ...]:
 def finding_cells(finding: Finding) -> tuple[Cell, ...]:
     """How bad, how often, what."""
     return MARKS[finding.severity], f"{finding.count:,}", in_a_line(finding.sentence.partition(": ")[2])
-
-
-def search(opened: Opened, rows: Sequence[int], text: str, start: int) -> int:
-    """The place in `rows` of the next row, from place `start` on and around, whose raw text holds `text` in any case; -1 for none."""
-    wanted = text.casefold()
-    count = len(rows)
-    for step in range(count):
-        place = (start + step) % count
-        if wanted in opened.raw(rows[place]).casefold():
-            return place
-    return -1

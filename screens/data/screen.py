@@ -9,16 +9,18 @@ from textual.message import Message
 from textual.worker import get_current_worker
 
 from engine import profile as profiles
-from engine.data import hub_source
+from engine.data import hub_source, passing
 from engine.data.finding import Finding
 from engine.data.opened import Looked, Opened
 from engine.data.scan import Stopped
 from engine.errors import Problem
 from screens.data import suggestions
 from screens.data.looking import Step, Wanted, open_and_look
+from screens.data.narrowing import Narrowing
 from screens.data.overview import Overview, welcome
 from screens.data.record import RecordPane, RecordText
-from screens.data.rows import FINDING_COLUMNS, ROW_COLUMNS, finding_cells, row_cells, search
+from screens.data.row_table import RowTable
+from screens.data.rows import FINDING_COLUMNS, finding_cells
 from screens.data.verbs import VERBS
 from screens.data.views import Record, look_at, plain
 from screens.messages import LookAtData
@@ -58,8 +60,6 @@ class DataScreen(Page[None]):
         self._looked: Looked | None = None
         self._doing = ""
         self._stop = False
-        self._only: Finding | None = None
-        self._sought = ""
         self._path = ""
 
     def compose_body(self) -> ComposeResult:
@@ -67,7 +67,7 @@ class DataScreen(Page[None]):
         with Container(id="body"):
             yield Overview()
             with Container(id="middle"):
-                yield Table[int](ROW_COLUMNS, self._cells, str, id="rows")
+                yield RowTable()
                 yield Table[Finding](FINDING_COLUMNS, finding_cells, lambda finding: finding.id, id="findings")
                 yield RecordPane()
         yield Line(welcome(), id="welcome")
@@ -77,9 +77,9 @@ class DataScreen(Page[None]):
         self.set_class(self._opened is None, "-empty")
 
     @property
-    def table(self) -> Table[int]:
+    def table(self) -> RowTable:
         """The rows."""
-        return self.query_one("#rows", Table)
+        return self.query_one(RowTable)
 
     @property
     def _findings(self) -> Table[Finding]:
@@ -89,13 +89,9 @@ class DataScreen(Page[None]):
     def _pane(self) -> RecordPane:
         return self.query_one(RecordPane)
 
-    def _cells(self, row: int) -> tuple[str | tuple[str, str], ...]:
-        assert self._opened is not None
-        return row_cells(self._opened, row)
-
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Without data there is nothing to look at."""
-        if action in ("record", "view", "findings", "find", "base", "zoom", "copy"):
+        if action in ("record", "view", "findings", "filter", "base", "zoom", "copy"):
             return self._opened is not None
         return True
 
@@ -173,12 +169,9 @@ class DataScreen(Page[None]):
         self._opened, self._looked = opened, None
         self.remove_class("-empty", "-findings")
         if fresh:
-            self._only = None
             self.remove_class("-record")
-            self.table.show(())
-            self.table.show(range(len(opened)))
             self.table.focus()
-        self.table.refresh()
+        self.table.open(opened, fresh=fresh)
         if opened.renderer is not None:
             self._pane.view = "Tokens"
         elif self._pane.view not in ("Raw", "Mapped"):
@@ -190,7 +183,7 @@ class DataScreen(Page[None]):
     def _show_looked(self, looked: Looked) -> None:
         self._looked, self._doing = looked, ""
         self._findings.show(looked.findings)
-        self.table.refresh()
+        self.table.learn(looked)
         self._show_top()
 
     # Showing
@@ -199,7 +192,7 @@ class DataScreen(Page[None]):
         if self._opened is None:
             self.query_one("#welcome", Line).show(welcome(self._doing))
         else:
-            self.query_one(Overview).show(self._opened, self._looked, self._only, self._doing)
+            self.query_one(Overview).show(self._opened, self._looked, self.table.told, self._doing)
 
     def on_table_moved(self, event: Table.Moved) -> None:
         """Another row or finding is to be shown."""
@@ -207,6 +200,11 @@ class DataScreen(Page[None]):
             self._select()
         elif self.has_class("-findings"):
             self._pane.show_finding(self._findings.selected)
+
+    def on_row_table_narrowed(self, _: RowTable.Narrowed) -> None:
+        """Other rows are listed, or it is known how many there will be."""
+        self._show_top()
+        self._select()
 
     def on_record_text_turned(self, event: RecordText.Turned) -> None:
         """Another row, while one has the whole screen."""
@@ -244,12 +242,9 @@ class DataScreen(Page[None]):
         if not self.has_class("-findings"):
             self.action_zoom()
         elif finding is not None and finding.rows:
-            self._only = finding
             self.remove_class("-findings")
-            self.table.show([row - 1 for row in finding.rows])
             self.table.focus()
-            self._show_top()
-            self._select()
+            self.table.narrow(Narrowing(finding=finding))
         else:
             self.say("This finding is about the whole file.")
 
@@ -276,19 +271,18 @@ class DataScreen(Page[None]):
             self._pane.show(self._pane.record)
 
     @work(group="prompt")
-    async def action_find(self) -> None:
-        """The next row whose text holds what is typed, from the cursor on and around."""
-        typed = await self.prompt("/", self._sought)
+    async def action_filter(self) -> None:
+        """Applied as it is typed; `esc` brings back what stood there."""
         opened = self._opened
-        if not typed or opened is None:
+        if opened is None:
             return
-        self._sought = typed
-        shown, start = self.table.rows, self.table.cursor + 1
-        place = await self.attempt(lambda: search(opened, shown, typed, start))
-        if place is None or place < 0:
-            self.say(f"No row holds {typed!r}.", "warning")
-        else:
-            self.table.move_to(place)
+        self.remove_class("-findings")
+        await self.filter_prompt(
+            self.table.narrowing.only.text,
+            passing.fields(opened, self._looked),
+            self.table.filter,
+            lambda name: passing.values(self._looked, name),
+        )
 
     def action_copy(self) -> None:
         """To the terminal's clipboard (OSC 52)."""
@@ -305,10 +299,5 @@ class DataScreen(Page[None]):
             self.action_zoom()
         elif self.has_class("-findings"):
             self.action_findings()
-        elif self._only is not None and self._opened is not None:
-            row = self.table.selected
-            self._only = None
-            self.table.show(())
-            self.table.show(range(len(self._opened)))
-            self.table.move_to(row or 0)
-            self._show_top()
+        elif wider := self.table.narrowing.wider:
+            self.table.narrow(wider)

@@ -12,7 +12,7 @@ VERBS: Final = (
     Command("data.view", "tab", "view", "Next view: Raw, Mapped, Rendered, Tokens, Labels.", "view(1)"),
     Command("data.view_back", "shift+tab", "view back", "The view before.", "view(-1)", show=False),
     Command("data.findings", "f", "findings", "List what was found, or go back to the rows.", "findings"),
-    Command("data.find", "/", "find", "Go to the next row that holds some text.", "find"),
+    Command("data.filter", "/", "filter", "Show only rows that hold a text, or have tokens>512 label=no ...", "filter"),
     Command("data.base", "b", "base", "Count and show tokens as this base model sees them.", "base"),
     Command("view.zoom", "z", "zoom", "Give the row the whole screen, or take it back.", "zoom", show=False),
     Command("data.copy", "y", "copy", "Copy the view of this row to the clipboard.", "copy", show=False),

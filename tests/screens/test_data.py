@@ -168,17 +168,55 @@ async def test_findings_lead_to_their_rows_and_back(ledger: Ledger, tmp_path: Pa
         assert list(page.table.rows) == [31]
 
 
-async def test_find_goes_to_the_next_row_with_the_text(ledger: Ledger, tmp_path: Path) -> None:
+async def apply_filter(pilot: Pilot[None], text: str) -> None:
+    """Type it in place of the one that applies."""
+    await pilot.press("slash", "ctrl+u", *text, "enter")
+
+
+async def test_a_filter_lists_only_the_rows_that_pass(ledger: Ledger, tmp_path: Path, tiny_base: Path) -> None:
+    rows = write_rows(tmp_path / "rows.jsonl", 40)
     async with shown(ledger, tmp_path) as (page, pilot):
+        page.receive(LookAtData(str(rows), profile_text(tiny_base, rows)))
+        await until(lambda: looked(page))
+        await pilot.press("G")
+        await apply_filter(pilot, '"recording 3"')
+        await until(lambda: list(page.table.rows) == [3, *range(30, 40)])
+        assert page.table.selected == 39  # the cursor stays on its row
+        assert "11 of 40  / " in line(page, "title")
+        await apply_filter(pilot, '"recording 3" row<40 tokens>20 supervised>=1 instruction~recording')
+        await until(lambda: list(page.table.rows) == [3, *range(30, 39)])
+        assert page.table.selected == 38
+        await apply_filter(pilot, "tokens>100k")
+        await until(lambda: "0 of 40" in line(page, "title"))
+        await pilot.press("escape")
+        await until(lambda: len(page.table.rows) == 40 and "of 40" not in line(page, "title"))
+
+
+async def test_a_filter_with_a_typo_says_so_and_applies_the_rest(ledger: Ledger, tmp_path: Path) -> None:
+    async with shown(ledger, tmp_path, (120, 30)) as (page, pilot):
         await type_path(page, pilot, str(write_rows(tmp_path / "rows.jsonl", 30)))
         await until(lambda: looked(page))
-        await pilot.press("slash", *"ding 2", "enter")
-        await until(lambda: page.table.cursor == 2)
-        await pilot.press("slash", "enter")
-        await until(lambda: page.table.cursor == 20)
-        await pilot.press("slash", *"zzz", "enter")
-        await until(lambda: "No row holds" in last_line(page))
-        assert page.table.cursor == 20
+        await apply_filter(pilot, "row<=3 lable=no")
+        await until(lambda: list(page.table.rows) == [0, 1, 2])
+        assert "there is no field lable - did you mean label?" in line(page, "title")
+
+
+async def test_a_finding_can_be_asked_for_with_all_its_rows(ledger: Ledger, tmp_path: Path) -> None:
+    path = write_rows(tmp_path / "rows.jsonl", 30)
+    path.write_text(path.read_text() * 2)
+    async with shown(ledger, tmp_path) as (page, pilot):
+        await type_path(page, pilot, str(path))
+        await until(lambda: looked(page))
+        await apply_filter(pilot, "finding=exact row>40")
+        await until(lambda: list(page.table.rows) == list(range(40, 60)))
+        await pilot.press("escape", "f", "enter")
+        await until(lambda: list(page.table.rows) == list(range(30, 60)))  # more than the report names
+        await apply_filter(pilot, "row>50")
+        await until(lambda: list(page.table.rows) == list(range(50, 60)))
+        await pilot.press("escape")
+        await until(lambda: len(page.table.rows) == 30)
+        await pilot.press("escape")
+        await until(lambda: len(page.table.rows) == 60)
 
 
 async def test_what_cannot_be_opened_is_said_and_what_was_open_stays(ledger: Ledger, tmp_path: Path) -> None:

@@ -1,0 +1,49 @@
+"""Which rows the table shows: all, those of a finding, those that pass a filter."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from textual.content import Content
+
+from engine.data.finding import Finding
+from engine.data.opened import Looked, Opened
+from engine.filtering import Filter
+from screens.widgets.typed_filter import written
+
+
+@dataclass(frozen=True)
+class Narrowing:
+    """A finding's rows, of which those count that pass `only`."""
+
+    only: Filter = Filter()  # noqa: RUF009 - frozen
+    finding: Finding | None = None
+
+    @property
+    def wider(self) -> Narrowing | None:
+        """Without what narrows most: the filter, then the finding; None where nothing does."""
+        if self.only.text:
+            return replace(self, only=Filter())
+        return Narrowing() if self.finding else None
+
+    def before_filter(self, opened: Opened, looked: Looked | None) -> Sequence[int]:
+        """The rows (from 0) that the filter is put to: a finding's, as far as they are known, else all."""
+        if self.finding is None:
+            return range(len(opened))
+        known = looked.rows_of.get(self.finding.id) if looked else None
+        numbers = self.finding.rows if known is None else known.tolist()
+        return [number - 1 for number in numbers if number <= len(opened)]
+
+    def told(self, shown: int, total: int, doing: str) -> Content:
+        """What is shown and why; empty where that is everything."""
+        parts = []
+        if self.only.text:
+            counted = doing or f"{shown:,} of {total:,}"
+            parts.append(Content.assemble((f"{counted}  ", "bold"), ("/ ", "bold $text-accent"), written(self.only)))
+        if self.finding is not None:
+            many = "" if self.finding.count <= shown or self.only.text else f" (the first {shown})"
+            parts.append(Content.styled(f"only: {self.finding.sentence}{many}", "$text-warning"))
+        return (
+            Content("   ").join([*parts, Content.styled("esc shows all", "$foreground-muted")]) if parts else Content()
+        )
