@@ -10,7 +10,7 @@ from typing import Final, get_args
 
 from engine.errors import Problem, closest
 from engine.ledger import opening, schema
-from engine.ledger.exchange import plain, tensorboard, trackio, trainer, wandb
+from engine.ledger.exchange import frames, plain, tensorboard, trackio, trainer, wandb
 from engine.ledger.exchange.imported import Kind, Reader
 from engine.ledger.refusals import in_words
 
@@ -100,7 +100,7 @@ def _trainer(path: Path) -> list[Reader]:
 
 def _plain(kind: Kind) -> Callable[[Path], list[Reader]]:
     def search(path: Path) -> list[Reader]:
-        named = path.is_file() and plain.SUFFIXES.get(path.suffix.lower()) == kind
+        named = path.is_file() and frames.SUFFIXES.get(path.suffix.lower()) == kind
         return list(plain.readers(path, kind)) if named else []
 
     return search

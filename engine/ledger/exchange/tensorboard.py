@@ -19,6 +19,7 @@ from engine.ledger.exchange.imported import Gathering, Imported, Kind, uid_of
 
 PATTERN: Final = "*tfevents.*"
 OF_ADD_HPARAMS: Final = re.compile(r"^\d{10}\.\d+$")  # folders that `SummaryWriter.add_hparams` makes in a run's folder
+TOGETHER: Final = 1.0  # seconds: tags of one step that were written within it were logged together, and have one time
 RESTARTED: Final = 1  # SessionLog.START
 TENSORS: Final = {1: "<f4", 2: "<f8", 3: "<i4", 9: "<i8"}  # DataType of scalars, as NumPy says it
 
@@ -54,6 +55,7 @@ class EventFolder:
         self._names = foreign.Names()
         self._gathered = Gathering()
         self._settings: dict[str, object] = {}
+        self._last = (0, 0.0)  # step and time
         self._created: float | None = None
 
     def read(self) -> Imported | None:
@@ -122,10 +124,10 @@ class EventFolder:
             self._settings |= _hparams(value)
         elif tag in foreign.STEP_KEYS:
             return
-        elif 2 in value:
-            self._gathered.add(self._names(tag), step, when, wire.floating(value[2]))
-        elif (scalar := _scalar(value)) is not None:
-            self._gathered.add(self._names(tag), step, when, scalar)
+        elif (scalar := wire.floating(value[2]) if 2 in value else _scalar(value)) is not None:
+            if not (self._last[0] == step and 0 <= when - self._last[1] < TOGETHER):
+                self._last = (step, when)
+            self._gathered.add(self._names(tag), step, self._last[1], scalar)
 
 
 def _trouble(file: _File) -> str:
