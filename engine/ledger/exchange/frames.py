@@ -74,6 +74,7 @@ def _csv(data: bytes) -> polars.DataFrame:
     rows = polars.read_csv(
         data, separator=separator, infer_schema=False, truncate_ragged_lines=True, encoding="utf8-lossy"
     )
+    rows = rows.filter(~polars.all_horizontal(polars.all().is_null()))  # blank lines
     return rows.rename({name: name.strip() for name in rows.columns}, strict=False)
 
 
