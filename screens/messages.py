@@ -11,6 +11,8 @@ from typing import Final, Literal, get_args
 
 from textual.message import Message
 
+from screens.session import View
+
 ScreenName = Literal["runs", "data", "configure", "monitor", "compare"]
 SCREENS: Final[tuple[ScreenName, ...]] = get_args(ScreenName)
 
@@ -29,6 +31,14 @@ class WatchRun(Message):
     def __init__(self, uid: str) -> None:
         super().__init__()
         self.uid = uid
+
+
+class KeepView(Message):
+    """The settings: look at the table of runs in this way from now on."""
+
+    def __init__(self, view: View) -> None:
+        super().__init__()
+        self.view = view
 
 
 class LookAtData(Message):

@@ -33,6 +33,19 @@ def room(folder: Path) -> Room:
 
 
 @dataclass(frozen=True)
+class View:
+    """How a person last looked at the table of runs. Columns and what it is sorted and grouped by are named as in the filter.
+
+    Without `columns` there are those that tell most, as many as fit.
+    """
+
+    columns: tuple[str, ...] = ()
+    sort: str = "age"
+    descending: bool = False
+    group: str = ""
+
+
+@dataclass(frozen=True)
 class Session:
     """`clock` (seconds since the epoch), `gpus` and `room` are asked, never the machine itself: a picture can be taken of fixed ones."""
 
@@ -41,3 +54,4 @@ class Session:
     clock: Callable[[], float] = time.time
     gpus: Callable[[], tuple[Gpu, ...]] = gpus
     room: Callable[[Path], Room] = room
+    view: View = View()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Final
 
@@ -14,18 +14,22 @@ from tomlkit.exceptions import ParseError
 from engine import places
 from engine.atomic import write_text
 from engine.errors import Problem, closest
+from screens.session import View
 
 THEME: Final = "workbench-dark"
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What a user may set. `keymap` takes ids of commands to keys; `seen_places` says that the first start has shown where things go."""
+    """What a user may set. `keymap` takes ids of commands to keys; `seen_places` says that the first start has shown where things go;
+    `runs` is how the table of runs was last looked at.
+    """
 
     runs_folder: Path = field(default_factory=lambda: places.home() / "runs")
     theme: str = THEME
     keymap: Mapping[str, str] = field(default_factory=dict)
     seen_places: bool = False
+    runs: View = field(default_factory=View)
 
 
 def load(path: Path | None = None) -> Settings:
@@ -53,6 +57,8 @@ def load(path: Path | None = None) -> Settings:
             raise _wrong(path, text, key, f"{key}: {reason}", known)
     if "runs_folder" in values:
         values["runs_folder"] = (path.absolute().parent / Path(values["runs_folder"]).expanduser()).resolve()
+    if "runs" in values:
+        values["runs"] = View(**{**values["runs"], "columns": tuple(values["runs"].get("columns", ()))})
     return Settings(**values)
 
 
@@ -74,9 +80,18 @@ def save(settings: Settings, path: Path | None = None) -> None:
         if value == getattr(defaults, setting.name):
             document.pop(setting.name, None)
         else:
-            plain = str(value) if isinstance(value, Path) else dict(value) if isinstance(value, Mapping) else value
-            document[setting.name] = plain
+            document[setting.name] = _plain(value)
     write_text(path, tomlkit.dumps(document))
+
+
+def _plain(value: object) -> object:
+    """As TOML has it."""
+    if isinstance(value, View):
+        usual = asdict(View())
+        return {key: each for key, each in asdict(value).items() if each != usual[key]}
+    if isinstance(value, Mapping):
+        return dict(value)
+    return str(value) if isinstance(value, Path) else value
 
 
 def _mistake(key: str, value: object) -> str:
@@ -86,7 +101,26 @@ def _mistake(key: str, value: object) -> str:
     if key == "keymap":
         good = isinstance(value, dict) and all(isinstance(keys, str) for keys in value.values())
         return "" if good else f'found {value!r}; should be a table such as {{ "runs.pause" = "P" }}'
+    if key == "runs":
+        return (
+            ""
+            if _is_view(value)
+            else f'found {value!r}; should be a table such as {{ sort = "best", group = "sweep" }}'
+        )
     return "" if isinstance(value, str) and value else f"found {value!r}; should be text"
+
+
+def _is_view(value: object) -> bool:
+    """Whether the fields of a `View` are there, with values of their types."""
+    if not isinstance(value, dict) or not value.keys() <= {each.name for each in fields(View)}:
+        return False
+    columns = value.get("columns", [])
+    return (
+        isinstance(columns, list)
+        and all(isinstance(name, str) for name in columns)
+        and all(isinstance(value.get(key, ""), str) for key in ("sort", "group"))
+        and isinstance(value.get("descending", False), bool)
+    )
 
 
 def _wrong(path: Path, text: str, key: str, what: str, known: set[str]) -> Problem:

@@ -22,7 +22,9 @@ QUEUE: Final = Command(
 EVALUATE: Final = Command(
     "run.evaluate", "E", "evaluate", "Validate a live run now; evaluate one that has ended with suites.", "evaluate"
 )
-DELETE: Final = Command("run.delete", "D", "delete", "Remove the run and its files for good. Asks first.", "delete")
+DELETE: Final = Command(
+    "run.delete", "D", "delete", "Put the run with its files into the bin; U brings it back. Asks first.", "delete"
+)
 FACTOR: Final = Command(
     "run.factor", "F", "rate factor", "Multiply the scheduled learning rate from the next step on.", "factor"
 )

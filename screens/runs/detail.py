@@ -7,31 +7,60 @@ from collections.abc import Iterator
 import numpy as np
 from textual.content import Content
 
+from engine.ledger import facts
 from engine.ledger.events import Event
 from engine.ledger.states import LIVE, State
+from engine.ledger.table import Row, differing
 from screens.runs.diff import plain
-from screens.runs.reading import Detail
+from screens.runs.grouping import GROUPINGS, Group
+from screens.runs.looking import Detail
+from screens.runs.scene import VERSUS, Scene, best_loss
 from screens.widgets import figures, plot, states
 from screens.widgets.line import shortened
 
 LABEL = 9  # columns
 SHORTEST_NAME = 24  # columns
 LONGEST_VALUE = 24  # columns of a setting that differs
+SOME = 4  # settings that differ, and values of one, before the rest is counted
 MARKS = {"info": "  ", "warning": "! ", "error": "✗ "}
 STYLES = {"info": "", "warning": "$text-warning", "error": "$text-error"}
 
 
-def told(detail: Detail, width: int, lines: int, now: float, *, wrap: bool) -> Content:
+def told(detail: Detail, scene: Scene, width: int, lines: int, *, wrap: bool) -> Content:
     """At most `lines` lines of at most `width` columns; longer ones are cut, or wrapped beside their label."""
-    name, what = Content.styled(detail.row.run.name, "bold $text-accent"), _what(detail)
+    name, what = Content.styled(detail.row.name, "bold $text-accent"), _what(detail)
     if wrap and name.cell_length + what.cell_length + 3 > width:
         made = [*name.wrap(width), *what.wrap(width)]
     else:
         short = name.truncate(max(SHORTEST_NAME, width - what.cell_length - 3), ellipsis=True)
         made = [(short + Content(" · ") + what).truncate(width, ellipsis=True)]
-    for line in _lines(detail, width, now):
+    return _laid_out(made, _lines(detail, scene, width), width, lines, wrap=wrap)
+
+
+def told_of_group(group: Group, scene: Scene, width: int, lines: int, *, wrap: bool) -> Content:
+    """The same about runs that are together: their states, the best of them, and in which settings they differ."""
+    many = f"{len(group.rows)} run{'s' if len(group.rows) != 1 else ''}"
+    name = Content.assemble((f"{GROUPINGS[group.by]} {group.name}", "bold $text-accent"), f" · {many}")
+    return _laid_out([name.truncate(width, ellipsis=True)], _lines_of_group(group, scene), width, lines, wrap=wrap)
+
+
+def _laid_out(made: list[Content], told: Iterator[Content], width: int, lines: int, *, wrap: bool) -> Content:
+    for line in told:
         made += _wrapped(line, width) if wrap else [line.truncate(width, ellipsis=True)]
     return Content("\n").join(made[:lines])
+
+
+def _lines_of_group(group: Group, scene: Scene) -> Iterator[Content]:
+    yield _labelled("states", counted(group.states))
+    measured = [row for row in group.rows if best_loss(row) is not None]
+    if measured:
+        best = min(measured, key=lambda row: best_loss(row) or 0.0)
+        yield _labelled("best", Content.assemble((figures.value(best_loss(best)), "bold"), f"  {best.name}"))
+    known = [scene.settings[row.id] for row in group.rows if row.id in scene.settings]
+    for place, key in enumerate(differing(known)):
+        values = list(dict.fromkeys(_brief(each.get(key)) for each in known))
+        some = ", ".join(values[:SOME]) + (f" and {len(values) - SOME} more" if len(values) > SOME else "")
+        yield _labelled("varied" if not place else "", Content.assemble((f"{key}  ", "$foreground-muted"), some))
 
 
 def _wrapped(line: Content, width: int) -> list[Content]:
@@ -42,8 +71,8 @@ def _wrapped(line: Content, width: int) -> list[Content]:
     return [label + parts[0], *(part.pad_left(LABEL) for part in parts[1:])]
 
 
-def _lines(detail: Detail, width: int, now: float) -> Iterator[Content]:
-    if detail.row.run.state is State.LOST:
+def _lines(detail: Detail, scene: Scene, width: int) -> Iterator[Content]:
+    if detail.row.state is State.LOST:
         yield _labelled(
             "lost", Content.styled("Its process is gone. R resumes it from its newest checkpoint.", "$text-warning")
         )
@@ -58,11 +87,25 @@ def _lines(detail: Detail, width: int, now: float) -> Iterator[Content]:
         yield curve + Content("   ") + memory
     else:
         yield from (line for line in (curve, memory) if line)
+    yield from _versus(detail, scene)
     yield from _differences(detail)
-    if detail.row.run.note:
-        yield _labelled("note", Content(detail.row.run.note))
+    if words := _labels(detail.row):
+        yield _labelled("tags", Content(words))
+    if detail.row.note:
+        yield _labelled("note", Content(next(filter(None, map(str.strip, detail.row.note.splitlines())), "")))
     for place, event in enumerate(detail.events):
-        yield _labelled("last" if not place else "", _event(event, now))
+        yield _labelled("last" if not place else "", _event(event, scene.now))
+
+
+def _labels(row: Row) -> str:
+    """Tags, sweep, and where it comes from if it was not trained here."""
+    parts = (
+        ", ".join(row.tags),
+        f"sweep {row.sweep}" if row.sweep else "",
+        f"from {row.source}" if row.source else "",
+        "archived" if row.archived is not None else "",
+    )
+    return " · ".join(filter(None, parts))
 
 
 def _beside(detail: Detail) -> Iterator[Content]:
@@ -84,19 +127,19 @@ def _labelled(label: str, text: Content) -> Content:
 
 def _what(detail: Detail) -> Content:
     """Base and method."""
-    row, settings = detail.row, detail.settings
+    settings = detail.settings
     quantization = settings.get("model.quantization", "none")
-    parts = [row.base + (f" {quantization}" if quantization != "none" else "")]
+    parts = [facts.model(settings) + (f" {quantization}" if quantization != "none" else "")]
     if settings.get("method.name") == "lora":
         targets = settings.get("method.targets")
         where = (
             targets if isinstance(targets, str) else ", ".join(map(str, targets)) if isinstance(targets, list) else ""
         )
         parts.append(
-            f"{row.method} {settings.get('method.rank')}/{plain(settings.get('method.alpha'))} {where}".strip()
+            f"{facts.method(settings)} {settings.get('method.rank')}/{plain(settings.get('method.alpha'))} {where}".strip()
         )
     else:
-        parts.append(row.method)
+        parts.append(facts.method(settings))
     return Content(" · ".join(filter(None, parts)))
 
 
@@ -121,7 +164,7 @@ def _curve(detail: Detail, width: int) -> Content | None:
 
 
 def _memory(detail: Detail) -> Content | None:
-    run = detail.row.run
+    run = detail.row
     if run.predicted_mib is None and run.measured_mib is None:
         return None
     measured = f"{figures.gib(run.measured_mib)} GiB" if run.measured_mib is not None else ""
@@ -134,16 +177,27 @@ def _memory(detail: Detail) -> Content | None:
 def _differences(detail: Detail) -> Iterator[Content]:
     if detail.other is None:
         return
-    against = Content.assemble(("against ", "$foreground-muted"), detail.other.name)
+    star = "★ " if detail.against_baseline else ""
+    apart = Content.assemble(("from ", "$foreground-muted"), star, shortened(detail.other.name, LONGEST_VALUE), "  ")
     if not detail.differs:
-        yield _labelled("differs", Content("in nothing ") + against)
+        yield _labelled("differs", apart + Content("in nothing"))
         return
     shown = Content("  ").join(
         Content.assemble((key, "$foreground-muted"), f" {_brief(here)} ", (f"({_brief(there)})", "$foreground-muted"))
-        for key, here, there in detail.differs[:4]
+        for key, here, there in detail.differs[:SOME]
     )
-    more = f"  and {len(detail.differs) - 4} more" if len(detail.differs) > 4 else ""
-    yield _labelled("differs", shown + Content.styled(more, "$foreground-muted") + Content("  ") + against)
+    more = f"  and {len(detail.differs) - SOME} more" if len(detail.differs) > SOME else ""
+    yield _labelled("differs", apart + shown + Content.styled(more, "$foreground-muted"))
+
+
+def _versus(detail: Detail, scene: Scene) -> Iterator[Content]:
+    """How the run stands to its baseline, by the best validation loss."""
+    above = scene.value(detail.row, VERSUS)
+    if not isinstance(above, float) or detail.other is None:
+        return
+    words = "as good as" if not above else f"{figures.percent(abs(above))} {'better' if above < 0 else 'worse'} than"
+    mine, its = figures.value(best_loss(detail.row)), figures.value(best_loss(detail.other))
+    yield _labelled("best", Content(f"{mine}, {words} ★ ({its})"))
 
 
 def _brief(value: object) -> str:

@@ -1,205 +1,173 @@
-"""From the ledger to what the Runs screen shows: one frozen snapshot a read."""
+"""From the ledger to what the Runs screen shows: one frozen snapshot a read.
+
+A key waits for one read, so a read does what is quick: settings, which take longer for thousands of runs, come in portions (`Snapshot.more`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final
 
-import numpy as np
+from engine.filtering import Field, Filter, Value, parse
+from engine.ledger import Ledger, facts, queue, table
+from engine.ledger.facts import LOSS
+from engine.ledger.states import State
+from engine.ledger.table import Row
+from screens.runs import columns, grouping
+from screens.runs.columns import Shown
+from screens.runs.following import Following
+from screens.runs.grouping import Item
+from screens.runs.looking import Detail, Looking
+from screens.runs.scene import Scene
+from screens.session import View
 
-from engine.ledger import Ledger, events, jobs, queue, runs
-from engine.ledger.events import Event
-from engine.ledger.jobs import Job
-from engine.ledger.runs import Run, Summary
-from engine.ledger.states import LIVE, State
-from screens.runs.filtering import Filter
-from screens.widgets.curves import Curves
-from screens.widgets.plot import Floats
-
-LOSS: Final = "validation/loss"
-SAME: Final = (
-    "data.",
-    "split.",
-    "template.",
-    "model.base",
-    *(f"training.{name}" for name in ("loss_on", "objective", "beta", "length_normalised")),
-)
-"""Beginnings of the settings that must be equal for two losses to be comparable."""
-
-Settings = Mapping[str, object]
-NOTHING: Final = Summary(None, 0, None, None)
+TIMED: Final = frozenset(("age", "ends"))  # what changes by itself
+MANY: Final = 2000  # runs that are looked at, evenly spread, to find the settings in which they differ: one that differs in fewer tells little
 
 
 @dataclass(frozen=True)
-class Row:
-    """A run and its figures. `leads` says that its best validation loss is the lowest of the runs that it is comparable with; `place`
-    is its place in the queue, None where it does not wait.
+class Wanted:
+    """What is to be seen: `only` is a filter's text, `unfolded` are the keys of open groups, `selected` is the key of the line under the
+    cursor, `room` the table's width in columns.
     """
 
-    run: Run
-    base: str
-    method: str
-    rank: int | None
-    rate: float | None
-    val: float | None
-    best: float | None
-    leads: bool
-    age: float
-    place: int | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Detail:
-    """What is told about the run under the cursor. `curve` is its loss, of validation where there is enough of it; `beside` is its newest
-    job, if that evaluates or exports.
-    """
-
-    row: Row
-    settings: Settings
-    curve_name: str
-    curve: Floats
-    other: Run | None
-    differs: tuple[tuple[str, object, object], ...]
-    events: tuple[Event, ...]
-    doing: str
-    message: str
-    beside: Job | None
-    beside_state: State | None
+    only: str = ""
+    view: View = field(default_factory=View)
+    unfolded: frozenset[str] = frozenset()
+    selected: str | None = None
+    room: int = 80
 
 
 @dataclass(frozen=True, eq=False)
 class Snapshot:
-    """The rows that pass the filter, newest first, all states counted, and the selected run."""
+    """The lines of the table; the runs that pass the filter, those in folded groups too; how many there are and in which states, without
+    the `archived` ones unless they are asked for; what can be asked of them; the selected run. `more`: another read will add something.
+    """
 
-    rows: tuple[Row, ...] = ()
+    lines: Sequence[Item] = ()
+    passing: Sequence[Row] = ()
+    shown: tuple[Shown, ...] = ()
+    scene: Scene = field(default_factory=Scene)
     total: int = 0
+    archived: int = 0
     states: Mapping[State, int] = field(default_factory=dict)
+    only: Filter = field(default_factory=Filter)
+    fields: Sequence[Field] = facts.FIELDS
     detail: Detail | None = None
+    more: bool = False
 
 
 class Reading:
-    """Reads snapshots; keeps what never changes (a run's settings) and curves between them. For one thread."""
+    """Reads snapshots; keeps what was found between them. For one thread."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._settings: dict[int, Settings] = {}
-        self._comparable: dict[int, tuple[tuple[str, str], ...]] = {}
-        self._curves = Curves()
+        self._runs = Following(ledger)
+        self._looking = Looking(ledger)
+        self._passed: dict[str, tuple[int, dict[int, tuple[Row, bool]]]] = {}
+        self._differing: tuple[object, list[str]] = (None, [])
+        self._shown: tuple[object, tuple[Shown, ...]] = (None, ())
+        self._before: tuple[object, Snapshot] = (None, Snapshot())
 
-    def read(self, now: float, only: Filter, selected: str | None) -> Snapshot:
-        """All of it. Without a `selected` uid, or when that is gone, the first row is told about."""
-        listed = runs.listed(self._ledger)
-        summaries = runs.summaries(self._ledger, (LOSS,))
-        for run in listed:
-            if run.id not in self._settings:
-                known = self._settings[run.id] = runs.settings(self._ledger, run)
-                self._comparable[run.id] = tuple(
-                    (key, str(value)) for key, value in known.items() if key.startswith(SAME)
-                )
-        leaders = self._leaders(listed, summaries)
-        places = queue.places(self._ledger)
-        states: dict[State, int] = {}
-        for run in listed:
-            states[run.state] = states.get(run.state, 0) + 1
-        rows = tuple(
-            row
-            for run in listed
-            if only.holds(self._facts(run))
-            and (row := self._row(run, summaries.get(run.id, {}), run.id in leaders, now, places.get(run.id)))
-        )
-        chosen = next((row for row in rows if row.run.uid == selected), rows[0] if rows else None)
-        detail = self._detail(chosen, listed, leaders) if chosen else None
-        return Snapshot(rows, len(listed), states, detail)
-
-    def _facts(self, run: Run) -> dict[str, str]:
-        settings = self._settings[run.id]
-        return {
-            "name": run.name,
-            "state": run.state.value,
-            "model": str(settings.get("model.base", "")),
-            "method": method(settings),
-            "note": run.note,
-        }
-
-    def _row(self, run: Run, summary: Mapping[str, Summary], leads: bool, now: float, place: int | None) -> Row:
-        settings = self._settings[run.id]
-        loss = summary.get(LOSS, NOTHING)
-        rank, rate = settings.get("method.rank"), settings.get("training.learning_rate")
-        return Row(
-            run,
-            short_name(str(settings.get("model.base", ""))),
-            method(settings),
-            rank if isinstance(rank, int) and settings.get("method.name") == "lora" else None,
-            rate if isinstance(rate, float) else None,
-            loss.last,
-            loss.best,
-            leads,
-            now - run.created,
-            place,
+    def read(self, now: float, wanted: Wanted) -> Snapshot:
+        """All of it. Without a selected line, or when that is gone, the first one is told about."""
+        followed, asked = self._runs, parse(wanted.only, self._runs.fields).fields
+        followed.look(_metrics((*wanted.view.columns, wanted.view.sort, *asked)))
+        scene = Scene(now, followed.settings, followed.baselines, followed.leaders, queue.places(self._ledger))
+        arranged = self._arranged(wanted, scene)
+        chosen = next((line for line in arranged.lines if line.key == wanted.selected), None)
+        if chosen is None and arranged.lines:
+            chosen = arranged.lines[0]
+        return replace(
+            arranged,
+            scene=scene,
+            shown=self._columns(arranged.passing, wanted, scene),
+            fields=followed.fields,
+            detail=self._looking.at(chosen.row, followed.rows, scene) if chosen and chosen.row else None,
+            more=not followed.complete,
         )
 
-    def _leaders(self, listed: list[Run], summaries: Mapping[int, Mapping[str, Summary]]) -> frozenset[int]:
-        """Of each group of comparable runs with at least two measured, the id of the one with the lowest validation loss."""
-        groups: dict[tuple[tuple[str, str], ...], list[tuple[float, int]]] = {}
-        for run in listed:
-            best = summaries.get(run.id, {}).get(LOSS, NOTHING).best
-            if best is not None:
-                groups.setdefault(self._comparable[run.id], []).append((best, run.id))
-        return frozenset(min(group)[1] for group in groups.values() if len(group) > 1)
+    def _arranged(self, wanted: Wanted, scene: Scene) -> Snapshot:
+        """Filtered, sorted, put together; what was there before where nothing has changed."""
+        followed = self._runs
+        only = parse(wanted.only, followed.fields)
+        timed = scene.now if only.fields & TIMED else 0.0
+        of = followed.rows_at, followed.settings_at, only, wanted.view, wanted.unfolded, timed
+        if of != self._before[0]:
+            visible = [row for row in followed.rows if row.archived is None or "archived" in only.fields]
+            passing = _sorted(self._passing(visible, only, scene), wanted.view, scene)
+            lines = grouping.lines(passing, wanted.view.group, _groups(wanted.view.group, scene), wanted.unfolded)
+            made = Snapshot(
+                lines,
+                passing,
+                total=len(visible),
+                archived=len(followed.rows) - len(visible),
+                states=grouping.counted(visible),
+                only=only,
+            )
+            self._before = of, made
+        return self._before[1]
 
-    def _detail(self, row: Row, listed: list[Run], leaders: frozenset[int]) -> Detail:
-        run = row.run
-        other = self._other(run, listed, leaders)
-        name, curve = LOSS, self._curves.get(self._ledger, run.id, LOSS).values
-        if np.count_nonzero(np.isfinite(curve)) < 3:
-            train = self._curves.get(self._ledger, run.id, "train/loss").values
-            if len(train) > len(curve):
-                name, curve = "train/loss", train
-        all_jobs = jobs.of_run(self._ledger, run.id)
-        newest = next((job for job in reversed(all_jobs) if job.kind == "train"), None)
-        beside = all_jobs[-1] if all_jobs and all_jobs[-1].kind != "train" else None
-        return Detail(
-            row,
-            self._settings[run.id],
-            name,
-            curve,
-            other,
-            self.differences(run, other) if other else (),
-            tuple(reversed(events.of_run(self._ledger, run.id, limit=8))),
-            newest.doing if newest and run.state in LIVE and (not run.step or run.state is State.QUEUED) else "",
-            newest.message if newest and run.state is State.FAILED else "",
-            beside,
-            jobs.seen_state(beside) if beside else None,
-        )
+    def _passing(self, rows: Sequence[Row], only: Filter, scene: Scene) -> Sequence[Row]:
+        """The runs that pass. Each part's answers are kept: of a filter that is typed only the last part changes, of a run that trains one row."""
+        used: dict[str, tuple[int, dict[int, tuple[Row, bool]]]] = {}
+        for part in only.parts:
+            text, name = str(part), part.field
+            at, known = self._passed.get(text, (-1, {}))
+            if at != self._runs.settings_at or name in TIMED:
+                known = {}
+            rows = _kept(rows, parse(text, self._runs.fields), scene.asker(name), known)
+            used[text] = self._runs.settings_at, known
+        self._passed = used
+        return rows
 
-    def _other(self, run: Run, listed: list[Run], leaders: frozenset[int]) -> Run | None:
-        """What the run is told apart from: the best comparable one, else the newest other on the same base."""
-        mine = self._comparable[run.id]
-        others = [other for other in listed if other.id != run.id]
-        best = [other for other in others if other.id in leaders and self._comparable[other.id] == mine]
-        base = self._settings[run.id].get("model.base")
-        near = [other for other in others if self._settings[other.id].get("model.base") == base]
-        return next(iter(best or [other for other in near if self._comparable[other.id] == mine] or near), None)
-
-    def differences(self, run: Run, other: Run) -> tuple[tuple[str, object, object], ...]:
-        """Settings in which two runs differ: key, value here, value there. What was done comes before what it was done to."""
-        differing = runs.different((self._settings[run.id], self._settings[other.id]))
-        keys = sorted(differing, key=lambda key: key.startswith((*SAME, "evaluation.")))
-        return tuple((key, differing[key][0], differing[key][1]) for key in keys)
-
-
-def method(settings: Settings) -> str:
-    """How it is called: `qlora` is lora on a 4-bit base."""
-    name = str(settings.get("method.name", ""))
-    if name == "lora" and settings.get("model.quantization", "none") != "none":
-        return "qlora"
-    if name == "lora" and settings.get("method.dora"):
-        return "dora"
-    return name
+    def _columns(self, passing: Sequence[Row], wanted: Wanted, scene: Scene) -> tuple[Shown, ...]:
+        """The columns; found anew only where other runs are shown than before, or their settings have become known."""
+        of = frozenset(row.id for row in passing), self._runs.settings_at if self._runs.complete else 0
+        if of != self._differing[0]:
+            some = passing[:: 1 + len(passing) // MANY]
+            known = (self._runs.settings.get(row.id) for row in some)
+            self._differing = of, table.differing([each for each in known if each is not None])
+        tells = columns.telling(passing, scene)
+        about = (self._differing[0], wanted.view, wanted.room, tells)
+        if about != self._shown[0]:
+            made = columns.shown(wanted.view, self._differing[1], tells, passing, wanted.room, scene)
+            self._shown = about, made
+        return self._shown[1]
 
 
-def short_name(base: str) -> str:
-    """A model's name without its owner or folder."""
-    return Path(base).name or base
+def _kept(
+    rows: Sequence[Row], only: Filter, value: Callable[[Row], Value], known: dict[int, tuple[Row, bool]]
+) -> list[Row]:
+    """The runs that pass, where that is not `known` yet from their `value`."""
+    kept = []
+    for row in rows:
+        before = known.get(row.id)
+        if before is None or before[0] is not row:
+            of = value(row)
+            before = known[row.id] = row, only.holds(lambda _, of=of: of)  # type: ignore[misc]
+        if before[1]:
+            kept.append(row)
+    return kept
+
+
+def _metrics(names: Iterable[str]) -> frozenset[str]:
+    """The keys of the metrics that have to be read for these names."""
+    return frozenset({LOSS} | {asked[0] for name in names if (asked := facts.metric(name)) is not None})
+
+
+def _sorted(rows: Sequence[Row], view: View, scene: Scene) -> Sequence[Row]:
+    if view.sort == "age":  # as they come: the newest first
+        return rows[::-1] if view.descending else rows
+    return grouping.ordered(rows, scene.asker(view.sort), descending=view.descending)
+
+
+def _groups(by: str, scene: Scene) -> Callable[[Row], Iterable[str]]:
+    asker = scene.asker(by)
+
+    def names(row: Row) -> Iterable[str]:
+        value = asker(row)
+        return value if isinstance(value, tuple) else (str(value or ""),)
+
+    return names

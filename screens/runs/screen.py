@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Final
 
 from textual import work
@@ -11,25 +12,26 @@ from textual.containers import Container
 from textual.content import Content
 from textual.events import Resize
 
-from engine import removal
-from engine.ledger import Ledger, labels, queue, runs
-from engine.ledger.jobs import Job
-from engine.ledger.queue import Waiting
-from engine.ledger.runs import Run
-from engine.ledger.states import LIVE, State
+from engine.filtering import Filter
+from engine.ledger import facts
+from engine.ledger.facts import LOSS
 from screens.commands import Command
-from screens.messages import CompareRuns, ConfigureFrom, WatchRun
-from screens.runs import detail, filtering
-from screens.runs.columns import COLUMNS, cells
+from screens.messages import KeepView
+from screens.runs import columns, detail, grouping
+from screens.runs.about import AboutScreen
+from screens.runs.choosing import ChoosingScreen, sorted_by
 from screens.runs.diff import DiffScreen
-from screens.runs.reading import Reading, Row, Snapshot
+from screens.runs.grouping import GROUPINGS, Item
+from screens.runs.labelling import LabellingPage
+from screens.runs.overlay import OverlayScreen
+from screens.runs.reading import Reading, Snapshot, Wanted
 from screens.runs.verbs import VERBS
-from screens.session import Session
-from screens.widgets import figures
+from screens.runs.why import WhyScreen
+from screens.session import Session, View
 from screens.widgets.line import Line
-from screens.widgets.run_page import RunPage, called
-from screens.widgets.table import Table
+from screens.widgets.table import Cell, Column, Table
 
+OVERLAID: Final = 32  # runs at once; more curves are not told apart
 WELCOME: Final = (
     ("No runs yet.\n\n", "bold"),
     ("  3", "bold $text-accent"),
@@ -44,11 +46,10 @@ WELCOME: Final = (
 )
 
 
-class RunsScreen(RunPage[Snapshot]):
+class RunsScreen(LabellingPage):
     """Every run in the ledger."""
 
     NAME = "runs"
-    NO_RUN = "There is no run yet: 3 configures one."
     VERBS = VERBS
     CSS = """
     RunsScreen #filter { height: 1; padding: 0 1; color: $text-muted; }
@@ -57,6 +58,7 @@ class RunsScreen(RunPage[Snapshot]):
     RunsScreen.-wide #body { layout: horizontal; }
     RunsScreen.-wide Table { width: 2fr; min-width: 80; height: 100%; }
     RunsScreen.-wide #detail { width: 1fr; height: 100%; border-top: none; border-left: solid $panel; }
+    RunsScreen.-zoomed #detail { display: none; }
     RunsScreen #welcome { display: none; padding: 2 4; height: 1fr; }
     RunsScreen.-empty #body, RunsScreen.-empty #filter { display: none; }
     RunsScreen.-empty #welcome { display: block; }
@@ -65,97 +67,187 @@ class RunsScreen(RunPage[Snapshot]):
     def __init__(self, session: Session) -> None:
         super().__init__(session)
         self._reading = Reading(session.ledger)
-        self._filter = filtering.Filter()
-        self._selected: str | None = None
-        self._snapshot = Snapshot()
+        self._asked = Wanted(view=session.view)
 
     def compose_body(self) -> ComposeResult:
         """The filter, the table and what is to be said about its selected run."""
         yield Line(id="filter")
         with Container(id="body"):
-            yield Table[Row](COLUMNS, cells, lambda row: row.run.uid, id="runs")
+            yield Table[Item](
+                (Column("", 1),), self._cells, lambda line: line.key, marks=lambda line: line.uids, id="runs"
+            )
             yield Line(id="detail")
         yield Line(Content.assemble(*WELCOME), id="welcome")
 
-    @property
-    def _table(self) -> Table[Row]:
-        return self.query_one("#runs", Table)
+    def _cells(self, line: Item) -> tuple[Cell, ...]:
+        return columns.cells(line, self._snapshot.shown, self._snapshot.scene)
 
     # Reading and showing
 
     def verbs(self) -> list[Command]:
-        """Without runs no key means anything here."""
-        return super().verbs() if self._snapshot.total else []
+        """Without runs hardly a key means anything here."""
+        snapshot = self._snapshot
+        return super().verbs() if snapshot.total or snapshot.archived else []
 
     def read(self) -> Snapshot:
         """What passes the filter, and the selected run."""
-        return self._reading.read(self.session.clock(), self._filter, self._selected)
+        return self._reading.read(self.session.clock(), self._asked)
+
+    def _ask(self, **changed: object) -> None:
+        """Something else is to be seen."""
+        self._asked = replace(self._asked, **changed)  # type: ignore[arg-type]
+        self.reread()
 
     def show(self, snapshot: Snapshot) -> None:
         """Rows, filter line, detail."""
         self._snapshot = snapshot
-        self.set_class(not snapshot.total, "-empty")
-        self._table.show(snapshot.rows)
+        self.set_class(not snapshot.total and not snapshot.archived, "-empty")
+        self._table.show(snapshot.lines, [each.column for each in snapshot.shown])
         self._choose()
         self._show_filter()
         self._show_detail()
+        if snapshot.more:
+            self.reread()
 
     def _show_filter(self) -> None:
         snapshot, line = self._snapshot, self.query_one("#filter", Line)
-        marked = f"  {len(self._table.marked)} marked" if self._table.marked else ""
-        if self._filter.text:
-            words = [
+        marked = f"   {len(self._table.marked)} marked" if self._table.marked else ""
+        if self._asked.only:
+            left = Content.assemble(
                 ("/ ", "bold $text-accent"),
-                (self._filter.text, "$text"),
-                (f"   {len(snapshot.rows)} of {snapshot.total}{marked}", ""),
-            ]
-            line.show(Content.assemble(*words, (f"   {self._filter.mistake}", "$text-warning")))
+                (self._asked.only, "$text"),
+                f"   {len(snapshot.passing)} of {snapshot.total}{marked}",
+                (f"   {snapshot.only.mistakes[0]}" if snapshot.only.mistakes else "", "$text-warning"),
+            )
         else:
-            many = f"{snapshot.total} run{'s' if snapshot.total != 1 else ''}"
-            line.show(Content.assemble((f"{many}   ", "$text"), detail.counted(dict(snapshot.states)), marked))
+            many = f"{snapshot.total:,} run{'s' if snapshot.total != 1 else ''}   "
+            left = Content.assemble((many, "$text"), detail.counted(dict(snapshot.states)), marked)
+        right = Content.styled(self._how(), "$foreground-muted")
+        room = line.content_size.width - left.cell_length - right.cell_length
+        line.show(left + Content(" " * room) + right if room > 2 else left)
+
+    def _how(self) -> str:
+        """How the table is sorted and grouped, where that is not as usual, and what is out of sight."""
+        view = self._asked.view
+        hidden = self._snapshot.archived
+        parts = (
+            f"{hidden} archived" if hidden else "",
+            f"by {GROUPINGS[view.group]}" if view.group else "",
+            f"sorted by {columns.title(view.sort)}" if replace(view, columns=(), group="") != View() else "",
+        )
+        return " · ".join(filter(None, parts))
 
     def _show_detail(self) -> None:
-        pane, told = self.query_one("#detail", Line), self._snapshot.detail
+        pane, snapshot, line = self.query_one("#detail", Line), self._snapshot, self._table.selected
         width = pane.content_size.width or self.size.width - 2
         wide = self.has_class("-wide")
         lines = self.size.height - 3 if wide else max(4, min(8, self.size.height // 3))
-        if told is None:
-            pane.show(
-                Content.styled("No run passes the filter. esc takes it away.", "$foreground-muted")
-                if self._filter.text
-                else ""
-            )
+        if line is not None and line.row is None and line.group is not None:
+            pane.show(detail.told_of_group(line.group, snapshot.scene, width, lines, wrap=wide))
+        elif snapshot.detail is not None:
+            pane.show(detail.told(snapshot.detail, snapshot.scene, width, lines, wrap=wide))
+        elif self._asked.only:
+            pane.show(Content.styled("No run passes the filter. esc takes it away.", "$foreground-muted"))
+        elif snapshot.archived:
+            pane.show(Content.styled("All runs are archived: / archived=yes shows them.", "$foreground-muted"))
         else:
-            pane.show(detail.told(told, width, lines, self.session.clock(), wrap=wide))
+            pane.show("")
 
     def on_table_moved(self, _: Table.Moved) -> None:
         """Another run is to be told about."""
         self._choose()
-        self.reread()
         self.refresh_keys()
 
     def _choose(self) -> None:
-        row = self._table.selected
-        self.chosen = row.run if row else None
-        self._selected = row.run.uid if row else None
+        line = self._table.selected
+        self.chosen = line.row.run if line and line.row else None
+        if (key := line.key if line else None) != self._asked.selected:
+            self._ask(selected=key)
 
     def on_table_opened(self, _: Table.Opened) -> None:
         """A double click."""
         self.action_open()
 
     def on_resize(self, _: Resize) -> None:
-        """Other widths, other lines."""
-        self.call_after_refresh(self._show_detail)
+        """Other widths, other columns and lines."""
+        self.call_after_refresh(self._measure)
 
-    # What keys do
+    def _measure(self) -> None:
+        if self._table.room != self._asked.room:
+            self._ask(room=self._table.room)
+        self._show_filter()
+        self._show_detail()
 
-    def _several(self) -> list[Run]:
-        return [row.run for row in self._table.marked_or_selected()]
+    # How the table is looked at
+
+    def _look(self, view: View) -> None:
+        """In this way from now on, also when the application is started again."""
+        self._ask(view=view)
+        self.post_message(KeepView(view))
+
+    def action_sort(self, by: int) -> None:
+        """By the next column to a side."""
+        names = [each.name for each in self._snapshot.shown]
+        if names:
+            here = names.index(self._asked.view.sort) if self._asked.view.sort in names else len(names) - 1
+            to = max(0, min(here + by, len(names) - 1))
+            if names[to] != self._asked.view.sort:
+                self._look(sorted_by(self._asked.view, names[to]))
+
+    def action_reverse(self) -> None:
+        """The same column, the other way round."""
+        self._look(sorted_by(self._asked.view, self._asked.view.sort))
+
+    def action_group(self) -> None:
+        """The next thing to put runs together by."""
+        names = list(GROUPINGS)
+        by = names[(names.index(self._asked.view.group) + 1) % len(names)]
+        self._ask(unfolded=frozenset())
+        self._look(replace(self._asked.view, group=by))
+        self.say(f"Grouped by {GROUPINGS[by]}: enter opens a group, ) all." if by else "Not grouped.")
+
+    def action_fold(self) -> None:
+        """All of them open; where they are, all folded."""
+        groups = {line.key for line in self._snapshot.lines if line.row is None}
+        if not groups:
+            self.say("There are no groups: ( puts runs together.", "warning")
+        else:
+            self._ask(unfolded=frozenset() if groups <= self._asked.unfolded else frozenset(groups))
+
+    def action_columns(self) -> None:
+        """Chosen on a screen of their own."""
+        snapshot = self._snapshot
+        shown = [each.name for each in snapshot.shown]
+        self.app.push_screen(ChoosingScreen(self.session, self._asked.view, shown, snapshot.fields, self._look))
+
+    def action_zoom(self) -> None:
+        """The table alone, or with what is said of a run."""
+        self.toggle_class("-zoomed")
+        self.call_after_refresh(self._measure)
+
+    @work(group="prompt")
+    async def action_filter(self) -> None:
+        """Applied as it is typed; `esc` brings back what stood there."""
+        await self.filter_prompt(self._asked.only, self._snapshot.fields, self._filter, self._occurring)
+
+    def _filter(self, only: Filter) -> None:
+        self._ask(only=only.text)
+
+    def _occurring(self, name: str) -> Iterable[str]:
+        """Values that runs have for a field, the most frequent first."""
+        return grouping.occurring(self._snapshot.passing, self._snapshot.scene.asker(name))
+
+    # What keys do to lines and marks
 
     def action_open(self) -> None:
-        """Watch it."""
-        if run := self.chosen:
-            self.post_message(WatchRun(run.uid))
+        """The run's page; a group opens or folds."""
+        line = self._table.selected
+        if line is None:
+            self.say(self.no_run, "warning")
+        elif line.row is None:
+            self._ask(unfolded=self._asked.unfolded ^ {line.key})
+        else:
+            self.app.push_screen(AboutScreen(self.session, line.row.uid))
 
     def action_mark(self) -> None:
         """Mark it and go on to the next."""
@@ -167,132 +259,39 @@ class RunsScreen(RunPage[Snapshot]):
         if self._table.marked:
             self._table.unmark()
             self._show_filter()
-        elif self._filter.text:
-            self._set_filter("")
+        elif self._asked.only:
+            self._ask(only="")
 
-    def _set_filter(self, text: str) -> None:
-        self._filter = filtering.parse(text)
-        self.reread()
-
-    @work(group="prompt")
-    async def action_filter(self) -> None:
-        """Applied as it is typed; `esc` brings back what stood there."""
-        before = self._filter.text
-        typed = await self.prompt("/", before, on_change=self._set_filter)
-        self._set_filter(before if typed is None else typed)
-
-    @work(group="prompt")
-    async def action_note(self) -> None:
-        """The user's own words."""
-        run = self.chosen
-        if run is None:
-            self.say(self.NO_RUN, "warning")
-            return
-        note = await self.prompt(f"note on {called(run)}", run.note)
-        if note is not None:
-            await self.attempt(lambda: labels.set_note(self.session.ledger, run, note.strip()))
+    # What opens from here
 
     def action_diff(self) -> None:
         """The marked runs, or the selected one against what it is told apart from."""
-        chosen = self._several()
-        if len(chosen) == 1 and self._snapshot.detail and self._snapshot.detail.other:
-            chosen.append(self._snapshot.detail.other)
-        if len(chosen) < 2:
-            self.say("A diff needs two runs: mark them with space.", "warning")
-        else:
+        chosen = self.several()
+        told = self._snapshot.detail
+        if len(chosen) == 1 and told is not None and told.other is not None:
+            chosen.append(told.other.run)
+        if len(chosen) > 1:
             self.app.push_screen(DiffScreen(self.session, chosen))
+        elif chosen:
+            self.say("There is no other run to hold it against: mark two with space.", "warning")
 
-    @work(group="orders")
-    async def action_queue(self) -> None:
-        """Another place in the queue for who waits; the end of it for who is to go on."""
-        run = self._fit("queue")
-        if run is None:
+    def action_overlay(self) -> None:
+        """The marked runs, or the selected one."""
+        chosen = self.several()
+        if len(chosen) > OVERLAID:
+            self.say(f"{len(chosen)} curves are not told apart: mark {OVERLAID} runs at most.", "warning")
+        elif chosen:
+            self.app.push_screen(OverlayScreen(self.session, chosen))
+
+    @work(group="prompt")
+    async def action_why(self) -> None:
+        """Over the marked runs, else over all that pass the filter; of the metric that the table is sorted by, else of the loss."""
+        snapshot, marked = self._snapshot, self._table.marked
+        rows = [row for row in snapshot.passing if not marked or row.uid in marked]
+        if not rows:
+            self.say(self.no_run, "warning")
             return
-        if run.state is not State.QUEUED:
-            if await self._resumed(run, queue=True):
-                self.say(f"{called(run)} waits for its turn, then goes on from its newest checkpoint.")
-            return
-        ledger = self.session.ledger
-        typed = await self.prompt(f"place of {called(run)} in the queue, 1 is next:", "1")
-        if typed is None:
-            return
-        if not typed.strip().isdigit() or not int(typed):
-            self.say(f"{typed!r} is not a place: 1, 2, 3 ... are. Nothing was changed.", "warning")
-        elif order := await self.attempt(lambda: _put(ledger, run, int(typed))):
-            self.say(f"In the queue: {', '.join(each.name for each in order)}.")
-
-    def action_like(self) -> None:
-        """On Configure."""
-        if run := self.chosen:
-            self.post_message(ConfigureFrom(run_uid=run.uid))
-
-    def action_compare(self) -> None:
-        """On Compare."""
-        if chosen := self._several():
-            self.post_message(CompareRuns([run.uid for run in chosen]))
-        else:
-            self.say(self.NO_RUN, "warning")
-
-    def runs_to_evaluate(self, run: Run) -> list[str]:
-        """The marked runs together."""
-        return [run.uid for run in self._several()] if self._table.marked else [run.uid]
-
-    @work(group="orders")
-    async def action_export(self) -> None:
-        """A process of its own writes the model; the detail says how far it is."""
-        run = self._fit("export")
-        if run is None:
-            return
-        usual = run.folder / "export" / "merged"
-        typed = await self.prompt(f"export {called(run)} to", str(usual))
-        if not typed or not typed.strip():
-            return
-        out = Path(typed.strip()).expanduser().absolute()
-        self.say(f"Starting the export of {called(run)} ...")
-
-        def start() -> Job:
-            from engine import launch  # costs time that opening the application should not pay
-
-            return launch.start_export(self.session.ledger, run, None if out == usual else out)
-
-        if await self.attempt(start):
-            self.say(f"{called(run)} is exported to {out}. It goes on without this screen.")
-
-    @work(group="orders")
-    async def action_delete(self) -> None:
-        """Rows and files, after saying what is lost."""
-        chosen = self._several()
-        if not chosen:
-            self.say(self.NO_RUN, "warning")
-            return
-        if live := [run for run in chosen if run.state in LIVE]:
-            self.say(f"{called(live[0])} is {live[0].state}: S stops it first. Nothing was deleted.", "warning")
-            return
-        total = await self.attempt(lambda: sum(removal.size(run) for run in chosen))
-        if total is None:
-            return
-        names = called(chosen[0]) if len(chosen) == 1 else f"{len(chosen)} runs"
-        if not await self.ask(f"Delete {names} with {_what_is_lost(chosen)} ({figures.size(total)}) for good?"):
-            return
-
-        def remove() -> int:
-            for run in chosen:
-                removal.remove(self.session.ledger, run)
-            return len(chosen)
-
-        if await self.attempt(remove):
-            self.say(f"Deleted {names}.")
-
-
-def _put(ledger: Ledger, run: Run, place: int) -> list[Waiting]:
-    """Give a waiting run the place that it then has in the queue; the last one if there are not so many."""
-    others = [each.job.run for each in queue.waiting(ledger) if each.job.run != run.id]
-    before = others[place - 1] if place <= len(others) else None
-    return queue.move(ledger, run.id, "last" if before is None else before)
-
-
-def _what_is_lost(chosen: list[Run]) -> str:
-    results = [run.result_kind for run in chosen if run.result_path]
-    if len(chosen) == 1:
-        return f"its {f'{results[0]}, ' if results else ''}checkpoints and metrics"
-    return f"{f'{len(results)} of their results, ' if results else 'their '}checkpoints and metrics"
+        asked = facts.metric(self._asked.view.sort)
+        runs = await self.attempt(lambda: [row.run for row in rows])
+        if runs:
+            self.app.push_screen(WhyScreen(self.session, runs, asked[0] if asked else LOSS))

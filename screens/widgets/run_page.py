@@ -53,6 +53,11 @@ class RunPage(Page[Snapshot]):
     NO_RUN: ClassVar[str] = "There is no run here."
     chosen: Run | None = None
 
+    @property
+    def no_run(self) -> str:
+        """Why there is no run to act on."""
+        return self.NO_RUN
+
     def verbs(self) -> list[Command]:
         """What acts on a run stands on the last line only while it means something."""
         run = self.chosen
@@ -66,7 +71,7 @@ class RunPage(Page[Snapshot]):
         """The run, if `action` means something for it; else says why not."""
         run = self.chosen
         if run is None:
-            self.say(self.NO_RUN, "warning")
+            self.say(self.no_run, "warning")
         elif run.state not in ACTS_ON[action]:
             hint = "  R resumes it." if run.state in ACTS_ON["resume"] else ""
             self.say(f"{called(run)} is {run.state}: there is nothing to {_said(action)}.{hint}", "warning")
@@ -134,7 +139,7 @@ class RunPage(Page[Snapshot]):
     def action_copy(self) -> None:
         """Its uid."""
         if self.chosen is None:
-            self.say(self.NO_RUN, "warning")
+            self.say(self.no_run, "warning")
         else:
             self.app.copy_to_clipboard(self.chosen.uid)
             self.say(f"Copied {self.chosen.uid}. In tmux this needs: set -g set-clipboard on")

@@ -34,7 +34,7 @@ SWEPT: Final[dict[str, tuple[object, ...]]] = {
     "training.epochs": (1.0, 2.0, 3.0),
     "method.dropout": (0.0, 0.05, 0.1),
     "training.effective_batch": (8, 16, 32, 64),
-    "training.seed": (1, 2, 3, 4, 5),
+    "method.alpha": (16.0, 32.0, 64.0),
 }
 CAUSES: Final = ("OOM at 12", "gated", "disk", "not finite", "")
 GPUS: Final = ("RTX 4090", "H200", "2x RTX 4090", "cpu")
@@ -91,6 +91,7 @@ def _runs(draw: random.Random, count: int, newest: float, settings: list[dict[st
         sweep += size > 1
         for each in range(size):
             chosen = {key: draw.choice(SWEPT[key]) for key in varied}
+            chosen["training.seed"] = draw.randrange(10**6)  # so that no two runs have the same settings
             state = draw.choices(("finished", "failed", "stopped"), (82, 12, 6))[0]
             tags = {DATA[data][1], "draft" if draw.random() < 0.2 else "", "paper" if draw.random() < 0.05 else ""}
             yield Made(

@@ -129,7 +129,10 @@ def add(
         ledger, name=name, runs_folder=folder, profile="", settings=values, steps=None, predicted_mib=predicted
     )
     with ledger.transaction() as connection:
-        connection.execute("UPDATE run SET created = ? WHERE id = ?", (NOW - minutes_ago * MINUTE, run.id))
+        connection.execute(
+            "UPDATE run SET created = ?, comparable = ? WHERE id = ?",
+            (NOW - minutes_ago * MINUTE, str(values["data.0.source"]), run.id),
+        )
     return run
 
 

@@ -228,7 +228,7 @@ async def test_without_colours_and_symbols_the_screen_still_tells(
     app = WorkbenchApp(four.session)
     async with app.run_test(size=(80, 24)) as pilot:
         await until(pilot, lambda: "gradient norm" in line(pilot, "detail"))
-        for words in ("&gt;&#160;running", "+&#160;finished", "?&#160;lost", "x&#160;OOM&#160;at&#160;12", "*.850"):
+        for words in ("&gt;&#160;running", "+&#160;finished", "?&#160;lost", "x&#160;OOM&#160;at&#160;12", "v.850"):
             await until(pilot, lambda words=words: words in app.export_screenshot(simplify=True), words)  # type: ignore[misc]
         assert "●" not in app.export_screenshot()
 

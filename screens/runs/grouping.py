@@ -1,0 +1,152 @@
+"""Runs in their order, and put together: by sweep, tag, base model or method, under a line that sums them up and folds."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final, NamedTuple
+
+from engine.ledger.facts import Value
+from engine.ledger.states import State
+from engine.ledger.table import Row
+from screens.widgets.line import shortened
+
+GROUPINGS: Final[Mapping[str, str]] = {
+    "": "no groups",
+    "sweep": "sweep",
+    "tag": "tag",
+    "model": "base model",
+    "method": "method",
+}
+"""What runs can be grouped by, named as in the filter, and how that is called."""
+
+
+LONGEST: Final = 18  # columns of a group's name in the table
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Runs that have something in common, in their order: `by` is what, `name` which."""
+
+    by: str
+    name: str
+    rows: tuple[Row, ...]
+    open: bool
+
+    @property
+    def title(self) -> str:
+        """`▸ rank (6)`; short enough for the number to be seen."""
+        return f"{'▾' if self.open else '▸'} {shortened(self.name, LONGEST)} ({len(self.rows)})"
+
+    @cached_property
+    def uids(self) -> frozenset[str]:
+        """Of all its runs."""
+        return frozenset(row.uid for row in self.rows)
+
+    @cached_property
+    def states(self) -> dict[State, int]:
+        """How many runs are in each state."""
+        return counted(self.rows)
+
+
+class Item(NamedTuple):
+    """A line of the table: a run, or the group that the following runs belong to. A run with several tags stands in several groups."""
+
+    key: str
+    row: Row | None
+    group: Group | None
+
+    @property
+    def uids(self) -> frozenset[str]:
+        """The runs that marking this line marks."""
+        if self.row is not None:
+            return frozenset((self.row.uid,))
+        return self.group.uids if self.group else frozenset()
+
+
+def counted(rows: Iterable[Row]) -> dict[State, int]:
+    """How many runs are in each state, in the order of the states."""
+    found: dict[State, int] = {}
+    for row in rows:
+        found[row.state] = found.get(row.state, 0) + 1
+    return {state: found[state] for state in State if state in found}
+
+
+def occurring(rows: Iterable[Row], value: Callable[[Row], Value]) -> list[str]:
+    """The values that runs have, as texts, the most frequent first."""
+    found: Counter[str] = Counter()
+    for row in rows:
+        known = value(row)
+        found.update(known if isinstance(known, tuple) else () if known in (None, "") else (_text(known),))
+    return [text for text, _ in found.most_common()]
+
+
+def _text(value: str | float | bool) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return value if isinstance(value, str) else f"{value:g}"
+
+
+def ordered(rows: Sequence[Row], value: Callable[[Row], Value], *, descending: bool) -> list[Row]:
+    """Sorted by `value`; equal ones stay in their order, and those that have none, or NaN, come last either way."""
+    known: list[tuple[tuple[bool, float | str], int, Row]] = []
+    without: list[Row] = []
+    for place, row in enumerate(rows):
+        key = _key(value(row))
+        if key is None:
+            without.append(row)
+        else:
+            known.append((key, -place if descending else place, row))
+    known.sort(reverse=descending)
+    return [row for _, _, row in known] + without
+
+
+def _key(value: Value) -> tuple[bool, float | str] | None:
+    """Numbers before texts, texts without regard to case; None for what has no place in an order."""
+    if isinstance(value, str):
+        return (True, value.casefold()) if value else None
+    if isinstance(value, int | float):
+        return None if math.isnan(value) else (False, value)
+    return (True, ", ".join(value).casefold()) if value else None
+
+
+def lines(
+    rows: Sequence[Row], by: str, names: Callable[[Row], Iterable[str]], unfolded: AbstractSet[str]
+) -> list[Item]:
+    """The lines of the table. A group stands where the first of its runs would; runs without a name for it stay alone.
+
+    `names` gives the groups that a run is in, `unfolded` are the keys of the groups whose runs are shown.
+    """
+    if not by:
+        return [Item(row.uid, row, None) for row in rows]
+    members: dict[str, list[Row]] = {}
+    order: list[Row | str] = []
+    for row in rows:
+        known = [name for name in names(row) if name]
+        if not known:
+            order.append(row)
+        for name in known:
+            if name not in members:
+                members[name] = []
+                order.append(name)
+            members[name].append(row)
+    return list(_lines(order, members, by, unfolded))
+
+
+def _lines(
+    order: Iterable[Row | str], members: Mapping[str, list[Row]], by: str, unfolded: AbstractSet[str]
+) -> Iterator[Item]:
+    for each in order:
+        if isinstance(each, Row):
+            yield Item(each.uid, each, None)
+            continue
+        key = f"{by} {each}"
+        group = Group(by, each, tuple(members[each]), key in unfolded)
+        yield Item(key, None, group)
+        if group.open:
+            for row in group.rows:
+                yield Item(f"{row.uid} {key}", row, group)

@@ -1,0 +1,100 @@
+"""The run under the cursor: its loss, what sets it apart, what its jobs do, what happened last."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from engine.ledger import Ledger, events, jobs, runs, table
+from engine.ledger.events import Event
+from engine.ledger.facts import LOSS
+from engine.ledger.jobs import Job
+from engine.ledger.states import LIVE, State
+from engine.ledger.table import Row, Settings
+from screens.runs.scene import UNKNOWN, Scene
+from screens.widgets.curves import Curves
+from screens.widgets.plot import Floats
+
+EVENTS = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Detail:
+    """What is told about a run. `curve` is its loss, of validation where there is enough of it; `other` is the run that it is told apart
+    from, its baseline where it has one; `beside` is its newest job, if that evaluates or exports.
+    """
+
+    row: Row
+    settings: Settings
+    curve_name: str
+    curve: Floats
+    other: Row | None
+    against_baseline: bool
+    differs: tuple[tuple[str, object, object], ...]
+    events: tuple[Event, ...]
+    doing: str
+    message: str
+    beside: Job | None
+    beside_state: State | None
+
+
+class Looking:
+    """Reads details; keeps curves between them. For one thread."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._curves = Curves()
+
+    def at(self, row: Row, rows: Sequence[Row], scene: Scene) -> Detail:
+        """All about one run; `rows` are those among which another is looked for that it can be told apart from."""
+        settings = self._settings(row, scene)
+        other = _other(row, rows, scene)
+        name, curve = LOSS, self._curves.get(self._ledger, row.id, LOSS).values
+        if np.count_nonzero(np.isfinite(curve)) < 3:
+            train = self._curves.get(self._ledger, row.id, "train/loss").values
+            if len(train) > len(curve):
+                name, curve = "train/loss", train
+        all_jobs = jobs.of_run(self._ledger, row.id)
+        newest = next((job for job in reversed(all_jobs) if job.kind == "train"), None)
+        beside = all_jobs[-1] if all_jobs and all_jobs[-1].kind != "train" else None
+        busy = newest is not None and row.state in LIVE and (not row.step or row.state is State.QUEUED)
+        return Detail(
+            row,
+            settings,
+            name,
+            curve,
+            other,
+            other is not None and other is scene.baseline(row),
+            differences(settings, self._settings(other, scene)) if other else (),
+            tuple(reversed(events.of_run(self._ledger, row.id, limit=EVENTS))),
+            newest.doing if newest and busy else "",
+            newest.message if newest and row.state is State.FAILED else "",
+            beside,
+            jobs.seen_state(beside) if beside else None,
+        )
+
+    def _settings(self, row: Row, scene: Scene) -> Settings:
+        """Those that are there, else read now: the first lines are told about before all settings have been read."""
+        known = scene.settings.get(row.id)
+        return table.settings(self._ledger, [row.id]).get(row.id, UNKNOWN) if known is None else known
+
+
+def _other(row: Row, rows: Sequence[Row], scene: Scene) -> Row | None:
+    """What the run is told apart from: its baseline, else the best of those it may be compared with, else the newest other on its base."""
+    if (baseline := scene.baseline(row)) is not None:
+        return baseline
+    others = [other for other in rows if other.id != row.id]
+    if row.comparable:
+        alike = [other for other in others if other.comparable == row.comparable]
+        if alike:
+            return next((other for other in alike if other.id in scene.leaders), alike[0])
+    base = scene.settings.get(row.id, UNKNOWN).get("model.base")
+    return next((other for other in others if scene.settings.get(other.id, UNKNOWN).get("model.base") == base), None)
+
+
+def differences(here: Settings, there: Settings) -> tuple[tuple[str, object, object], ...]:
+    """Settings in which two runs differ, what tells most first: key, value here, value there."""
+    differing = runs.different((here, there))
+    return tuple((key, differing[key][0], differing[key][1]) for key in table.differing((here, there)))
