@@ -102,7 +102,9 @@ def _source(ledger: Ledger, path: Path) -> Iterator[Ledger]:
     _refuse_unreadable(path)
     version = opening.version_of(path)
     if not version:
-        raise Problem(f"{path} is empty", "There is nothing in it to merge.", code="ledger")
+        raise Problem(
+            f"{path} is empty", "There is nothing in it to merge.", "Name the file of a ledger.", code="ledger"
+        )
     if version == schema.VERSION:
         with Ledger.open(path, read_only=True) as source:
             _refuse_damaged(source)

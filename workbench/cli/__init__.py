@@ -24,7 +24,20 @@ from engine import places
 from engine.errors import Problem
 from engine.ledger.store import closing
 
-COMMANDS: Final = ("demo", "data", "fit", "train", "watch", "runs", "evaluate", "compare", "export", "import", "doctor")
+COMMANDS: Final = (
+    "demo",
+    "data",
+    "fit",
+    "train",
+    "watch",
+    "runs",
+    "evaluate",
+    "compare",
+    "export",
+    "import",
+    "ledger",
+    "doctor",
+)
 MODULES: Final = {"import": "imports"}  # of commands whose names are words of Python
 INTERRUPTED: Final = 130  # as shells count: 128 + SIGINT
 BROKEN_PIPE: Final = 141  # 128 + SIGPIPE
