@@ -124,7 +124,11 @@ class WorkbenchApp(App[None]):
         if self.session.ledger.read_only:
             self.call_after_refresh(self._say_read_only)
         self.theme_changed_signal.subscribe(self, lambda theme: self._keep(theme=theme.name))
-        if self._settings is not None and not self._settings.seen_places and not runs.listed(self.session.ledger):
+        if (
+            self._settings is not None
+            and not self._settings.seen_places
+            and not runs.listed(self.session.ledger, limit=1)
+        ):
             self._ask_for_places()
         elif self._watch is not None:
             self.post_message(WatchRun(self._watch))

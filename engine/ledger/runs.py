@@ -213,10 +213,11 @@ def by_uid(ledger: Ledger, uid: str) -> Run | None:
     return _as_seen(ledger, found[0]) if found else None
 
 
-def listed(ledger: Ledger) -> list[Run]:
-    """All runs but those in the bin, archived ones too, newest first, with lost ones seen as such."""
+def listed(ledger: Ledger, *, limit: int = -1) -> list[Run]:
+    """All runs but those in the bin, or the `limit` newest; archived ones too, newest first, with lost ones seen as such."""
     newest = {job.run: job for job in jobs.live(ledger) if job.kind == "train"}
-    return [_seen(run, newest.get(run.id)) for run in _select(ledger, f"WHERE deleted IS NULL {NEWEST_FIRST}")]
+    found = _select(ledger, f"WHERE deleted IS NULL {NEWEST_FIRST} LIMIT ?", (limit,))
+    return [_seen(run, newest.get(run.id)) for run in found]
 
 
 def binned(ledger: Ledger) -> list[Run]:

@@ -10,16 +10,18 @@ from engine.errors import Problem
 from engine.evaluate.behind import Behind, behind
 from engine.evaluate.compare import Comparison, ComparisonRow, compare
 from engine.evaluate.pairing import finished, pairs_of
+from engine.filtering import Filter
 from engine.ledger import Ledger, jobs, runs
 from engine.ledger.jobs import Job
 from engine.ledger.runs import Run
 from engine.ledger.states import LIVE, State
+from screens.compare.filters import row_fact
 
 
 @dataclass(frozen=True)
 class Snapshot:
     """The chosen runs, what their comparison says, the answers behind the selected row, and an evaluation at work or
-    failed.
+    failed. Of `of` rows `rows` pass the filter.
 
     `work` is the newest evaluation of the chosen runs, while it is live or when it came to no good end.
     """
@@ -27,6 +29,7 @@ class Snapshot:
     chosen: tuple[Run, ...] = ()
     comparison: Comparison | None = None
     rows: tuple[ComparisonRow, ...] = ()
+    of: int = 0
     selected: ComparisonRow | None = None
     behind: tuple[Behind, ...] = ()
     work: Job | None = None
@@ -41,28 +44,32 @@ class Reading:
         self._compared: tuple[object, Comparison] | None = None
         self._behind: tuple[object, tuple[Behind, ...]] | None = None
 
-    def read(self, uids: Sequence[str] | None, all_metrics: bool, selected: str | None) -> Snapshot:
-        """All of it. Without `uids` the newest run that has been evaluated is chosen, else the newest with a result."""
-        listed = [run for run in runs.listed(self._ledger) if run.result_path and run.state not in LIVE]
-        chosen = self._chosen(uids, listed)
+    def read(
+        self, uids: Sequence[str] | None, all_metrics: bool, selected: str | None, only: Filter = Filter()
+    ) -> Snapshot:
+        """All of it, of the rows those that pass `only`. Without `uids` the newest run that has been evaluated is chosen, else the newest with a result."""
+        chosen = self._chosen(uids)
         if not chosen:
             return Snapshot()
         comparison = self._compare(chosen)
-        rows = [row for row in comparison.rows if row.main or all_metrics]
+        all_rows = [row for row in comparison.rows if row.main or all_metrics]
+        rows = [row for row in all_rows if only.holds(row_fact(row))]
         row = next((row for row in rows if row_key(row) == selected), rows[0] if rows else None)
         work = self._work(chosen)
         return Snapshot(
             chosen=tuple(chosen),
             comparison=comparison,
             rows=tuple(rows),
+            of=len(all_rows),
             selected=row,
             behind=self._read_behind(row),
             work=work,
             work_state=jobs.seen_state(work) if work else None,
         )
 
-    def _chosen(self, uids: Sequence[str] | None, listed: Sequence[Run]) -> list[Run]:
+    def _chosen(self, uids: Sequence[str] | None) -> list[Run]:
         if uids is None:
+            listed = [run for run in runs.listed(self._ledger) if run.result_path and run.state not in LIVE]
             found = next((run for run in listed if finished(self._ledger, run)), listed[0] if listed else None)
             return [found] if found else []
         chosen: list[Run] = []

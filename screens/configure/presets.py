@@ -33,7 +33,9 @@ def presets(ledger: Ledger, folder: Path) -> tuple[Preset, ...]:
     """All presets: those that ship, the TOML profiles in `folder`, the newest runs."""
     ships = [Preset("shipped", path.stem, _title(path), str(path)) for path in _tomls(shipped() / "domains")]
     files = [Preset("file", path.name, _title(path), str(path)) for path in _tomls(folder) if _is_profile(path)]
-    recent = [Preset("run", run.name, f"like this run ({run.state})", run.uid) for run in runs.listed(ledger)[:RECENT]]
+    recent = [
+        Preset("run", run.name, f"like this run ({run.state})", run.uid) for run in runs.listed(ledger, limit=RECENT)
+    ]
     return (*ships, *files, *recent)
 
 

@@ -21,7 +21,7 @@ def bases(ledger: Ledger) -> list[str]:
 
 
 def _values(ledger: Ledger, key: str) -> Iterator[str]:
-    for run in runs.listed(ledger)[:MOST]:
+    for run in runs.listed(ledger, limit=MOST):
         value = runs.settings(ledger, run).get(key)
         if isinstance(value, str) and value:
             yield value
