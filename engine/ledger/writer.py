@@ -12,12 +12,12 @@ left the rows matter more than how they lie.
 from __future__ import annotations
 
 import logging
-import operator
 import sqlite3
 import threading
 import time
 from collections import deque
 from collections.abc import Mapping
+from operator import index
 from typing import Final
 
 from engine.errors import Problem
@@ -33,7 +33,10 @@ QUEUE_BOUND: Final = 4096  # rows; beyond it the caller waits for a commit, or i
 GATHER: Final = 0.25
 PATIENCE: Final = 1.0  # seconds that a caller waits for room, once
 RETRY: Final = 1.0  # seconds between attempts in trouble
-STEPS: Final = range(-(2**63), 2**63)  # those that SQLite can hold
+LOWEST: Final = -(2**63)
+HIGHEST: Final = 2**63 - 1  # of what SQLite takes for a step
+
+Queued = tuple[int, int, float, tuple[str, ...], tuple[float, ...]]  # what a `Row` is made of
 
 
 class Writer:
@@ -51,8 +54,8 @@ class Writer:
         self._run = run
         self._packer = Packer(run)
         self._logged = 0
-        self._queue: deque[Row] = deque()
-        self._names: set[tuple[str, ...]] = set()  # key sets that were looked at
+        self._queue: deque[Queued] = deque()  # the thread makes rows of it
+        self._names: tuple[str, ...] = ()  # of the last call, which are known to be text
         self._gap: tuple[int, int, int] | None = None  # rows lost that no event tells of yet, their first and last step
         self._stands: float | None = None  # since when, by the monotonic clock, writing does not work
         self._unsealed: int | None = None  # rows in the tail; None until counted
@@ -75,20 +78,18 @@ class Writer:
             ValueError: `step` does not fit 64 bits, or a key cannot be written as UTF-8.
         """
         names, numbers = tuple(values), tuple(map(float, values.values()))
-        step = operator.index(step)
-        if step not in STEPS:
+        step = index(step)
+        if not LOWEST <= step <= HIGHEST:
             raise ValueError(f"step {step} does not fit 64 bits")
-        if names not in self._names:
+        if names != self._names:
             "".join(names).encode()  # raises here and not in the thread, where nobody could tell whose error it is
-            self._names.add(names)
+            self._names = names
         now = time.time()
         with self._guard:
             if len(self._queue) >= QUEUE_BOUND:
                 self._make_room()
             self._logged += 1
-            self._queue.append(Row(self._logged, step, now, names, numbers))
-            if len(self._queue) == 1:
-                self._changed.notify_all()
+            self._queue.append((self._logged, step, now, names, numbers))
             return self._logged
 
     def flush(self, timeout: float = 30.0) -> bool:
@@ -120,7 +121,7 @@ class Writer:
         if hope and not self._changed.wait_for(lambda: len(self._queue) < QUEUE_BOUND or self.trouble, PATIENCE):
             self._in_trouble("metrics wait for the ledger, which somebody holds")
         while len(self._queue) >= QUEUE_BOUND:
-            self._drop(self._queue.popleft())
+            self._drop(self._queue.popleft()[1])
 
     def _in_trouble(self, why: str) -> None:
         if self._stands is None:
@@ -128,10 +129,10 @@ class Writer:
             log.warning("metrics are not written: %s", why)
         self.trouble = why
 
-    def _drop(self, row: Row) -> None:
+    def _drop(self, step: int) -> None:
         self.dropped += 1
-        rows, first, last = self._gap or (0, row.step, row.step)
-        self._gap = (rows + 1, min(first, row.step), max(last, row.step))
+        rows, first, last = self._gap or (0, step, step)
+        self._gap = (rows + 1, min(first, step), max(last, step))
 
     def _drain(self) -> None:
         """The thread: commit batch after batch, and hold on to one that cannot be committed yet. At last all is sealed."""
@@ -139,8 +140,8 @@ class Writer:
             while not self._commit(rows):
                 if time.monotonic() > self._deadline:
                     with self._guard:
-                        for row in (*rows, *self._queue):
-                            self._drop(row)
+                        for step in (*(row.step for row in rows), *(queued[1] for queued in self._queue)):
+                            self._drop(step)
                         self._queue.clear()
                     return
                 time.sleep(RETRY / 10) if self._closing.is_set() else self._closing.wait(RETRY)
@@ -151,16 +152,18 @@ class Writer:
 
     def _batch(self) -> list[Row]:
         """The rows that have gathered, a segment's worth at most; none when the writer is closed and all is written."""
-        with self._guard:
-            self._changed.wait_for(lambda: self._queue or self._closing.is_set())
-        self._hurry.wait(GATHER)
-        with self._guard:
-            room = SEGMENT - (self._unsealed or 0)
-            rows = [self._queue.popleft() for _ in range(min(len(self._queue), room))]
-            if not self._queue and not self._closing.is_set():
-                self._hurry.clear()
-            self._changed.notify_all()
-        return rows
+        while True:
+            self._hurry.wait(
+                GATHER
+            )  # the thread looks by itself: to be woken by the caller would cost the caller more than all else
+            with self._guard:
+                room = SEGMENT - (self._unsealed or 0)
+                rows = [Row._make(self._queue.popleft()) for _ in range(min(len(self._queue), room))]
+                if not self._queue and not self._closing.is_set():
+                    self._hurry.clear()
+                self._changed.notify_all()
+            if rows or self._closing.is_set():
+                return rows
 
     def _commit(self, rows: list[Row]) -> bool:
         """Write a batch; False if it should be tried again."""
@@ -179,7 +182,7 @@ class Writer:
                 self._in_trouble(str(error).partition("\n")[0])
                 if isinstance(error, sqlite3.IntegrityError):  # the run was deleted: nothing will ever take these rows
                     for row in rows:
-                        self._drop(row)
+                        self._drop(row.step)
                 self._changed.notify_all()
             return isinstance(error, sqlite3.IntegrityError)
         with self._guard:
