@@ -123,8 +123,6 @@ class TextLog:
             return
         if self._step is not None and step < self._step:  # begun again in the same file
             self._finished, self._placed = False, []
-        if step != self._step:  # an exception that ended nothing
-            self._raised, self._in_traceback = "", False
         self._step, self._elapsed = step, elapsed
         if len(self._waiting) == 1:
             self._placed.append((step, self._waiting[0]))
@@ -137,6 +135,7 @@ class TextLog:
         if values is None:
             return
         self._finished = self._finished or "train_runtime" in values
+        self._raised, self._in_traceback = "", False  # an exception that ended nothing: what is drawn last may be a bar
         step = next((values[key] for key in STEP_KEYS if isinstance(values.get(key), int)), None)
         if isinstance(step, int):
             self._placed.append((step, _Line(values, self._elapsed)))

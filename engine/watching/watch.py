@@ -58,14 +58,15 @@ class Watch:
         self._name = name or self.folder.name
         self._output = output
         self._searched = -SEARCH_EVERY
-        self._lock = _locked(self.folder)
         if output is not None and not output.is_file():
             raise Problem(f"There is no file {output}", "--log names what the program prints to.", code="watch")
         if pid is not None:
-            self.process = processes.process(pid)
-            if self.process is None:
+            found = processes.process(pid)
+            if found is None:
                 why = "It has ended, or it is in another container."
                 raise Problem(f"There is no process {pid}", why, "See what runs: ps -ef", code="watch")
+            self._know(found)
+        self._lock = _locked(self.folder)
         self._begin()
 
     def _begin(self) -> None:
@@ -125,8 +126,13 @@ class Watch:
         found = processes.behind(self.folder)
         self.several = found if len(found) > 1 else ()
         if len(found) == 1:
-            self.process = found[0]
-            self._sources.text = self._output or processes.printed_to(found[0].pid)
+            self._know(found[0])
+            self._sources.text = self._output
+
+    def _know(self, process: Process) -> None:
+        """This is it; what it prints to is looked up while it lives."""
+        self.process = process
+        self._output = self._output or processes.printed_to(process.pid)
 
     def _write(self, told: Story, heard: Heard) -> None:
         assert self._combining is not None
@@ -159,7 +165,7 @@ class Watch:
         process = self.process
         if process is None and found.state in LIVE and host == here:
             process = processes.process(os.getpid())
-        return process, self._sources.text or next(iter(heard.lying.texts), self.folder), host
+        return process, self._output or next(iter(heard.lying.texts), self.folder), host
 
     def _measure(self, told: Story, process: Process, step: int, now: float) -> None:
         """The process's GPU memory, at the step that it has reached."""
