@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import gc
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from operator import attrgetter, itemgetter
+from operator import attrgetter
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import orjson
 
@@ -23,7 +23,6 @@ from engine.ledger.states import LIVE, State
 from engine.ledger.store import Ledger, Value
 
 Settings = Mapping[str, object]
-By = Literal["best", "last", "smoothed"]
 
 
 class Figures(NamedTuple):
@@ -138,44 +137,6 @@ def refreshed(ledger: Ledger, before: Table) -> Table:
     )
 
 
-def sorted_by(
-    ledger: Ledger,
-    metric: str,
-    by: By = "best",
-    *,
-    keys: Sequence[str] = (),
-    worst_first: bool = False,
-    limit: int | None = None,
-    archived: bool = False,
-) -> tuple[Row, ...]:
-    """The runs that have measured a metric, sorted by its best, last or smoothed value: the best first. `keys` are metrics beside it.
-
-    A few out of many SQLite sorts by index; all it would carry with all their columns through its sorter.
-    """
-    lost, _ = _live(ledger)
-    higher = metric in HIGHER_IS_BETTER
-    falling = higher is not worst_first
-    column = ("max" if higher else "min") if by == "best" else by
-    wanted = list(dict.fromkeys((metric, *keys)))
-    few = (
-        ""
-        if limit is None
-        else f"AND s0.{column} IS NOT NULL ORDER BY s0.{column} {'DESC' if falling else 'ASC'} LIMIT {limit:d}"
-    )
-    with _without_collecting(), ledger.reading() as connection:
-        known = _keys(connection, wanted)
-        if metric not in known:
-            return ()
-        sql, values = _query(known, f"WHERE {_there(archived)} {few}", measured=limit is not None)
-        rows = _rows(connection.execute(sql, values), list(known), _tags(connection), lost)
-    if limit is not None:
-        return tuple(rows)
-    value: Callable[[Figures], float | None] = attrgetter(by)
-    found = [(at, row) for row in rows if metric in row.metrics and (at := value(row.metrics[metric])) is not None]
-    found.sort(key=itemgetter(0), reverse=falling)
-    return tuple(row for _, row in found)
-
-
 def settings(ledger: Ledger, runs: Collection[int] | None = None) -> dict[int, Settings]:
     """The settings of runs by row id, of all without `runs`: dotted key to value. Equal texts are one object."""
     if runs is None:
@@ -254,14 +215,13 @@ def _keys(connection: sqlite3.Connection, names: Sequence[str]) -> dict[str, int
     return {name: ids[name] for name in names if name in ids}
 
 
-def _query(known: Mapping[str, int], rest: str, *, measured: bool = False) -> tuple[str, tuple[Value, ...]]:
-    """Runs with their summaries beside them, four columns a metric; with `measured` only runs that have the first metric."""
+def _query(known: Mapping[str, int], rest: str) -> tuple[str, tuple[Value, ...]]:
+    """Runs with their summaries beside them, four columns a metric."""
     figures, joins, values = [], [], []
     for place, (name, key) in enumerate(known.items()):
         best = "max" if name in HIGHER_IS_BETTER else "min"
         figures += [f"s{place}.{column}" for column in ("last", best, "smoothed", "gaps")]
-        kind = "JOIN" if measured and not place else "LEFT JOIN"
-        joins.append(f"{kind} series s{place} ON s{place}.run = r.id AND s{place}.key = ?")
+        joins.append(f"LEFT JOIN series s{place} ON s{place}.run = r.id AND s{place}.key = ?")
         values.append(key)
     columns = ", ".join((_RUN, "r.changed", *figures))
     return f"SELECT {columns} FROM run r {' '.join(joins)} {rest}", tuple(values)

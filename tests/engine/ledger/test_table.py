@@ -79,7 +79,6 @@ def test_a_run_that_measured_nothing_but_nan_is_told_from_one_that_measured_noth
     diverged, nothing = table.read(ledger, [LOSS]).rows
     assert diverged.metrics[LOSS] == (None, None, None, 2) and LOSS not in nothing.metrics
     assert math.isnan(float(str(facts.fact(diverged, {}, "loss")))) and facts.fact(nothing, {}, "loss") is None
-    assert table.sorted_by(ledger, LOSS) == table.sorted_by(ledger, LOSS, limit=9) == ()
 
 
 def test_the_archive_and_the_bin_stand_in_no_table_unless_asked_for(ledger: Ledger, tmp_path: Path) -> None:
@@ -165,23 +164,6 @@ def test_a_table_that_is_kept_up_to_date_is_the_table_read_anew(
             kept = table.refreshed(ledger, kept)
             anew = table.read(ledger, [LOSS], archived=archived)
             assert kept.rows == anew.rows and kept.count == anew.count
-
-
-def test_sorting_puts_the_best_first_and_leaves_out_what_was_not_measured(ledger: Ledger) -> None:
-    for name, losses in {"a": (3.0, 1.0), "b": (2.0, 2.0), "c": (0.5, float("nan")), "d": ()}.items():
-        run = made(ledger, name)
-        measured(ledger, run, *losses)
-        measured(ledger, run, *losses, key="validation/accuracy")
-
-    def order(*asked: str, **how: bool | int) -> str:
-        return "".join(row.name for row in table.sorted_by(ledger, *asked, **how))  # type: ignore[arg-type]
-
-    assert order(LOSS) == "cab"
-    assert order(LOSS, "last") == "ab"
-    assert order(LOSS, worst_first=True) == "bac"
-    assert order(LOSS, limit=1) == "c"
-    assert order("validation/accuracy") == "abc"  # the highest is the best
-    assert order("nobody/has") == ""
 
 
 def test_settings_are_read_in_one_go_with_equal_values_kept_once(ledger: Ledger) -> None:
