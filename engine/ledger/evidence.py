@@ -2,37 +2,51 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
 from engine.ledger import runs, table
 from engine.ledger.importance import Settings
-from engine.ledger.runs import Run
 from engine.ledger.store import Ledger
 
 Which = Literal["best", "last"]
 WITHIN: Final = ("validation/", "train/loss")
 """Beginnings of metrics that mean the same only within runs that are `comparable`."""
 
+COUNTED: Final = ("train/epoch", "train/tokens")
+"""Metrics that say how far a run is, not how good."""
+
+
+class Compared(Protocol):
+    """A run, or its row in the table."""
+
+    @property
+    def id(self) -> int:
+        """Its row id."""
+
+    @property
+    def comparable(self) -> str:
+        """Equal where validation losses may be compared."""
+
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """Runs with their settings and values, all finite. `without` had no such value, `others` were validated on something else."""
+    """Settings and finite values of runs. `without` had no such value, `others` were validated on something else."""
 
-    runs: tuple[Run, ...]
     settings: tuple[Settings, ...]
     values: tuple[float, ...]
     without: int
     others: int
 
 
-def gathered(ledger: Ledger, chosen: Sequence[Run], metric: str, which: Which = "best") -> Evidence:
+def gathered(ledger: Ledger, chosen: Sequence[Compared], metric: str, which: Which = "best") -> Evidence:
     """Of these runs those with a finite `which` value of the metric; of a validation's, those of the largest group that may be compared."""
     summaries = runs.summaries(ledger, (metric,))
-    found: list[tuple[Run, float]] = []
+    found: list[tuple[Compared, float]] = []
     for run in chosen:
         summary = summaries.get(run.id, {}).get(metric)
         value = getattr(summary, which) if summary else None
@@ -45,7 +59,6 @@ def gathered(ledger: Ledger, chosen: Sequence[Run], metric: str, which: Which = 
         found = [(run, value) for run, value in found if run.comparable == largest]
     settings = table.settings(ledger, [run.id for run, _ in found])
     return Evidence(
-        tuple(run for run, _ in found),
         tuple(settings.get(run.id, {}) for run, _ in found),
         tuple(value for _, value in found),
         without,
@@ -53,9 +66,12 @@ def gathered(ledger: Ledger, chosen: Sequence[Run], metric: str, which: Which = 
     )
 
 
-def metrics_of(ledger: Ledger, chosen: Sequence[Run]) -> list[str]:
+def metrics_of(ledger: Ledger, chosen: Sequence[Compared]) -> list[str]:
     """The metrics that at least two of these runs have, validation and losses first."""
-    wanted = {run.id for run in chosen}
-    found = Counter(name for run, names in runs.summaries(ledger).items() if run in wanted for name in names)
-    shared = (name for name, many in found.items() if many > 1 and name not in ("train/epoch", "train/tokens"))
-    return sorted(shared, key=lambda name: (not name.startswith("validation/"), not name.endswith("/loss"), name))
+    query = (
+        "SELECT k.name FROM series s JOIN key k ON k.id = s.key WHERE s.run IN (SELECT value FROM json_each(?))"
+        " GROUP BY s.key HAVING count(*) > 1"
+    )
+    found = (str(row[0]) for row in ledger.rows(query, (json.dumps([run.id for run in chosen]),)))
+    names = (name for name in found if name not in COUNTED)
+    return sorted(names, key=lambda name: (not name.startswith("validation/"), not name.endswith("/loss"), name))

@@ -170,10 +170,10 @@ def _setting(group: Sequence[_Column], order: Floats) -> Setting:
     return Setting(names, "choice", distinct, strength, None, None, None, p, (_best_choice(column, order),))
 
 
-def _interval(rho: float, n: int) -> tuple[float, float]:
-    """95 % interval of Spearman's correlation (Bonett and Wright, Psychometrika 65, 2000)."""
-    if abs(rho) >= 1 or n <= 3:
-        return rho, rho
+def _interval(rho: float, n: int) -> tuple[float | None, float | None]:
+    """95 % interval of Spearman's correlation (Bonett and Wright, Psychometrika 65, 2000); a whole one has none."""
+    if abs(rho) > 1 - 1e-12:
+        return None, None
     half = 1.96 * math.sqrt((1 + rho**2 / 2) / (n - 3))
     return math.tanh(math.atanh(rho) - half), math.tanh(math.atanh(rho) + half)
 

@@ -1,4 +1,4 @@
-"""What runs say of their settings, in words: the verdict, what is to be said against it, and the values of one setting."""
+"""What runs say of their settings, as the table and the lines under it show it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import numpy as np
 from rich.cells import cell_len
 from textual.content import Content
 
-from engine.ledger import forest
-from engine.ledger.evidence import Evidence, Which
-from engine.ledger.importance import LEAST, Setting, Study
+from engine.ledger.evidence import Evidence
+from engine.ledger.importance import Setting, Study
+from engine.ledger.verdict import hundredths
 from screens.runs.diff import plain
 from screens.widgets import figures
 from screens.widgets.line import shortened
@@ -20,62 +20,6 @@ MUTED: Final = "$foreground-muted"
 GROUPS: Final = 4  # ranges that a number's values are told in
 MANY: Final = 8  # values of a choice that are told
 WIDEST: Final = 30  # columns of a value
-
-
-def strongest(study: Study) -> tuple[Setting, ...]:
-    """By what the forest owes to them, where there is one; a tie goes to the stronger correlation."""
-    return tuple(sorted(study.settings, key=lambda each: (-(each.share or 0.0), -each.strength)))
-
-
-def verdict(metric: str, which: Which, study: Study) -> Content:
-    """What mattered, in a line."""
-    of = f"the {which} {metric} of {study.runs} runs"
-    clear = [each.names[0] for each in strongest(study) if each.clear]
-    if study.runs < LEAST:
-        words = f"{study.runs} runs with a {which} {metric} say nothing of settings: {LEAST} can begin to."
-    elif not study.settings:
-        words = f"These {study.runs} runs have the same settings: nothing can have mattered."
-    elif clear:
-        words = f"{_listed(clear[:3])} had to do with {of}"
-    else:
-        words = f"Of no setting can it be told that it had to do with {of}"
-    return Content.styled(words, "bold")
-
-
-def _listed(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-def warnings(found: Evidence, study: Study, *, grown: bool) -> list[Content]:
-    """What is to be said against it, and how much the forest knows."""
-    lines = []
-    if study.settings and study.needed is not None and study.runs < study.needed:
-        few = f"! Few runs: a correlation below {_hundredths(study.least or 1.0)} may be chance, and {study.needed} would show a large one."
-        lines.append(Content.styled(few, "$text-warning"))
-    if found.others:
-        lines.append(
-            Content.styled(
-                f"! {found.others} more runs were validated on something else and are left out.", "$text-warning"
-            )
-        )
-    if len(study.settings) > 0:
-        lines.append(Content.styled(_forest(study, grown), MUTED))
-    left = [f"{study.constant} settings are the same in all"] if study.constant else []
-    left += [f"{', '.join(study.own)} differ in nearly every run"] if study.own else []
-    left += [f"{found.without} runs have no such value"] if found.without else []
-    if left:
-        lines.append(Content.styled(f"Left out: {'; '.join(left)}.", MUTED))
-    return lines
-
-
-def _forest(study: Study, grown: bool) -> str:
-    if study.runs < forest.LEAST:
-        return f"A forest needs {forest.LEAST} runs."
-    if not grown:
-        return "A forest is being grown ..."
-    if study.explained is None or study.explained <= 0:
-        return "A forest foretells nothing of runs that it has not seen: what it thinks of settings is chance."
-    return f"A forest foretells {figures.percent(study.explained)} of the order of runs that it has not seen."
 
 
 def direction(setting: Setting) -> tuple[str, str]:
@@ -92,16 +36,12 @@ def interval(setting: Setting) -> str:
     if setting.correlation is None or setting.low is None or setting.high is None:
         return ""
     low, high = (setting.low, setting.high) if setting.correlation >= 0 else (-setting.high, -setting.low)
-    return f"{_hundredths(low)} {_hundredths(high):>4}"
-
-
-def _hundredths(number: float) -> str:
-    return f"{number:.2f}".replace("0.", ".", 1)
+    return f"{hundredths(low)} {hundredths(high):>4}"
 
 
 def strength(setting: Setting) -> str:
     """`.66`."""
-    return _hundredths(setting.strength)
+    return hundredths(setting.strength)
 
 
 def best(setting: Setting) -> str:

@@ -10,7 +10,7 @@ from textual.app import ComposeResult
 from textual.content import Content
 from textual.events import Resize
 
-from engine.ledger import evidence, forest, importance
+from engine.ledger import evidence, forest, importance, verdict
 from engine.ledger.evidence import Evidence, Which
 from engine.ledger.importance import Setting, Study
 from engine.ledger.runs import HIGHER_IS_BETTER, Run
@@ -31,6 +31,7 @@ COLUMNS: Final = (
     Column("", 6),
     Column("best with", 13),
 )
+GROWING: Final = "A forest is being grown ..."
 BAR: Final = 6  # cells of a whole share
 
 
@@ -97,10 +98,15 @@ class WhyScreen(Page[Shown]):
 
     def show(self, snapshot: Shown) -> None:
         """Words, then figures; the forest is asked for once these stand."""
-        self.query_one("#title", Line).show(reasons.verdict(snapshot.metric, snapshot.which, snapshot.study))
-        found = reasons.warnings(snapshot.evidence, snapshot.study, grown=snapshot.grown)
-        self.query_one("#warnings", Line).show(Content("\n").join(found))
-        self.query_one(Table).show(reasons.strongest(snapshot.study))
+        study = snapshot.study
+        answer = verdict.answer(snapshot.metric, snapshot.which, study)
+        self.query_one("#title", Line).show(Content.styled(answer, "bold"))
+        lines = [Content.styled(f"! {each}", "$text-warning") for each in verdict.warnings(snapshot.evidence, study)]
+        if study.settings:
+            lines.append(Content.styled(verdict.forest_words(study) if snapshot.grown else GROWING, reasons.MUTED))
+        lines.append(Content.styled(verdict.left_out(snapshot.evidence, study), reasons.MUTED))
+        self.query_one("#warnings", Line).show(Content("\n").join(line for line in lines if line.plain))
+        self.query_one(Table).show(verdict.strongest(study))
         self._show_values()
         if not snapshot.grown:
             self.reread()

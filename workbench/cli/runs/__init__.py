@@ -14,6 +14,7 @@ def add(commands: Add) -> None:
     from workbench.cli.runs import export, listing, order, queue, read
     from workbench.cli.runs import resume as resuming
     from workbench.cli.runs import show as shown
+    from workbench.cli.runs import why as asking
 
     parser = commands.add_parser(
         "runs",
@@ -31,6 +32,7 @@ def add(commands: Add) -> None:
     )
     _verb(verbs, "follow", "show what a run does until it ends; Ctrl-C detaches", read.watch, many="one")
     _verb(verbs, "diff", "settings, data and versions in which runs differ", read.diff, many="several")
+    asking.add_options(_verb(verbs, "why", "which setting mattered for a metric", asking.why))
 
     resume = _verb(verbs, "resume", "go on from the last checkpoint", resuming.resume, many="any")
     resume.add_argument(
