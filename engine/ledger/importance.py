@@ -159,7 +159,7 @@ def _setting(group: Sequence[_Column], order: Floats) -> Setting:
     distinct = len(set(column.codes))
     if column.kind == "number":
         there = np.isfinite(column.numbers)
-        few = there.sum() < LEAST or len(set(column.numbers[there])) < 2
+        few = there.sum() < LEAST or any(len(set(each[there])) < 2 for each in (column.numbers, order))
         found = None if few else stats.spearmanr(column.numbers[there], -order[there])
         if found is not None and math.isfinite(found.statistic):
             rho, n = float(found.statistic), int(there.sum())
