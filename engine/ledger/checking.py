@@ -58,7 +58,8 @@ def _integrity(ledger: Ledger) -> Iterator[Finding]:
     for (told,) in ledger.rows(f"PRAGMA integrity_check({SHOWN})"):
         if told != "ok":
             do = "Do not write to it. Restore a copy (workbench ledger restore, or a backup), then merge what this one still gives."
-            yield Finding("integrity", f"The file is damaged: {told}", do)
+            said = " ".join(str(told).removeprefix("*** in database main ***").split())
+            yield Finding("integrity", f"The file is damaged: {said}", do)
 
 
 def _references(ledger: Ledger, fix: bool) -> Iterator[Finding]:
