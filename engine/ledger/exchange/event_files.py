@@ -26,39 +26,38 @@ POLYNOMIAL: Final = 0x82F63B78  # Castagnoli's, bits reversed
 class Records:
     """What was whole behind an offset: `records`, where the next one begins, how many bytes wait there for their rest.
 
-    `damaged` counts records whose checksum was wrong; `broken` says that no record can be found behind `offset`.
+    `more` says that what is there has not been looked at to its end; `damaged` counts records whose checksum was wrong;
+    `broken` says that no record can be found behind `offset`.
     """
 
     records: list[bytes]
     offset: int
     waiting: int
+    more: bool
     damaged: int
     broken: bool
 
 
 def read(path: Path, offset: int) -> Records:
-    """The whole records of the file behind `offset`. Of the last one a wrong checksum is taken for being half written.
+    """Whole records of the file behind `offset`, as many as lie in `CHUNK` bytes.
+
+    Of the file's last record a wrong checksum is taken for being half written.
 
     Raises:
         OSError: it cannot be read.
     """
-    found: list[bytes] = []
-    damaged = 0
     with path.open("rb") as file:
         size = file.seek(0, 2)
-        while True:
-            file.seek(offset)
-            chunk = file.read(min(CHUNK, size - offset))
-            places, used, broken = _walk(chunk, offset, size)
-            good = _checked(chunk, places)
-            if places and not good[-1] and offset + sum(places[-1]) + 4 >= size:
-                used = places.pop()[0] - 12
-                good.pop()
-            damaged += good.count(False)
-            found += [chunk[start : start + length] for (start, length), fine in zip(places, good, strict=True) if fine]
-            offset += used
-            if broken or not used or offset >= size:
-                return Records(found, offset, size - offset, damaged, broken)
+        file.seek(offset)
+        chunk = file.read(min(CHUNK, size - offset))
+    places, used, broken = _walk(chunk, offset, size)
+    good = _checked(chunk, places)
+    if places and not good[-1] and offset + sum(places[-1]) + 4 >= size:
+        used = places.pop()[0] - 12
+        good.pop()
+    found = [chunk[start : start + length] for (start, length), fine in zip(places, good, strict=True) if fine]
+    behind = offset + used
+    return Records(found, behind, size - behind, bool(used) and behind < size, good.count(False), broken)
 
 
 def _walk(chunk: bytes, offset: int, size: int) -> tuple[list[tuple[int, int]], int, bool]:

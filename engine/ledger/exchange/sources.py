@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, get_args
@@ -15,6 +15,7 @@ from engine.ledger.exchange.imported import Kind, Reader
 from engine.ledger.refusals import in_words
 
 KINDS: Final[Sequence[str]] = get_args(Kind)
+TABLES: Final[Mapping[str, Kind]] = {kind: kind for kind in frames.SUFFIXES.values()}
 SQLITE: Final = b"SQLite format 3\0"
 
 
@@ -37,6 +38,9 @@ def find(path: Path, kind: str | None = None) -> Found:
     if not path.exists():
         raise Problem(f"There is no {path}", do="Name a file or a folder that is there.", code="import")
     there = {each: readers for each, search in SEARCHES.items() if kind in (None, each) and (readers := search(path))}
+    table = TABLES.get(kind or "", frames.SUFFIXES.get(path.suffix.lower()) if kind is None else None)
+    if table and path.is_file():
+        there[table] = list(plain.readers(path, table))
     if not there:
         raise Problem(
             f"No {kind or 'known'} runs were found at {path}",
@@ -98,22 +102,11 @@ def _trainer(path: Path) -> list[Reader]:
     return [trainer.OutputFolder(folder) for folder in sorted(outputs)]
 
 
-def _plain(kind: Kind) -> Callable[[Path], list[Reader]]:
-    def search(path: Path) -> list[Reader]:
-        named = path.is_file() and frames.SUFFIXES.get(path.suffix.lower()) == kind
-        return list(plain.readers(path, kind)) if named else []
-
-    return search
-
-
 SEARCHES: Final[dict[Kind, Callable[[Path], list[Reader]]]] = {
     "wandb": _wandb,
     "trackio": _trackio,
     "tensorboard": _tensorboard,
     "trainer": _trainer,
-    "csv": _plain("csv"),
-    "jsonl": _plain("jsonl"),
-    "parquet": _plain("parquet"),
 }
 """By how much they tell of a run, the most first."""
 

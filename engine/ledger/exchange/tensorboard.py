@@ -41,6 +41,7 @@ class _File:
     damaged: int = 0
     waiting: int = 0
     broken: bool = False
+    began: float | None = None  # the time of its first record
 
 
 class EventFolder:
@@ -56,7 +57,6 @@ class EventFolder:
         self._gathered = Gathering()
         self._settings: dict[str, object] = {}
         self._last = (0, 0.0)  # step and time
-        self._created: float | None = None
 
     def read(self) -> Imported | None:
         """What is known of the run, with the points that came since; None while there is no whole record.
@@ -64,18 +64,20 @@ class EventFolder:
         Raises:
             Problem: a file can no longer be read.
         """
-        for path in sorted([*self.path.glob(PATTERN), *self.path.glob(f"*/{PATTERN}")]):
-            if path.parent == self.path or OF_ADD_HPARAMS.match(path.parent.name):
-                self._read(self._files.setdefault(path, _File(path)))
-        if self._created is None:
+        own, inner = sorted(self.path.glob(PATTERN)), sorted(self.path.glob(f"*/{PATTERN}"))
+        for path in [*own, *(path for path in inner if OF_ADD_HPARAMS.match(path.parent.name))]:
+            self._read(self._files.setdefault(path, _File(path)))
+        # The run's own first file, whatever has come later.
+        files = sorted(self._files.values(), key=lambda file: (file.path.parent != self.path, file.path))
+        began = [file for file in files if file.began is not None]
+        if not began:
             return None
-        files = list(self._files.values())
         return Imported(
-            uid=uid_of(self.kind, self.path.name, files[0].path.name, repr(self._created)),
+            uid=uid_of(self.kind, self.path.name, began[0].path.name, repr(began[0].began)),
             kind=self.kind,
             path=self.path,
             name=self._name,
-            created=self._created,
+            created=began[0].began or 0.0,
             points=self._gathered.take(),
             settings=foreign.settings(self._settings),
             troubles=tuple(trouble for file in files if (trouble := _trouble(file))),
@@ -83,20 +85,24 @@ class EventFolder:
         )
 
     def _read(self, file: _File) -> None:
-        try:
-            found = event_files.read(file.path, file.offset)
-        except OSError as error:
-            raise Problem(f"{file.path} cannot be read", f"{error.strerror}.", code="import") from error
-        file.offset, file.waiting, file.broken = found.offset, found.waiting, found.broken
-        file.damaged += found.damaged
-        for record in found.records:
+        more = True
+        while more:
             try:
-                self._take(record)
-            except ValueError:
-                file.damaged += 1
+                found = event_files.read(file.path, file.offset)
+            except OSError as error:
+                raise Problem(f"{file.path} cannot be read", f"{error.strerror}.", code="import") from error
+            more, file.offset, file.waiting, file.broken = found.more, found.offset, found.waiting, found.broken
+            file.damaged += found.damaged
+            for record in found.records:
+                try:
+                    when = self._take(record)
+                except ValueError:
+                    file.damaged += 1
+                    continue
+                file.began = when if file.began is None else file.began
 
-    def _take(self, record: bytes) -> None:
-        """One Event.
+    def _take(self, record: bytes) -> float:
+        """One Event; its time.
 
         Raises:
             ValueError: it is none.
@@ -105,7 +111,6 @@ class EventFolder:
         for number, value in wire.fields(record):
             if number == 1:
                 when = wire.floating(value)
-                self._created = when if self._created is None else min(when, self._created)
             elif number == 2:
                 step = wire.signed(value)
             elif number == 5:
@@ -114,6 +119,7 @@ class EventFolder:
                         self._take_value(step, when, dict(wire.fields(wire.inside(summary))))
             elif number == 7 and dict(wire.fields(wire.inside(value))).get(1) == RESTARTED and step > 0:
                 self._gathered.drop_from(step)
+        return when
 
     def _take_value(self, step: int, when: float, value: dict[int, wire.Field]) -> None:
         """One Summary.Value: a scalar in either of its forms, or settings."""

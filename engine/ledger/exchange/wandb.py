@@ -45,6 +45,20 @@ class OfflineRun:
         Raises:
             Problem: it is not wandb's log, or can no longer be read.
         """
+        more, waiting = True, 0
+        while more:
+            found = self._records()
+            more, waiting = found.more, found.waiting
+            self._offset = found.offset
+            self._damaged += found.damaged
+            for record in found.records:
+                try:
+                    self._take(record)
+                except ValueError:
+                    self._damaged += 1
+        return self._told(waiting) if "run_id" in self._run else None
+
+    def _records(self) -> wandb_log.Records:
         try:
             if self._offset == 0 and self.path.stat().st_size >= wandb_log.BEGIN and not wandb_log.is_log(self.path):
                 raise Problem(
@@ -52,17 +66,9 @@ class OfflineRun:
                     "It does not begin as the logs do that wandb 0.13 and later write.",
                     code="import",
                 )
-            found = wandb_log.read(self.path, self._offset)
+            return wandb_log.read(self.path, self._offset)
         except OSError as error:
             raise Problem(f"{self.path} cannot be read", f"{error.strerror}.", code="import") from error
-        self._offset = found.offset
-        self._damaged += found.damaged
-        for record in found.records:
-            try:
-                self._take(record)
-            except ValueError:
-                self._damaged += 1
-        return self._told(found.waiting) if "run_id" in self._run else None
 
     def _told(self, waiting: int) -> Imported:
         run = self._run

@@ -24,12 +24,13 @@ FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4
 class Records:
     """What was whole behind an offset: `records`, where the next one begins, how many bytes wait there for their rest.
 
-    `damaged` counts places where bytes had to be passed over.
+    `more` says that what is there has not been looked at to its end; `damaged` counts places where bytes were passed over.
     """
 
     records: list[bytes]
     offset: int
     waiting: int
+    more: bool
     damaged: int
 
 
@@ -39,18 +40,30 @@ def is_log(path: Path) -> bool:
         return file.read(BEGIN) == MAGIC + bytes([VERSION])
 
 
-def read(path: Path, offset: int) -> Records:
-    """The whole records of the file behind `offset` (0 at first).
+def read(path: Path, offset: int, blocks: int = 256) -> Records:
+    """Whole records of the file behind `offset` (0 at first), as many as lie in so many blocks; a larger one is read whole.
 
-    What is wrong in the last block is taken for being half written, as is a record whose last fragment is missing.
+    What is wrong in the file's last block is taken for being half written, as is a record whose last fragment is missing.
 
     Raises:
         OSError: it cannot be read.
     """
     offset = max(offset, BEGIN)
     with path.open("rb") as file:
+        size = file.seek(0, 2)
+        if size < BEGIN:
+            return Records([], 0, size, more=False, damaged=0)
         file.seek(offset)
-        data = file.read()
+        data = file.read((offset // BLOCK + blocks) * BLOCK - offset)
+    at_end = offset + len(data) >= size
+    found, whole, damaged = _walk(data, offset, at_end=at_end)
+    if not whole and not at_end:
+        return read(path, offset, 2 * blocks)
+    return Records(found, offset + whole, size - offset - whole, not at_end, damaged)
+
+
+def _walk(data: bytes, offset: int, *, at_end: bool) -> tuple[list[bytes], int, int]:
+    """The whole records in `data`, which lies at `offset`; how far they go; at how many places bytes were passed over."""
     found: list[bytes] = []
     parts: list[bytes] = []
     place = whole = damaged = 0
@@ -63,10 +76,10 @@ def read(path: Path, offset: int) -> Records:
         body = data[place + HEADER : place + HEADER + length]
         fine = kind in (FULL, FIRST, MIDDLE, LAST) and length <= left - HEADER and len(body) == length
         if not fine or zlib.crc32(body, zlib.crc32(bytes([kind]))) != checksum:
-            if place + left >= len(data):
+            if at_end and place + left >= len(data):
                 break
-            place += left  # the next block begins anew
             damaged += 1
+            place = whole = min(place + left, len(data))  # the next block begins anew
             parts = []
             continue
         place += HEADER + length
@@ -80,4 +93,4 @@ def read(path: Path, offset: int) -> Records:
             found.append(b"".join(parts))
             parts = []
             whole = place
-    return Records(found, offset + whole, len(data) - whole, damaged)
+    return found, whole, damaged

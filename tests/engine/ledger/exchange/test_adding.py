@@ -131,6 +131,15 @@ def test_what_lies_where(project: Path) -> None:
     assert [reader.kind for reader in sources.find(project.parent).readers] == ["trackio", "trackio"]
 
 
+def test_a_table_under_another_name_is_read_when_told(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.log"
+    path.write_text('{"step": 1, "loss": 2}\n')
+    with pytest.raises(Problem, match="--as KIND"):
+        sources.find(path)
+    (reader,) = sources.find(path, "jsonl").readers
+    assert (found := reader.read()) is not None and list(found.points) == ["train/loss"]
+
+
 def test_what_is_not_there_is_said(tmp_path: Path) -> None:
     for path, kind, said in (
         (tmp_path / "gone", None, "There is no"),

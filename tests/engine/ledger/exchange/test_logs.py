@@ -162,6 +162,21 @@ def test_a_second_writer_goes_on_where_the_first_was_restarted_from(tmp_path: Pa
     assert imported.points["train/loss"].values.tolist() == [1, 1, 1, 1, 5, 5]
 
 
+@LOGS
+def test_a_large_log_is_read_in_pieces(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = READERS[log](log).read()
+    monkeypatch.setattr(event_files, "CHUNK", 2048)
+    monkeypatch.setattr(wandb_log.read, "__defaults__", (1,))  # blocks: the largest record lies in two
+    assert flat(READERS[log](log).read()) == flat(whole)
+
+
+def test_hyperparameters_that_come_later_do_not_make_another_run(tmp_path: Path) -> None:
+    shutil.copytree(FILES / "torch", tmp_path / "torch", ignore=shutil.ignore_patterns("1795*.*"))
+    early, whole = EventFolder(tmp_path / "torch", "a").read(), EventFolder(FILES / "torch", "a").read()
+    assert early is not None and whole is not None
+    assert early.uid == whole.uid and early.settings != whole.settings
+
+
 def test_a_folder_that_moves_is_the_same_run(tmp_path: Path) -> None:
     here = EventFolder(EVENTS.parent, "a").read()
     shutil.copytree(EVENTS.parent, tmp_path / EVENTS.parent.name)
