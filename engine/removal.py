@@ -10,7 +10,7 @@ import json
 import shutil
 import sqlite3
 import time
-from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -84,17 +84,15 @@ def remove(ledger: Ledger, run: Run) -> None:
         connection.execute(
             f"UPDATE run SET deleted = :now, {EDITED} WHERE id = :id", {"now": time.time(), "id": run.id}
         )
-    if _ours(run) and run.folder.is_dir():
-        try:
-            private_folder(_in_bin(run).parent)
-            run.folder.rename(_in_bin(run))
-        except OSError as error:
-            with ledger.transaction(durable=True) as connection:
-                _unmark(connection, run, runs.free_name(connection, run.name))
-            why = f"{run.folder} cannot be moved into {_in_bin(run).parent}: {error.strerror}."
-            raise Problem(
-                f"{run.name} cannot be deleted", why, "See who may write to that folder, then try again.", code="disk"
-            ) from error
+    try:
+        _put_into_bin(run)
+    except OSError as error:
+        with ledger.transaction(durable=True) as connection:
+            _unmark(connection, run, runs.free_name(connection, run.name))
+        why = f"{run.folder} cannot be moved into {_in_bin(run).parent}: {error.strerror}."
+        raise Problem(
+            f"{run.name} cannot be deleted", why, "See who may write to that folder, then try again.", code="disk"
+        ) from error
     purge(ledger, older_than=KEPT)
 
 
@@ -124,20 +122,14 @@ def binned(ledger: Ledger) -> list[Run]:
 
 
 def purge(ledger: Ledger, *, older_than: float = KEPT) -> list[Run]:
-    """Remove for good what has been in the bin for longer than this many seconds; returns those runs.
+    """Remove for good what has been in the bin for longer than this many seconds, all of it for 0; returns those runs.
 
     Raises:
         Problem: files could not be removed (the rows of all these runs are gone).
     """
-    before = time.time() - older_than
-    old = [run for run in runs.binned(ledger) if run.deleted is not None and run.deleted <= before]
-    return purge_runs(ledger, old)
-
-
-def purge_runs(ledger: Ledger, chosen: Iterable[Run]) -> list[Run]:
-    """Remove these runs for good, as far as they are still in the bin: their rows first, then their files. Returns and raises as `purge`."""
+    old = [run for run in runs.binned(ledger) if not older_than or _since(run) <= time.time() - older_than]
     gone: list[Run] = []
-    for run in chosen:
+    for run in old:
         with ledger.transaction(durable=True) as connection:
             if connection.execute("DELETE FROM run WHERE id = ? AND deleted IS NOT NULL", (run.id,)).rowcount:
                 gone.append(run)
@@ -165,6 +157,24 @@ def _unmark(connection: sqlite3.Connection, run: Run, name: str) -> None:
         f"UPDATE run SET deleted = NULL, name = :name, {EDITED} WHERE id = :id",
         {"name": name, "id": run.id, "now": time.time()},
     )
+
+
+def _since(run: Run) -> float:
+    """When both the run and its files were in the bin, in seconds since the epoch.
+
+    Of a run that was deleted on another machine, which its ledger told this one, the files are put there only now.
+    """
+    assert run.deleted is not None
+    with suppress(OSError):
+        _put_into_bin(run)
+        return max(run.deleted, _in_bin(run).stat().st_ctime)  # moving a folder changes no other of its times
+    return run.deleted
+
+
+def _put_into_bin(run: Run) -> None:
+    if _ours(run) and run.folder.is_dir():
+        private_folder(_in_bin(run).parent)
+        run.folder.rename(_in_bin(run))
 
 
 def _ours(run: Run) -> bool:

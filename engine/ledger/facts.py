@@ -123,11 +123,6 @@ def model(settings: Settings) -> str:
     return Path(base).name or base
 
 
-def state_words(state: State, cause: str) -> str:
-    """A state with its cause where it failed: `failed OOM at 12`, `failed gated`, `failed disk`."""
-    return f"{state} {cause}" if state is State.FAILED and cause else str(state)
-
-
 def _kind(types: set[type]) -> Kind:
     there = types - {type(None)}
     return "number" if there and there <= {int, float} else "any"

@@ -137,12 +137,6 @@ def set_baseline(ledger: Ledger, run: Run, *, on: bool = True) -> None:
         _write(connection, (run,), "baseline", int(on))
 
 
-def baselines(ledger: Ledger) -> dict[str, int]:
-    """For each `comparable` that has one, the row id of its baseline."""
-    query = "SELECT comparable, id FROM run WHERE baseline AND comparable <> '' AND deleted IS NULL"
-    return {str(comparable): int(run) for comparable, run in ledger.rows(query)}
-
-
 def archive(ledger: Ledger, chosen: Iterable[Run]) -> None:
     """Leave runs out of the table unless they are asked for."""
     _set(ledger, [run for run in chosen if run.archived is None], "archived", time.time())

@@ -119,6 +119,17 @@ def test_a_death_between_the_mark_and_the_move_loses_nothing(ledger: Ledger, fol
     assert not run.folder.exists()
 
 
+def test_files_of_a_run_that_another_machine_deleted_long_ago_are_kept_here_as_long(
+    ledger: Ledger, folder: Path
+) -> None:
+    run, other = made(ledger, folder), made(ledger, folder, "other")
+    with ledger.transaction() as connection:  # as merging that machine's ledger does
+        connection.execute("UPDATE run SET deleted = 1.0 WHERE id = ?", (run.id,))
+    removal.remove(ledger, other)
+    assert (folder / removal.BIN / run.uid / "adapter" / "weights").exists() and not run.folder.exists()
+    assert removal.restore(ledger, run).folder.is_dir()
+
+
 def test_what_others_need_stays(ledger: Ledger, folder: Path) -> None:
     run = made(ledger, folder)
     runs.set_result(ledger, run, kind="model", path="model/best")

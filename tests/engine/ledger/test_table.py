@@ -268,8 +268,3 @@ def test_every_name_that_is_offered_means_something(row: table.Row) -> None:
             assert value is None or isinstance(
                 value, {"number": float | int, "duration": float}.get(field.kind, object)
             )
-
-
-def test_a_state_says_its_cause(row: table.Row) -> None:
-    assert facts.state_words(row.state, row.cause) == "failed OOM at 12"
-    assert facts.state_words(State.STOPPED, "order") == "stopped"
