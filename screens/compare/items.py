@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from textual import work
 from textual.app import ComposeResult
 from textual.containers import Container, VerticalScroll
 from textual.content import Content
@@ -13,10 +14,14 @@ from textual.screen import ModalScreen
 
 from engine.evaluate.behind import Behind
 from engine.evaluate.compare import ComparisonRow
-from screens.commands import Command
+from engine.filtering import Filter
+from screens.commands import Command, shown_key
+from screens.compare.filters import ITEM_FIELDS, item_fact
 from screens.compare.told import OUTCOMES, VERDICTS, answer
+from screens.widgets.last_line import LastLine
 from screens.widgets.line import Line
 from screens.widgets.table import Cell, Column, Table
+from screens.widgets.typed_filter import written
 
 COLUMNS: Final = (
     Column("", 6),
@@ -25,17 +30,22 @@ COLUMNS: Final = (
     Column("tuned", 11),
     Column("gold", 11),
 )
-BACK: Final = Command("items.back", "escape", "back", "Back to the comparison.", "dismiss")
+VERBS: Final = (
+    Command("items.back", "escape", "back", "Take the filter away, then back to the comparison.", "back"),
+    Command("items.filter", "/", "filter", "Show only questions that pass: outcome=lost base~yes.", "filter"),
+)
 
 
 class ItemsScreen(ModalScreen[None]):
     """A table of questions; under it the selected one, the answers side by side where there is room."""
 
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (120, "-wide")]  # noqa: RUF012 - Textual's own form
-    BINDINGS = [BACK.binding()]  # noqa: RUF012 - Textual's own form
+    BINDINGS = [verb.binding() for verb in VERBS]  # noqa: RUF012 - Textual's own form
     CSS = """
     ItemsScreen { background: $background; layout: vertical; }
     ItemsScreen .title { height: 1; padding: 0 1; background: $panel; }
+    ItemsScreen #filter { height: 1; padding: 0 1; display: none; }
+    ItemsScreen #filter.-filtered { display: block; }
     ItemsScreen Table { height: 1fr; }
     ItemsScreen #full { height: 1fr; border-top: solid $panel; }
     ItemsScreen #full:focus { border-top: solid $primary; }
@@ -51,6 +61,7 @@ class ItemsScreen(ModalScreen[None]):
         super().__init__()
         self._row = row
         self._questions = questions
+        self._filter = Filter()
 
     def compose(self) -> ComposeResult:
         """Title, table, the selected question, the one key."""
@@ -62,6 +73,7 @@ class ItemsScreen(ModalScreen[None]):
             (f"{self._row.title}  {self._row.run} against {self._row.against}  ", "bold"), (words, style), f"  {counts}"
         )
         yield Line(title, classes="title")
+        yield Line(id="filter")
         yield Table[Behind](COLUMNS, _cells, lambda one: f"{one.item}/{one.variant}")
         with VerticalScroll(id="full"):
             yield Line(id="question")
@@ -69,13 +81,35 @@ class ItemsScreen(ModalScreen[None]):
                 yield Line(id="base")
                 yield Line(id="tuned")
             yield Line(id="prompt")
-        keys = (("esc", "bold $text-accent"), " back  ", ("tab", "bold $text-accent"), " other pane, ↑ ↓ scroll it")
-        yield Line(Content.assemble(*keys), classes="title")
+        yield LastLine(helps=False)
 
     def on_mount(self) -> None:
         """Fill the table."""
         self.query_one(Table).show(self._questions)
+        keys = [(shown_key(verb.key), verb.label) for verb in VERBS]
+        self.query_one(LastLine).show_keys([*keys, ("tab", "other pane, ↑ ↓ scroll it")])
         self.call_after_refresh(self._show)
+
+    @work(group="prompt")
+    async def action_filter(self) -> None:
+        """Applied as it is typed; `esc` brings back what stood there."""
+        await self.query_one(LastLine).filter(self._filter.text, ITEM_FIELDS, self._set_filter, lambda _: ())
+
+    def _set_filter(self, only: Filter) -> None:
+        self._filter = only
+        passing = [one for one in self._questions if only.holds(item_fact(one))]
+        counted = (f"   {len(passing)} of {len(self._questions)}", "$foreground-muted")
+        line = self.query_one("#filter", Line)
+        line.set_class(bool(only.text), "-filtered")
+        line.show(Content.assemble(("/ ", "bold $text-accent"), written(only), counted))
+        self.query_one(Table).show(passing)
+
+    def action_back(self) -> None:
+        """The filter first, then the screen."""
+        if self._filter.text:
+            self._set_filter(Filter())
+        else:
+            self.dismiss()
 
     def on_table_moved(self, _: Table.Moved) -> None:
         """Another question is to be shown in full."""
@@ -89,7 +123,11 @@ class ItemsScreen(ModalScreen[None]):
     def _show(self) -> None:
         one: Behind | None = self.query_one(Table).selected
         if one is None:
-            self.query_one("#question", Line).show("There are no questions behind this figure.")
+            none = (
+                "No question passes the filter." if self._filter.text else "There are no questions behind this figure."
+            )
+            for name, text in (("question", none), ("prompt", ""), ("base", ""), ("tuned", "")):
+                self.query_one(f"#{name}", Line).show(text)
             return
         self.query_one("#question", Line).show(Content.styled(" ".join(one.prompt.split()), "bold"))
         # A long question is cut above the answers, so that they stand in sight, and whole below them.

@@ -44,9 +44,7 @@ class Reading:
         self._compared: tuple[object, Comparison] | None = None
         self._behind: tuple[object, tuple[Behind, ...]] | None = None
 
-    def read(
-        self, uids: Sequence[str] | None, all_metrics: bool, selected: str | None, only: Filter = Filter()
-    ) -> Snapshot:
+    def read(self, uids: Sequence[str] | None, all_metrics: bool, selected: str | None, only: Filter) -> Snapshot:
         """All of it, of the rows those that pass `only`. Without `uids` the newest run that has been evaluated is chosen, else the newest with a result."""
         chosen = self._chosen(uids)
         if not chosen:

@@ -17,11 +17,13 @@ from engine import jobs as processes
 from engine.evaluate import report
 from engine.evaluate.compare import ComparisonRow
 from engine.evaluate.suites import from_anywhere, known_suites
+from engine.filtering import Filter
 from engine.ledger import runs
 from engine.ledger.runs import Run
 from engine.ledger.states import LIVE
 from screens.commands import Command
 from screens.compare import asking, columns, forest, told
+from screens.compare.filters import ROW_FIELDS, row_fact
 from screens.compare.items import ItemsScreen
 from screens.compare.reading import Reading, Snapshot, row_key
 from screens.messages import CompareRuns, EvaluateRuns
@@ -29,6 +31,7 @@ from screens.session import Session
 from screens.widgets.line import Line, shortened
 from screens.widgets.page import Page
 from screens.widgets.table import Cell, Table
+from screens.widgets.typed_filter import written
 
 NOT_READ: Final = Snapshot()
 COMPARING: Final = Content.styled("Comparing ...", "$foreground-muted")  # some seconds: statistics and many answers
@@ -61,11 +64,14 @@ class CompareScreen(Page[Snapshot]):
         ),
         Command("compare.export", "x", "export", "Write the comparison as a Markdown or HTML report.", "export"),
         Command("run.stop", "S", "stop", "Stop the evaluation; what is answered stays. Asks first.", "stop"),
+        Command("compare.filter", "/", "filter", "Show only rows that pass: verdict=worse suite~med n>100.", "filter"),
+        Command("compare.back", "escape", "back", "Take the filter away.", "back", show=False),
     )
     CSS = """
     CompareScreen .words { height: auto; max-height: 3; padding: 0 1; }
     CompareScreen.-narrow #lines { max-height: 2; }
-    CompareScreen #work { height: 1; padding: 0 1; display: none; }
+    CompareScreen #work, CompareScreen #filter { height: 1; padding: 0 1; display: none; }
+    CompareScreen.-filtered #filter { display: block; }
     CompareScreen.-work #work { display: block; }
     CompareScreen #body { layout: vertical; height: 1fr; }
     CompareScreen #detail { height: 10; padding: 0 1; border-top: solid $panel; }
@@ -88,6 +94,7 @@ class CompareScreen(Page[Snapshot]):
         self._headline = Line(COMPARING, id="headline", classes="words")
         self._lines = Line(id="lines", classes="words")
         self._work = Line(id="work")
+        self._filter = Filter()
         self._table = Table[ComparisonRow](columns.columns("", 0, several=False), self._cells, row_key, id="rows")
         self._detail = Line(id="detail")
 
@@ -96,6 +103,7 @@ class CompareScreen(Page[Snapshot]):
         yield self._headline
         yield self._lines
         yield self._work
+        yield Line(id="filter")
         with Container(id="body"):
             yield self._table
             yield self._detail
@@ -105,13 +113,18 @@ class CompareScreen(Page[Snapshot]):
 
     def read(self) -> Snapshot:
         """The comparison, and the answers behind the selected row."""
-        return self._reading.read(self._uids, self._all_metrics, self._selected)
+        return self._reading.read(self._uids, self._all_metrics, self._selected, self._filter)
 
     def show(self, snapshot: Snapshot) -> None:
         """Words, rows, detail."""
         self._snapshot = snapshot
         comparison = snapshot.comparison
-        self.set_class(not snapshot.rows, "-empty")
+        self.set_class(not snapshot.of, "-empty")
+        self.set_class(bool(self._filter.text), "-filtered")
+        counted = (f"   {len(snapshot.rows)} of {snapshot.of}", "$foreground-muted")
+        self.query_one("#filter", Line).show(
+            Content.assemble(("/ ", "bold $text-accent"), written(self._filter), counted)
+        )
         self.set_class(snapshot.work is not None, "-work")
         if snapshot.work is not None and snapshot.work_state is not None:
             self._work.show(told.work(snapshot.work, snapshot.work_state))
@@ -182,7 +195,9 @@ class CompareScreen(Page[Snapshot]):
         """Stopping means something only while an evaluation is at work, the rest only with something to show."""
         if action == "stop":
             return self._snapshot.work_state in LIVE
-        if action in ("items", "metrics", "export"):
+        if action in ("metrics", "export", "filter"):
+            return bool(self._snapshot.of)
+        if action == "items":
             return bool(self._snapshot.rows)
         return True
 
@@ -196,6 +211,26 @@ class CompareScreen(Page[Snapshot]):
         """All metrics, or those that carry the verdict."""
         self._all_metrics = not self._all_metrics
         self.reread()
+
+    @work(group="prompt")
+    async def action_filter(self) -> None:
+        """Applied as it is typed; `esc` brings back what stood there."""
+        await self.filter_prompt(self._filter.text, ROW_FIELDS, self._set_filter, self._occurring)
+
+    def _set_filter(self, only: Filter) -> None:
+        self._filter = only
+        self.reread()
+
+    def _occurring(self, name: str) -> list[str]:
+        """Texts that stand in a column, in the order of the rows."""
+        comparison = self._snapshot.comparison
+        values = (row_fact(row)(name) for row in comparison.rows) if comparison else ()
+        return list(dict.fromkeys(value for value in values if isinstance(value, str))) if name != "name" else []
+
+    def action_back(self) -> None:
+        """The filter goes."""
+        if self._filter.text:
+            self._set_filter(Filter())
 
     @work(group="prompt")
     async def action_add(self) -> None:

@@ -60,8 +60,10 @@ class LastLine(Vertical):
     LastLine.-typing Input { display: block; }
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, helps: bool = True) -> None:
+        """`helps` says that `?` explains the keys here."""
         super().__init__()
+        self._helps = helps
         self._words = Words()
         self._input = Entry(
             compact=True, select_on_focus=False, disabled=True
@@ -219,7 +221,9 @@ class LastLine(Vertical):
 
     def _keys_that_fit(self) -> Content:
         """Keys from the left as long as they fit, `? help` always last."""
-        last = Content.assemble(("?", "bold $text-accent"), (" help", "$foreground-muted"))
+        last = (
+            Content.assemble(("?", "bold $text-accent"), (" help", "$foreground-muted")) if self._helps else Content()
+        )
         room = self.content_size.width - last.cell_length - 2
         line = Content()
         for key, label in self._keys:

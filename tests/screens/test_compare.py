@@ -228,3 +228,57 @@ def test_an_interval_beyond_the_axis_ends_in_arrows(ledger: Ledger, tmp_path: Pa
     (row,) = [row for row in compare(ledger, [run]).rows if row.metric == "accuracy"]
     drawn = forest.plot(row, forest.Axis(-10, 10), 21)
     assert drawn[0] == "●" and drawn[10] == "─" and drawn[-1] in "┤▸"
+
+
+async def typed(pilot: Pilot[None], text: str) -> None:
+    """A filter in place of the one that applies."""
+    await pilot.press("slash", "ctrl+u", *text, "enter")
+
+
+async def test_rows_pass_a_filter(ledger: Ledger, tmp_path: Path) -> None:
+    compared_run(ledger, tmp_path)
+    async with app_of(ledger, tmp_path).run_test(size=(120, 40)) as pilot:
+        await shown(pilot, 2)
+        await typed(pilot, "verdict=kept")
+        await until(pilot, lambda: [row.suite for row in shown_rows(pilot)] == ["retention"])
+        assert "/ verdict=kept   1 of 2" in line(pilot, "filter")
+        await typed(pilot, "difference>30 lost=3 vredict=worse")
+        await until(pilot, lambda: [row.suite for row in shown_rows(pilot)] == ["pubmedqa"])
+        assert "did you mean verdict?" in line(pilot, "filter")
+        await typed(pilot, "nothing-like-it")
+        await until(pilot, lambda: not shown_rows(pilot))
+        assert "Nothing to compare yet." not in screen(pilot)
+        await pilot.press("escape")
+        await until(pilot, lambda: len(shown_rows(pilot)) == 2 and not pilot.app.screen.has_class("-filtered"))
+
+
+async def test_questions_pass_a_filter(ledger: Ledger, tmp_path: Path) -> None:
+    run = finished_run(ledger, tmp_path)
+    items = tuple(SuiteItem(f"q{n}", f"Question {n}?", answer=("yes",), choices=("yes", "no")) for n in range(4))
+    suite = Suite("mine", items, "m")
+    right, wrong = Said("Of course.", choices={"yes": 1, "no": 0}), Said("No way.", choices={"yes": 0, "no": 1})
+    answered(ledger, None, suite, [wrong, right, right, wrong])
+    answered(ledger, run, suite, [right, right, wrong, wrong])
+
+    def questions() -> list[str]:
+        return [one.item for one in pilot.app.screen.query_one(Table).rows]
+
+    async with app_of(ledger, tmp_path).run_test(size=(80, 24)) as pilot:
+        await shown(pilot)
+        await until(pilot, lambda: "Question 2" in line(pilot, "detail"))
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(pilot.app.screen, ItemsScreen) and len(questions()) == 4)
+        assert "esc back" in last_line(pilot) and "/ filter" in last_line(pilot) and "? help" not in last_line(pilot)
+        await typed(pilot, "outcome=lost,won")
+        await until(pilot, lambda: questions() == ["q2", "q0"])
+        assert "2 of 4" in line(pilot, "filter")
+        await typed(pilot, 'tuned~"no way" -outcome=same')
+        await until(pilot, lambda: questions() == ["q2"])
+        await typed(pilot, "course question~1")
+        await until(pilot, lambda: questions() == ["q1"])
+        await typed(pilot, "zebra")
+        await until(pilot, lambda: "No question passes" in line(pilot, "question"))
+        await pilot.press("escape")
+        await until(pilot, lambda: len(questions()) == 4 and "Question" in line(pilot, "question"))
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(pilot.app.screen, CompareScreen))
