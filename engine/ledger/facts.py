@@ -10,6 +10,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -119,8 +120,12 @@ def method(settings: Settings) -> str:
 
 def model(settings: Settings) -> str:
     """The base model's name without its owner or folder."""
-    base = str(settings.get("model.base", ""))
-    return Path(base).name or base
+    return _last_part(str(settings.get("model.base", "")))
+
+
+@cache
+def _last_part(path: str) -> str:
+    return Path(path).name or path
 
 
 def _kind(types: set[type]) -> Kind:

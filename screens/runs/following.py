@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -71,6 +72,8 @@ class Following:
         portion, self._unread = self._unread[:many], self._unread[many:]
         read = table.settings(self._ledger, portion)
         new = {run: found for run, found in read.items() if self.settings.get(run) != found}
+        if self.complete:
+            gc.freeze()  # half a million objects that stay: the collector would take as long to look through them as a key may
         if new:
             self.settings |= new
             self.settings_at += 1

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import cached_property
+from operator import itemgetter
 from typing import Final, NamedTuple
 
 from engine.ledger.facts import Value
@@ -92,26 +92,24 @@ def _text(value: str | float | bool) -> str:
 
 
 def ordered(rows: Sequence[Row], value: Callable[[Row], Value], *, descending: bool) -> list[Row]:
-    """Sorted by `value`; equal ones stay in their order, and those that have none, or NaN, come last either way."""
-    known: list[tuple[tuple[bool, float | str], int, Row]] = []
+    """Sorted by `value`: numbers, then texts without regard to case. Equal ones stay in their order; those that have none, or NaN, come last
+    either way.
+    """
+    numbers: list[tuple[float, Row]] = []
+    texts: list[tuple[str, Row]] = []
     without: list[Row] = []
-    for place, row in enumerate(rows):
-        key = _key(value(row))
-        if key is None:
+    for row in rows:
+        known = value(row)
+        if known is None or known != known or known in ("", ()):
             without.append(row)
+        elif isinstance(known, int | float):
+            numbers.append((known, row))
         else:
-            known.append((key, -place if descending else place, row))
-    known.sort(reverse=descending)
-    return [row for _, _, row in known] + without
-
-
-def _key(value: Value) -> tuple[bool, float | str] | None:
-    """Numbers before texts, texts without regard to case; None for what has no place in an order."""
-    if isinstance(value, str):
-        return (True, value.casefold()) if value else None
-    if isinstance(value, int | float):
-        return None if math.isnan(value) else (False, value)
-    return (True, ", ".join(value).casefold()) if value else None
+            texts.append(((known if isinstance(known, str) else ", ".join(known)).casefold(), row))
+    numbers.sort(key=itemgetter(0), reverse=descending)
+    texts.sort(key=itemgetter(0), reverse=descending)
+    first, then = (texts, numbers) if descending else (numbers, texts)
+    return [*(row for _, row in first), *(row for _, row in then), *without]
 
 
 def lines(

@@ -23,7 +23,7 @@ from screens.runs.scene import Scene
 from screens.session import View
 
 TIMED: Final = frozenset(("age", "ends"))  # what changes by itself
-MANY: Final = 2000  # runs that are looked at, evenly spread, to find the settings in which they differ: one that differs in fewer tells little
+MANY: Final = 1000  # runs that are looked at, evenly spread, to find the settings in which they differ: one that differs in fewer tells little
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,9 @@ class Reading:
         self._passed: dict[str, tuple[int, dict[int, tuple[Row, bool]]]] = {}
         self._differing: tuple[object, list[str]] = (None, [])
         self._shown: tuple[object, tuple[Shown, ...]] = (None, ())
+        self._seen: tuple[object, Sequence[Row]] = (None, ())
+        self._states: Mapping[State, int] = {}
+        self._order: tuple[object, Sequence[Row]] = (None, ())
         self._before: tuple[object, Snapshot] = (None, Snapshot())
 
     def read(self, now: float, wanted: Wanted) -> Snapshot:
@@ -93,21 +96,32 @@ class Reading:
         followed = self._runs
         only = parse(wanted.only, followed.fields)
         timed = scene.now if only.fields & TIMED else 0.0
-        of = followed.rows_at, followed.settings_at, only, wanted.view, wanted.unfolded, timed
+        at = followed.rows_at, "archived" in only.fields
+        of = at, followed.settings_at, only, wanted.view, wanted.unfolded, timed
         if of != self._before[0]:
-            visible = [row for row in followed.rows if row.archived is None or "archived" in only.fields]
-            passing = _sorted(self._passing(visible, only, scene), wanted.view, scene)
+            visible = self._visible(at)
+            passing = self._passing(self._sorted(visible, at, wanted.view, scene), only, scene)
             lines = grouping.lines(passing, wanted.view.group, _groups(wanted.view.group, scene), wanted.unfolded)
-            made = Snapshot(
-                lines,
-                passing,
-                total=len(visible),
-                archived=len(followed.rows) - len(visible),
-                states=grouping.counted(visible),
-                only=only,
-            )
+            hidden = len(followed.rows) - len(visible)
+            made = Snapshot(lines, passing, total=len(visible), archived=hidden, states=self._states, only=only)
             self._before = of, made
         return self._before[1]
+
+    def _visible(self, at: tuple[int, bool]) -> Sequence[Row]:
+        """All runs, or without those that were put out of sight; `at` is when, and whether these are asked for."""
+        if at != self._seen[0]:
+            rows = [row for row in self._runs.rows if at[1] or row.archived is None]
+            self._seen, self._states = (at, rows), grouping.counted(rows)
+        return self._seen[1]
+
+    def _sorted(self, rows: Sequence[Row], at: object, view: View, scene: Scene) -> Sequence[Row]:
+        """In the order of the view; while a filter is typed that of before."""
+        if view.sort == "age":  # as they come: the newest first
+            return rows[::-1] if view.descending else rows
+        of = at, self._runs.settings_at, view.sort, view.descending
+        if of != self._order[0]:
+            self._order = of, grouping.ordered(rows, scene.asker(view.sort), descending=view.descending)
+        return self._order[1]
 
     def _passing(self, rows: Sequence[Row], only: Filter, scene: Scene) -> Sequence[Row]:
         """The runs that pass. Each part's answers are kept: of a filter that is typed only the last part changes, of a run that trains one row."""
@@ -155,12 +169,6 @@ def _kept(
 def _metrics(names: Iterable[str]) -> frozenset[str]:
     """The keys of the metrics that have to be read for these names."""
     return frozenset({LOSS} | {asked[0] for name in names if (asked := facts.metric(name)) is not None})
-
-
-def _sorted(rows: Sequence[Row], view: View, scene: Scene) -> Sequence[Row]:
-    if view.sort == "age":  # as they come: the newest first
-        return rows[::-1] if view.descending else rows
-    return grouping.ordered(rows, scene.asker(view.sort), descending=view.descending)
 
 
 def _groups(by: str, scene: Scene) -> Callable[[Row], Iterable[str]]:
