@@ -17,6 +17,7 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
+from engine.errors import Problem
 from engine.ledger import jobs
 from engine.ledger.runs import HIGHER_IS_BETTER, NAMES, Run
 from engine.ledger.states import LIVE, State
@@ -88,6 +89,7 @@ class Table:
     count: int
 
 
+MOST: Final = 50  # metrics of a table: each is joined to it, and SQLite joins 64 tables
 NO_TAGS: Final[tuple[str, ...]] = ()
 NO_METRICS: Final[Mapping[str, Figures]] = {}
 _STATES: Final = {state.value: state for state in State}
@@ -102,7 +104,12 @@ def read(ledger: Ledger, keys: Sequence[str] = (), *, after: int = 0, archived: 
 
     Live runs are always among them, because a process may die without a word: they are seen as `lost` then. Runs in the bin are left
     out, archived ones too unless asked for.
+
+    Raises:
+        Problem: there are more than `MOST` keys.
     """
+    if len(keys) > MOST:
+        raise Problem(f"{len(keys)} metrics are more than a table can have", do=f"Take {MOST} at most.", code="columns")
     there = _there(archived)
     lost, live = _live(ledger)
     with _without_collecting(), ledger.reading() as connection:

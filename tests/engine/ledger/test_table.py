@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine import removal
+from engine.errors import Problem
 from engine.ledger import Ledger, facts, jobs, labels, metrics, runs, table
 from engine.ledger.runs import Run
 from engine.ledger.states import State
@@ -58,6 +59,16 @@ def test_a_row_is_the_run_with_its_tags_and_the_figures_that_were_asked_for(ledg
     assert found.count == 2
     rate = table.read(ledger, ["train/tokens_per_second"]).rows[0].metrics["train/tokens_per_second"]
     assert rate == figures(ledger, second, "train/tokens_per_second")
+
+
+def test_a_table_has_as_many_metrics_as_it_can_read(ledger: Ledger) -> None:
+    run = made(ledger, "a")
+    keys = [f"train/{number}" for number in range(table.MOST + 1)]
+    with metrics.Writer(ledger, run.id) as log:
+        log.log(0, dict.fromkeys(keys, 1.0))
+    assert len(table.read(ledger, keys[1:]).rows[0].metrics) == table.MOST
+    with pytest.raises(Problem, match="51 metrics are more"):
+        table.read(ledger, keys)
 
 
 def test_a_row_has_the_fields_of_a_run_in_their_order() -> None:
