@@ -132,8 +132,15 @@ def resume(ledger: Ledger, run: Run, *, queue: bool = False) -> Job:
     """Start a process that goes on from the run's newest checkpoint, or from the beginning where there is none.
 
     Raises:
-        Problem: the run is at work, has finished, or its folder is gone.
+        Problem: the run is at work, has finished, was trained by something else, or its folder is gone.
     """
+    if run.source:
+        raise Problem(
+            f"{run.name} was not trained by Workbench",
+            f"It comes from {run.source}, which has its checkpoints.",
+            "Go on with it where it was trained.",
+            code="foreign",
+        )
     if run.state in LIVE:
         raise Problem(
             f"{run.name} is {run.state}", "It needs no resuming.", "Wait for it, or stop it first.", code="running"

@@ -45,6 +45,22 @@ def test_import_of_a_folder_with_several_kinds(ledger: Ledger, capsys: pytest.Ca
     assert [row[0] for row in ledger.rows("SELECT name FROM tag ORDER BY 1")] == ["medical", "old", "two-words"]
 
 
+def test_an_imported_run_is_shown_and_cannot_be_resumed(ledger: Ledger, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["import", str(FILES), "--as", "tensorboard"]) == 0
+    capsys.readouterr()
+    assert main(["runs", "show", "tb"]) == 0
+    shown = capsys.readouterr().out
+    assert "None" not in shown and "does not tell how it ended" in shown and "tensorboard" in shown
+    assert main(["runs", "show", "tb", "--json"]) == 0
+    assert printed(capsys)[0]["settings"] == {"training.learning_rate": 1e-4, "training.epochs": 3}
+    for verb, said in (
+        (["resume", "tb"], "was not trained by Workbench"),
+        (["show", "tb", "--profile"], "has no profile"),
+    ):
+        assert main(["runs", *verb]) == 2
+        assert said in capsys.readouterr().err
+
+
 def test_import_of_a_half_written_file_takes_what_is_whole(
     ledger: Ledger, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -10,7 +10,9 @@ from typing import Final
 
 import tomlkit
 
+from engine.errors import Problem
 from engine.ledger import Ledger, checkpoints, events, jobs, labels, orders, queue, runs
+from engine.ledger.exchange.adding import END_UNKNOWN
 from engine.ledger.states import State
 from screens.widgets import figures
 from workbench.cli.existing import existing_ledger
@@ -26,6 +28,9 @@ def show(options: argparse.Namespace) -> int:
     run = runs.find(ledger, options.runs[0])
     document = runs.document(ledger, run)
     if options.profile:
+        if not document.profile:
+            why = f"It comes from {run.source}; its settings: workbench runs show {run.uid} --json"
+            raise Problem(f"{run.name} has no profile", why if run.source else "")
         print(document.profile, end="")
         return 0
     whole = _whole(ledger, run, document)
@@ -56,6 +61,7 @@ def _whole(ledger: Ledger, run: runs.Run, document: runs.Document) -> dict[str, 
         **brief(run, runs.summary(ledger, run), labels.tags(ledger, run)),
         "queue": places.get(run.id),
         "folder": run.folder,
+        "settings": runs.settings(ledger, run),
         "parent": run.parent,
         "profile": tomlkit.parse(document.profile).unwrap(),
         "environment": document.environment,
@@ -80,17 +86,18 @@ def _print_run(ledger: Ledger, run: runs.Run, document: runs.Document) -> None:
     job = jobs.newest_training(ledger, run.id)
     message = job.message if job else ""
     doing = job.doing if job and run.state in (State.QUEUED, State.STARTING) else ""
-    method = f"{settings.get('method.name')} {settings.get('model.quantization')}".replace(" none", "")
+    method = f"{settings.get('method.name', '')} {settings.get('model.quantization', '')}".replace(" none", "").strip()
     memory = f"predicted {_mib(run.predicted_mib)}, measured {_mib(run.measured_mib)}"
     facts: list[tuple[str, Cell]] = [
         ("name", run.name),
         ("uid", run.uid),
         ("state", state_word(run.state, run.cause, queue.places(ledger).get(run.id))),
         *(("message" if number == 0 else "", line) for number, line in enumerate(message.splitlines())),
+        ("", "its source does not tell how it ended" if run.cause == END_UNKNOWN else ""),
         ("now", doing),
         ("step", f"{run.step} of {run.steps or '?'}"),
         ("created", time.strftime("%Y-%m-%d %H:%M", time.localtime(run.created))),
-        ("base", str(settings.get("model.base"))),
+        ("base", str(settings.get("model.base", ""))),
         ("method", method),
         ("objective", str(settings.get("training.objective", ""))),
         ("data", ", ".join(str(value) for key, value in settings.items() if key.endswith(".source"))),
