@@ -36,6 +36,7 @@ COMMANDS: Final = (
     "export",
     "import",
     "ledger",
+    "pull",
     "doctor",
 )
 MODULES: Final = {"import": "imports"}  # of commands whose names are words of Python

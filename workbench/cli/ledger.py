@@ -106,17 +106,22 @@ def restore(options: argparse.Namespace) -> int:
 
 
 def tell(options: argparse.Namespace, merged: Merged) -> int:
-    """Say what merging did; 1 where a run has two histories of which one was kept."""
+    """Print what merging did; 1 where a run has two histories of which one was kept."""
     if options.json:
         print_json(asdict(merged))
-        return 1 if merged.conflicts else 0
+    else:
+        say(merged)
+    return 1 if merged.conflicts else 0
+
+
+def say(merged: Merged) -> None:
+    """What merging did, in words."""
     new, changed, same = (len(each) for each in (merged.added, merged.updated, merged.kept))
-    print(f"{new:,} runs added, {changed:,} updated, {same:,} as they were; {merged.evaluations:,} evaluations")
+    print(f"{new:,} runs added, {changed:,} updated, {same:,} as they were; {merged.evaluations:,} evaluations taken")
     for uid, name in merged.renamed.items():
         words(f"{uid} is called {printable(name)} now: an older run has its name")
     for conflict in merged.conflicts:
         words(f"{printable(conflict.name)} ({conflict.uid}): {conflict.why}")
-    return 1 if merged.conflicts else 0
 
 
 def backup(options: argparse.Namespace) -> int:
