@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from textual import work
 from textual.app import ComposeResult
 from textual.containers import Container, Horizontal
 from textual.content import Content
 from textual.events import ScreenResume, ScreenSuspend
 from textual.message import Message
 
+from engine.filtering import Filter
 from engine.ledger.events import Event
 from screens.commands import Command, on_runs
 from screens.messages import GoTo, WatchRun
 from screens.monitor import words
+from screens.monitor.filters import FIELDS, fact
 from screens.monitor.reading import Reading, Snapshot
 from screens.session import Session
 from screens.widgets import figures
@@ -22,6 +26,7 @@ from screens.widgets.chart import Chart
 from screens.widgets.line import Line, shortened
 from screens.widgets.run_page import RunPage
 from screens.widgets.table import Cell, Column, Table
+from screens.widgets.typed_filter import written
 
 WELCOME: Final = (
     ("No run yet.\n\n", "bold"),
@@ -90,10 +95,13 @@ class MonitorScreen(RunPage[Snapshot | None]):
             "event",
             show=False,
         ),
-        Command("monitor.back", "escape", "back", "Leave the zoom, else go to Runs.", "back", show=False),
+        Command("monitor.filter", "/", "filter", "Show only events that pass: level=warning kind~check.", "filter"),
+        Command(
+            "monitor.back", "escape", "back", "Leave the zoom, then the filter, else go to Runs.", "back", show=False
+        ),
     )
     CSS = """
-    MonitorScreen #headline, MonitorScreen #waiting, MonitorScreen #since { height: 1; padding: 0 1; }
+    MonitorScreen #headline, MonitorScreen #waiting, MonitorScreen #since, MonitorScreen #filter { height: 1; padding: 0 1; }
     MonitorScreen #charts { height: 9; padding: 0 1; }
     MonitorScreen #main { width: 5fr; }
     MonitorScreen #facts { width: 24; height: 100%; padding: 1 0 0 2; }
@@ -106,7 +114,7 @@ class MonitorScreen(RunPage[Snapshot | None]):
     MonitorScreen.-wide #charts { height: 45%; }
     MonitorScreen.-zoomed #charts { height: 1fr; }
     MonitorScreen.-zoomed #side, MonitorScreen.-zoomed #facts, MonitorScreen.-zoomed #machine, MonitorScreen.-zoomed Table,
-    MonitorScreen.-zoomed #since { display: none; }
+    MonitorScreen.-zoomed #since, MonitorScreen.-zoomed #filter { display: none; }
     MonitorScreen #body { height: 1fr; }
     MonitorScreen #welcome { display: none; padding: 2 4; height: 1fr; }
     MonitorScreen.-empty #body { display: none; }
@@ -121,6 +129,7 @@ class MonitorScreen(RunPage[Snapshot | None]):
         self._chart = 0
         self._left: Left | None = None
         self._back_at = 0.0
+        self._filter = Filter()
 
     def compose_body(self) -> ComposeResult:
         """From what it is doing down to what happened."""
@@ -132,6 +141,7 @@ class MonitorScreen(RunPage[Snapshot | None]):
                 yield Line(id="facts")
                 yield Chart("grad norm", id="side")
             yield Line(id="machine")
+            yield Line(id="filter", classes="-nothing")
             yield Table[Event](
                 (Column("time", 9), Column("", 1), Column("event", 20, stretch=True)),
                 lambda event: _cells(event, self.session.clock()),
@@ -175,9 +185,17 @@ class MonitorScreen(RunPage[Snapshot | None]):
         self._put("waiting", words.waiting(snapshot))
         self._put("since", self._since(snapshot, now))
         self._show_charts(snapshot)
+        self._show_events(snapshot, now)
+
+    def _show_events(self, snapshot: Snapshot, now: float) -> None:
+        """Those that pass the filter; the cursor follows the newest while it stands on it."""
+        passing = [event for event in snapshot.events if self._filter.holds(fact(event, now))]
+        counted = (f"   {len(passing)} of {len(snapshot.events)} events", "$foreground-muted")
+        told = Content.assemble(("/ ", "bold $text-accent"), written(self._filter), counted)
+        self._put("filter", told if self._filter.text else Content())
         table = self.query_one(Table)
         newest = table.cursor == 0
-        table.show(snapshot.events)
+        table.show(passing)
         if newest:
             table.move_to(0)
 
@@ -247,6 +265,22 @@ class MonitorScreen(RunPage[Snapshot | None]):
         """All of the screen for the chart."""
         self.toggle_class("-zoomed")
 
+    @work(group="prompt")
+    async def action_filter(self) -> None:
+        """Applied as it is typed; `esc` brings back what stood there."""
+        if self._snapshot is not None:
+            await self.filter_prompt(self._filter.text, FIELDS, self._set_filter, self._occurring)
+
+    def _set_filter(self, only: Filter) -> None:
+        self._filter = only
+        if self._snapshot is not None:
+            self._show_events(self._snapshot, self.session.clock())
+
+    def _occurring(self, name: str) -> Sequence[str]:
+        """The kinds of event that this run has had."""
+        events = self._snapshot.events if self._snapshot and name == "kind" else ()
+        return sorted({event.kind for event in events})
+
     def action_event(self) -> None:
         """The whole text."""
         event = self.query_one(Table).selected
@@ -259,9 +293,11 @@ class MonitorScreen(RunPage[Snapshot | None]):
         self.action_event()
 
     def action_back(self) -> None:
-        """Zoom first, then the screen."""
+        """Zoom first, then the filter, then the screen."""
         if self.has_class("-zoomed"):
             self.action_zoom()
+        elif self._filter.text:
+            self._set_filter(Filter())
         else:
             self.post_message(GoTo("runs"))
 

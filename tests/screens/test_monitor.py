@@ -274,3 +274,29 @@ def test_picture(four: Example, snap_compare: Callable[..., bool], size: tuple[i
         await until(pilot, lambda: len(pilot.app.screen.query_one(Table).rows) == 3)
 
     assert snap_compare(opened(four, "pubmedqa-lora-16"), terminal_size=size, run_before=ready)
+
+
+async def test_events_pass_a_filter(four: Example) -> None:
+    run = four.runs["pubmedqa-lora-16"]
+    ledger = four.session.ledger
+    events.add(ledger, "gradient", "norm 8.2", run=run.id, step=51, level="warning")
+    events.add(ledger, "sample", "yes", run=run.id, step=48, detail={"prompt": "Is low-dose aspirin enough?"})
+
+    def told() -> list[str]:
+        return [event.text for event in pilot.app.screen.query_one(Table).rows]
+
+    async with opened(four, run.name).run_test() as pilot:
+        await shown(pilot, run.name)
+        await until(pilot, lambda: "yes" in told())
+        whole = len(told())
+        await pilot.press("slash", *"kind=grad", "tab", "space", *"step>50", "enter")
+        await until(pilot, lambda: told() == ["norm 8.2"])
+        assert f"/ kind=gradient step>50   1 of {whole} events" in line(pilot, "filter")
+        await pilot.press("slash", "ctrl+u", *"aspirin level=inof", "enter")
+        await until(pilot, lambda: told() == ["yes"])
+        assert "did you mean info?" in line(pilot, "filter")
+        await pilot.press("escape")
+        await until(pilot, lambda: len(told()) == whole)
+        assert pilot.app.screen.query_one("#filter").has_class("-nothing")
+        await pilot.press("escape")
+        await until(pilot, lambda: not pilot.app.screen.query("#headline"))
