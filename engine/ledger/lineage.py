@@ -68,9 +68,9 @@ def _known(ledger: Ledger, run: Run) -> Mapping[str, object]:
 
 
 def _parent(ledger: Ledger, one: Mapping[str, object], depth: int) -> Relative:
-    run = runs.by_uid(ledger, str(one["uid"]))
+    run = runs.by_uid(ledger, str(one.get("uid")))
     binned = run is not None and run.deleted is not None
-    name = run.name if run else str(one["name"])
+    name = run.name if run else str(one.get("name"))
     return Relative("parent", name, _did(one), None if binned else run, binned, depth)
 
 

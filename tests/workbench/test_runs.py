@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.ledger import Ledger, checkpoints, events, jobs, orders, queue, runs
+from engine.ledger import Ledger, artifacts, checkpoints, events, jobs, orders, queue, runs
 from engine.ledger.states import State
 from engine.ledger.writer import Writer
 from workbench import cli
@@ -128,8 +128,26 @@ def test_show_tells_the_story_of_a_run(ledger: Ledger, capsys: pytest.CaptureFix
     assert whole["backoffs"] == [{"step": 5, "rows_at_once": 1}]
     assert [(order["verb"], order["value"], order["step"]) for order in whole["orders"]] == [("rate", 0.5, 3)]
     assert whole["jobs"][0]["gpus"] == ["GPU-7"] and whole["environment"]["lineage"] == lineage
+    runs.set_conditions(ledger, run, gpu="2x H200", comparable="c" * 64)
+    artifacts.add(ledger, run, "adapter", run.folder / "adapter" / "best", size=9, fingerprint="f" * 64)
+    runs.create(
+        ledger,
+        name="after",
+        runs_folder=Path("/runs"),
+        profile="",
+        settings={"training.objective": "dpo", "method.name": "ia3"},
+        parent=run.uid,
+    )
+    whole = json.loads(said(capsys, "runs", "show", "prefs", "--json"))
+    assert (whole["gpu"], whole["comparable"]) == ("2x H200", "c" * 64)
+    assert [(left["kind"], left["path"], left["bytes"]) for left in whole["artifacts"]] == [
+        ("adapter", "adapter/best", 9)
+    ]
+    assert [(one["relation"], one["name"]) for one in whole["family"]][-2:] == [("run", "prefs"), ("child", "after")]
     told = said(capsys, "runs", "show", "prefs")
     for words in (
+        "after (dpo, ia3)",
+        "2x H200 · GPU-7",
         "text (pretrain, full), then talk (sft, lora)",
         "Trains 4.1 M parameters",
         "2 rows became 1",

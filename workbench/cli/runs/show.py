@@ -11,7 +11,7 @@ from typing import Final
 import tomlkit
 
 from engine.errors import Problem
-from engine.ledger import Ledger, checkpoints, events, jobs, labels, orders, queue, runs
+from engine.ledger import Ledger, artifacts, checkpoints, events, jobs, labels, lineage, orders, queue, runs
 from engine.ledger.exchange.adding import END_UNKNOWN
 from engine.ledger.states import State
 from screens.widgets import figures
@@ -78,6 +78,18 @@ def _whole(ledger: Ledger, run: runs.Run, document: runs.Document) -> dict[str, 
         "orders": [vars(order) for order in orders.taken(ledger, run.id)],
         "memory": {"predicted_mib": run.predicted_mib, "measured_mib": run.measured_mib},
         "result": {"kind": run.result_kind, "path": run.result},
+        "artifacts": [vars(artifact) for artifact in artifacts.of_run(ledger, run.id)],
+        "comparable": run.comparable,
+        "family": [
+            {
+                "relation": one.relation,
+                "name": one.name,
+                "what": one.what,
+                "uid": one.run.uid if one.run else None,
+                "depth": one.depth,
+            }
+            for one in lineage.family(ledger, run)
+        ],
     }
 
 
@@ -139,14 +151,16 @@ def _mib(value: float | None) -> str:
 
 def _story(ledger: Ledger, run: runs.Run, document: runs.Document) -> Iterator[tuple[str, Cell]]:
     """What the run goes on from, what it trains, where it worked, and what was done to it on the way."""
-    lineage = document.environment.get("lineage")
-    if isinstance(lineage, list):
-        chain = (f"{one.get('name')} ({one.get('objective')}, {one.get('method')})" for one in lineage)
+    before = document.environment.get("lineage")
+    if isinstance(before, list):
+        chain = (f"{one.get('name')} ({one.get('objective')}, {one.get('method')})" for one in before)
         yield "goes on from", ", then ".join(chain)
     told = {event.kind: event.text for event in events.of_run(ledger, run.id) if event.kind in ("inventory", "packing")}
+    came = [f"{one.name} ({one.what})" for one in lineage.family(ledger, run) if one.relation == "child"]
+    yield "gone on with", ", ".join(came)
     yield from told.items()
     gpus = [place for job in jobs.of_run(ledger, run.id) if job.started for place in json.loads(job.places)]
-    yield "ran on", ", ".join(dict.fromkeys(gpus))
+    yield "ran on", " · ".join((*filter(None, (run.gpu,)), *(gpu for gpu in dict.fromkeys(gpus) if gpu != run.gpu)))
     yield "work", _work(ledger, run, document)
     for event in events.of_kind(ledger, run.id, "memory"):
         yield "smaller", event.text
