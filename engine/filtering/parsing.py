@@ -66,7 +66,7 @@ class Filter:
 
     def holds(self, fact: Callable[[str], Value]) -> bool:
         """Whether a row passes; `fact` gives its value for the name of a field."""
-        for name, test in self._tests:  # not `all`: it is asked for thousands of rows at every key
+        for name, test in self._tests:  # noqa: SIM110 - `all` takes twice as long, for thousands of rows at every key
             if not test(fact(name)):
                 return False
         return True
