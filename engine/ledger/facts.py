@@ -14,8 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from engine.filtering import Field as Field
-from engine.filtering import Kind
+from engine.filtering import Field, Kind
 from engine.filtering import Value as Value
 from engine.ledger.states import LIVE, State
 from engine.ledger.table import Figures, Row, Settings
