@@ -23,6 +23,7 @@ from engine.ledger.exchange.imported import Gathering, Points
 BAR: Final = re.compile(r"^\s*\d+%\|[^|]*\|\s*(\d+)/(\d+) \[((?:\d+:)?\d+:\d\d)<")
 STEER: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")  # cursor movements and colours
 RAISED: Final = re.compile(r"^((?:\w+\.)*\w*(?:Error|Exception|Interrupt|Exit)\w*)(?::|$)")
+TRACEBACK: Final = "Traceback (most recent call last):"
 STEP_KEYS: Final = ("step", "global_step")
 MOST: Final = 1 << 24  # bytes of one look: what is larger is read in several
 
@@ -97,16 +98,16 @@ class TextLog:
         )
 
     def _take(self, line: str) -> None:
-        if not line.strip():
-            return
-        if bar := BAR.match(line):
+        before, mark, _ = line.partition(TRACEBACK)
+        if mark:  # it stands behind a bar, which ends no line
+            self._take(before)
+            self._in_traceback, self._raised = True, ""
+        elif bar := BAR.match(line):
             self._bar(int(bar[1]), int(bar[2]), _seconds(bar[3]))
         elif line.lstrip().startswith("{"):
             self._figures(line.strip())
-        elif line.startswith("Traceback (most recent call last)"):
-            self._in_traceback, self._raised = True, ""
-        elif self._in_traceback and (raised := RAISED.match(line)):
-            self._raised = line if raised[0] else ""
+        elif self._in_traceback and RAISED.match(line):
+            self._raised = line
 
     def _peek(self) -> None:
         """A bar that is drawn last has no end of line yet; it is known by its end all the same."""
