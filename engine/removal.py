@@ -10,6 +10,7 @@ import json
 import shutil
 import sqlite3
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -128,8 +129,13 @@ def purge(ledger: Ledger, *, older_than: float = KEPT) -> list[Run]:
         Problem: files could not be removed (the rows of all these runs are gone).
     """
     old = [run for run in runs.binned(ledger) if not older_than or _since(run) <= time.time() - older_than]
+    return purge_runs(ledger, old)
+
+
+def purge_runs(ledger: Ledger, chosen: Iterable[Run]) -> list[Run]:
+    """Remove these runs for good, as far as they are in the bin: their rows first, then their files. Returns and raises as `purge`."""
     gone: list[Run] = []
-    for run in old:
+    for run in chosen:
         with ledger.transaction(durable=True) as connection:
             if connection.execute("DELETE FROM run WHERE id = ? AND deleted IS NOT NULL", (run.id,)).rowcount:
                 gone.append(run)
