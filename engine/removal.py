@@ -117,9 +117,9 @@ def restore(ledger: Ledger, run: Run) -> Run:
     return runs.find(ledger, run.uid)
 
 
-def binned(ledger: Ledger) -> list[Run]:
-    """The runs in the bin, what was deleted last first."""
-    return runs.binned(ledger)
+def binned(ledger: Ledger, *, older_than: float = 0.0) -> list[Run]:
+    """The runs that have been in the bin for longer than this many seconds, all of them for 0; what was deleted last first."""
+    return [run for run in runs.binned(ledger) if not older_than or _since(run) <= time.time() - older_than]
 
 
 def purge(ledger: Ledger, *, older_than: float = KEPT) -> list[Run]:

@@ -51,8 +51,7 @@ def purge(options: argparse.Namespace) -> int:
     ledger = existing_ledger(options.ledger)
     found = [runs.find(ledger, name, binned=True) for name in options.runs]
     if not options.runs:
-        before = time.time() - (options.older_than or 0.0)
-        found = [run for run in removal.binned(ledger) if run.deleted is not None and run.deleted <= before]
+        found = removal.binned(ledger, older_than=options.older_than or 0.0)
     if found and not options.yes and not agreed(f"Remove {_with_size(found)} for good?", _names(found)):
         words("Nothing was removed.")
         return 1
