@@ -17,7 +17,7 @@ from typing import Final
 
 import torch
 
-from engine import gpu, process
+from engine import folders, gpu, process
 from engine.assignment import profile_of, run_of
 from engine.data import prepare
 from engine.data.tokenizer import load_tokenizer
@@ -29,7 +29,6 @@ from engine.profile import Profile
 from engine.train import (
     device,
     fingerprints,
-    folders,
     generators,
     identity,
     inventory,
