@@ -148,7 +148,8 @@ def _print(done: list[Done]) -> None:
         print_table(("name", "uid", "from", "", "points"), rows, right=("points",))
     for each in done:
         if each.left:
-            words(f"{each.name} was left as it is: {each.left}.")
+            back = f" Get it back: workbench runs restore {each.uid}" if each.left == adding.BINNED else ""
+            words(f"{each.name} was left as it is: {each.left}.{back}")
         for trouble in each.troubles:
             words(f"{each.name}: {trouble}")
         if each.waiting and not each.troubles:

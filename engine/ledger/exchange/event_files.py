@@ -48,7 +48,7 @@ def read(path: Path, offset: int) -> Records:
     """
     with path.open("rb") as file:
         size = file.seek(0, 2)
-        file.seek(offset)
+        offset = file.seek(offset if offset <= size else 0)  # shorter than it was: another file
         chunk = file.read(min(CHUNK, size - offset))
     places, used, broken = _walk(chunk, offset, size)
     good = _checked(chunk, places)

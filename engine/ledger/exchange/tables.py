@@ -6,11 +6,12 @@ reads it back.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.atomic import replacing
+from engine.atomic import replacing, write_bytes
 from engine.ledger import metrics
 from engine.ledger.runs import Run
 from engine.ledger.store import Ledger
@@ -34,15 +35,16 @@ def write_csv(ledger: Ledger, chosen: Sequence[Run], to: Path, progress: Progres
 
 
 def write_parquet(ledger: Ledger, chosen: Sequence[Run], to: Path, progress: Progress) -> None:
-    """Write the runs' points to `to`; all of them are in memory meanwhile (36 bytes each).
+    """Write the runs' points to `to`; all of them are in memory meanwhile (40 bytes each).
 
     Raises:
         Problem: it cannot be written; what stood there is untouched.
     """
     import polars
 
-    with replacing(to) as part, part.open("wb") as file:
-        polars.concat([_empty(), *_frames(ledger, chosen, progress)]).write_parquet(file)
+    buffer = io.BytesIO()  # polars tells of a full disk in words of its own
+    polars.concat([_empty(), *_frames(ledger, chosen, progress)]).write_parquet(buffer)
+    write_bytes(to, buffer.getvalue())
 
 
 def _frames(ledger: Ledger, chosen: Sequence[Run], progress: Progress) -> Iterator[polars.DataFrame]:

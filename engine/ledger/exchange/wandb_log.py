@@ -48,12 +48,11 @@ def read(path: Path, offset: int, blocks: int = 256) -> Records:
     Raises:
         OSError: it cannot be read.
     """
-    offset = max(offset, BEGIN)
     with path.open("rb") as file:
         size = file.seek(0, 2)
         if size < BEGIN:
             return Records([], 0, size, more=False, damaged=0)
-        file.seek(offset)
+        offset = file.seek(offset if BEGIN <= offset <= size else BEGIN)  # shorter than it was: another file
         data = file.read((offset // BLOCK + blocks) * BLOCK - offset)
     at_end = offset + len(data) >= size
     found, whole, damaged = _walk(data, offset, at_end=at_end)

@@ -170,6 +170,19 @@ def test_a_large_log_is_read_in_pieces(log: Path, monkeypatch: pytest.MonkeyPatc
     assert flat(READERS[log](log).read()) == flat(whole)
 
 
+@LOGS
+def test_a_log_that_was_written_anew_is_read_anew(log: Path, tmp_path: Path) -> None:
+    path = tmp_path / log.name
+    shutil.copy(log, path)
+    reader = READERS[log](path)
+    whole = flat(reader.read())
+    content = log.read_bytes()
+    path.write_bytes(content[: len(content) // 5])
+    again = reader.read()
+    assert again is not None and again.waiting >= 0
+    assert 0 < len(flat(again)) < len(whole) and flat(again).items() <= whole.items()
+
+
 def test_hyperparameters_that_come_later_do_not_make_another_run(tmp_path: Path) -> None:
     shutil.copytree(FILES / "torch", tmp_path / "torch", ignore=shutil.ignore_patterns("1795*.*"))
     early, whole = EventFolder(tmp_path / "torch", "a").read(), EventFolder(FILES / "torch", "a").read()

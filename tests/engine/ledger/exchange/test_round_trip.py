@@ -18,6 +18,7 @@ from engine.ledger.exchange import adding, documents, plain, portable, tables
 from engine.ledger.metrics import Writer
 from engine.ledger.runs import Run
 from engine.ledger.states import State
+from tests.engine.ledger.conftest import Script
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
 KEYS = st.one_of(
@@ -195,3 +196,29 @@ def test_a_full_export_leaves_nothing_half_written(ledger: Ledger, run: Run, tmp
         tables.write_csv(ledger, [run], to, stop)
     assert to.read_text() == "old"
     assert list(tmp_path.glob(".runs.csv*")) == []
+
+
+def test_a_disk_that_fills_leaves_nothing_half_written(disk: Script) -> None:
+    printed = disk(
+        """
+from engine.errors import Problem
+from engine.ledger import Ledger, runs
+from engine.ledger.exchange import documents, portable, tables
+from engine.ledger.metrics import Writer
+import tempfile
+with tempfile.TemporaryDirectory() as name, Ledger.open(Path(name) / "ledger.db") as ledger:
+    run = runs.create(ledger, name="speech", runs_folder=disk, profile="", settings={})
+    with Writer(ledger, run.id) as writer:
+        for step in range(60_000):
+            writer.log(step, {"loss": 1 / (step + 1)})
+    for write, to in ((tables.write_csv, "a.csv"), (tables.write_parquet, "a.parquet"), (documents.write, "a.json"), (portable.write, "a.db")):
+        try:
+            write(ledger, [run], disk / to, lambda done, total: None)
+            print("written", to)
+        except Problem as problem:
+            print(problem.code, to)
+print(sorted(os.listdir(disk)))
+""",
+        size=128,
+    )
+    assert printed.splitlines() == [*(f"disk a.{suffix}" for suffix in ("csv", "parquet", "json", "db")), "[]"]
