@@ -18,6 +18,9 @@ from engine.ledger.store import Ledger, Value
 
 LONGEST: Final = 64  # characters of a tag
 LONGEST_NAME: Final = 128  # characters of a run's name
+_TAGGED: Final = (
+    "INSERT OR IGNORE INTO tag (run, name) SELECT id, ? FROM run WHERE id = ?"  # a run that was purged has no tags
+)
 EDITED: Final = "edited = max(:now, edited + 0.001)"  # rises though the clock steps back
 
 
@@ -47,7 +50,7 @@ def tag(ledger: Ledger, chosen: Iterable[Run], name: str) -> None:
     word = checked_tag(name)
     with _editing(ledger) as connection:
         for run in chosen:
-            if connection.execute("INSERT OR IGNORE INTO tag (run, name) VALUES (?, ?)", (run.id, word)).rowcount:
+            if connection.execute(_TAGGED, (word, run.id)).rowcount:
                 _touch(connection, run)
 
 
@@ -71,7 +74,7 @@ def set_tags(ledger: Ledger, run: Run, names: Iterable[str]) -> None:
         if wanted == there:
             return
         connection.executemany("DELETE FROM tag WHERE run = ? AND name = ?", [(run.id, old) for old in there - wanted])
-        connection.executemany("INSERT INTO tag (run, name) VALUES (?, ?)", [(run.id, new) for new in wanted - there])
+        connection.executemany(_TAGGED, [(new, run.id) for new in wanted - there])
         _touch(connection, run)
 
 

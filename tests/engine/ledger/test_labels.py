@@ -72,6 +72,19 @@ def test_each_word_says_when_it_was_said_even_if_the_clock_steps_back(
         assert (edited(ledger, run), table.read(ledger, archived=True).changed) == (said[-1], changed)
 
 
+def test_what_is_said_of_a_run_that_is_gone_harms_nobody(ledger: Ledger) -> None:
+    run = comparable(ledger, made(ledger, "a"), "g")
+    with ledger.transaction() as connection:
+        connection.execute("DELETE FROM run")
+    labels.tag(ledger, [run], "x")
+    labels.set_tags(ledger, run, ["y"])
+    labels.set_note(ledger, run, "late")
+    labels.rename(ledger, run, "b")
+    labels.set_baseline(ledger, run)
+    labels.archive(ledger, [run])
+    assert ledger.value("SELECT count(*) FROM tag") == ledger.value("SELECT count(*) FROM run") == 0
+
+
 def test_a_name_belongs_to_one_run(ledger: Ledger) -> None:
     a, b = made(ledger, "a"), made(ledger, "b")
     labels.rename(ledger, a, "  the good one ")
