@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from engine import jobs as processes
-from engine import turns
+from engine import removal, turns
 from engine.assignment import profile_of
 from engine.atomic import write_text
 from engine.errors import Problem
@@ -116,10 +116,12 @@ def check_room(resolved: Resolved, runs_folder: Path) -> None:
     """
     free = free_bytes(runs_folder)
     if resolved.disk_bytes > free:
+        binned = removal.bin_size(runs_folder.expanduser())
+        empty = f"Empty the bin, which holds {_size(binned)}: workbench runs purge. Or free" if binned else "Free"
         raise Problem(
             f"The run needs {_size(resolved.disk_bytes)} for checkpoints and its result, {_size(free)} are free",
             f"They go to {runs_folder}.",
-            "Free some space, set training.keep lower, or choose another runs folder in the settings.",
+            f"{empty} some space, set training.keep lower, or choose another runs folder in the settings.",
             code="disk",
         )
 
@@ -182,7 +184,7 @@ def resume_all(ledger: Ledger, *, failed: bool = False) -> list[Resumed]:
     found = []
     for run in reversed(runs.listed(ledger)):
         job = jobs.newest_training(ledger, run.id)
-        if job is None or any(order.verb == "stop" for order in orders.waiting(ledger, run.id)):
+        if run.source or job is None or any(order.verb == "stop" for order in orders.waiting(ledger, run.id)):
             continue
         by_signal = run.state is State.STOPPED and job.cause == "signal"
         if run.state is State.LOST or by_signal or (failed and run.state is State.FAILED):

@@ -9,6 +9,9 @@ import time
 from dataclasses import dataclass
 from typing import Literal
 
+from engine.errors import Problem
+from engine.ledger import jobs, runs
+from engine.ledger.runs import Run
 from engine.ledger.store import Ledger
 
 Verb = Literal["pause", "continue", "checkpoint", "stop", "evaluate", "rate"]
@@ -27,12 +30,37 @@ class Order:
 
 
 def give(ledger: Ledger, run: int, verb: Verb, value: float | None = None) -> int:
-    """Give an order to whatever job trains the run; returns its id."""
+    """Give an order to whatever job trains the run; returns its id.
+
+    Raises:
+        Problem: another program trains it (`refuse_if_foreign`), or the ledger cannot be written.
+    """
+    found = runs.by_id(ledger, run)
+    if found is not None:
+        refuse_if_foreign(ledger, found, verb)
     with ledger.transaction(durable=True) as connection:
         cursor = connection.execute(
             "INSERT INTO orders (run, verb, value, created) VALUES (?, ?, ?, ?)", (run, verb, value, time.time())
         )
         return int(cursor.lastrowid or 0)
+
+
+def refuse_if_foreign(ledger: Ledger, run: Run, verb: str) -> None:
+    """Nothing, unless another program trains the run: it would never see the order.
+
+    Raises:
+        Problem: so it is (code `foreign`); it says which process that is, where it is known.
+    """
+    if not run.source:
+        return
+    job = jobs.newest_training(ledger, run.id)
+    who = f"process {job.pid} on {job.host}" if job is not None and job.pid else "the program that trains it"
+    raise Problem(
+        f"{run.name} takes no orders: Workbench did not start it",
+        f"It is {run.source}: another program trains it and knows nothing of Workbench.",
+        f"To {verb} it, turn to {who}.",
+        code="foreign",
+    )
 
 
 def _select(ledger: Ledger, where: str, values: tuple[int, ...]) -> list[Order]:

@@ -145,6 +145,9 @@ def trouble(snapshot: Snapshot) -> Content:
     if run.state is State.FAILED and snapshot.job and snapshot.job.message:
         what, *rest = snapshot.job.message.splitlines()
         return Content.assemble((f"✗ {what}", "$text-error"), *(f"\n  {line}" for line in rest))
+    if run.state is State.LOST and run.source:
+        text = "? Its process is gone and left no word. Workbench did not start it: go on with it where you did."
+        return Content.styled(text, "$text-warning")
     if run.state is State.LOST:
         saved = f"checkpoint {snapshot.checkpoints[-1].step}" if snapshot.checkpoints else "the beginning"
         return Content.styled(f"? Its process is gone. R resumes it from {saved}.", "$text-warning")

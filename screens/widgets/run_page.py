@@ -33,6 +33,9 @@ ACTS_ON: Final[dict[str, frozenset[State]]] = {
 }
 """The states in which each action means something."""
 
+ON_FOREIGN: Final = frozenset({"delete"})
+"""What can be done to a run that another program trains or trained."""
+
 DONE: Final[dict[Verb, str]] = {
     "pause": "will pause after this step",
     "continue": "goes on",
@@ -72,6 +75,10 @@ class RunPage(Page[Snapshot]):
         run = self.chosen
         if run is None:
             self.say(self.no_run, "warning")
+        elif run.source and action not in ON_FOREIGN:
+            self.say(
+                f"{called(run)} takes no orders: another program trains it, Workbench did not start it.", "warning"
+            )
         elif run.state not in ACTS_ON[action]:
             hint = "  R resumes it." if run.state in ACTS_ON["resume"] else ""
             self.say(f"{called(run)} is {run.state}: there is nothing to {_said(action)}.{hint}", "warning")
@@ -163,7 +170,9 @@ class RunPage(Page[Snapshot]):
 
 
 def _means_something(action: str, run: Run) -> bool:
-    """Besides its state: suites and exports need the result of a run that has ended."""
+    """Besides its state: suites and exports need the result of a run that has ended, and another program takes no orders."""
+    if run.source and action not in ON_FOREIGN:
+        return False
     needs_result = action in ("evaluate", "export") and run.state not in LIVE
     return run.state in ACTS_ON[action] and (not needs_result or run.result_path is not None)
 

@@ -98,10 +98,11 @@ def progress_line(ledger: Ledger, run: runs.Run) -> str:
 def _verdict(ledger: Ledger, run: runs.Run) -> str:
     if run.state == State.FINISHED:
         return f"{run.name} finished. Its {run.result_kind or 'result'} is in {run.result or run.folder}"
+    again = "Go on with it where it was started." if run.source else f"Go on with: workbench runs resume {run.name}"
     if run.state == State.STOPPED:
-        return f"{run.name} was stopped at step {run.step}. Go on with: workbench runs resume {run.name}"
+        return f"{run.name} was stopped at step {run.step}. {again}"
     if run.state == State.LOST:
-        return f"{run.name} is lost: its process is gone.\nGo on from its checkpoint: workbench runs resume {run.name}"
+        return f"{run.name} is lost: its process is gone.\n{again}"
     job = jobs.newest_training(ledger, run.id)
     message = job.message if job else ""
     log = f"\nIts log is {job.log}" if job else ""

@@ -32,6 +32,7 @@ def give(options: argparse.Namespace) -> int:
     ledger = existing_ledger(options.ledger)
     chosen = [runs.find(ledger, name) for name in options.runs]
     for run in chosen:
+        orders.refuse_if_foreign(ledger, run, options.verb)
         _check(run, options.verb)
     value = getattr(options, "factor", None)
     given = [(run, orders.give(ledger, run.id, options.verb, value)) for run in chosen]
