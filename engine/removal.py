@@ -58,8 +58,17 @@ def refuse_if_used(ledger: Ledger, run: Run) -> None:
 
 def size(run: Run) -> int:
     """Bytes of the run's files; 0 where there are none."""
+    return _bytes(_place(run))
+
+
+def bin_size(runs_folder: Path) -> int:
+    """Bytes of the files of deleted runs that lie in the bin of a runs folder."""
+    return _bytes(runs_folder / BIN)
+
+
+def _bytes(folder: Path) -> int:
     total = 0
-    for path in _place(run).rglob("*"):
+    for path in folder.rglob("*"):
         try:
             total += 0 if path.is_dir() else path.lstat().st_size
         except FileNotFoundError:  # a checkpoint that was just replaced

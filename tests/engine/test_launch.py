@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from engine import gpu, launch, turns, waiting
+from engine import gpu, launch, removal, turns, waiting
 from engine import jobs as processes
 from engine.errors import Problem
 from engine.ledger import Ledger, jobs, orders, queue, runs
@@ -78,8 +78,14 @@ def test_no_room_for_checkpoints_leaves_no_run(
     monkeypatch.setattr(launch.Resolved, "disk_bytes", 1e18)
     with pytest.raises(Problem, match="GB are free") as caught:
         launch.start_training(ledger, profile, name="big", runs_folder=tmp_path / "runs")
-    assert caught.value.code == "disk"
+    assert caught.value.code == "disk" and caught.value.do.startswith("Free some space")
     assert runs.listed(ledger) == []
+    binned = tmp_path / "runs" / removal.BIN / "uid" / "adapter"
+    binned.mkdir(parents=True)
+    (binned / "weights").write_bytes(b"x" * 2_000_000)
+    with pytest.raises(Problem) as caught:
+        launch.start_training(ledger, profile, name="big", runs_folder=tmp_path / "runs")
+    assert caught.value.do.startswith("Empty the bin, which holds 2.0 MB: workbench runs purge.")
 
 
 def test_a_folder_that_cannot_be_made_leaves_no_run(ledger: Ledger, profile: Profile, tmp_path: Path) -> None:
