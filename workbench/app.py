@@ -36,7 +36,7 @@ from screens.widgets.page import Page
 from screens.widgets.run_page import RunPage
 from workbench import keymap, themes
 from workbench import settings as user_settings
-from workbench.first_start import PlacesScreen
+from workbench.first_start import PlacesScreen, offer_copies
 from workbench.help import HelpScreen
 from workbench.palette import Commands
 from workbench.settings import Settings
@@ -124,14 +124,13 @@ class WorkbenchApp(App[None]):
         if self.session.ledger.read_only:
             self.call_after_refresh(self._say_read_only)
         self.theme_changed_signal.subscribe(self, lambda theme: self._keep(theme=theme.name))
-        if (
-            self._settings is not None
-            and not self._settings.seen_places
-            and not runs.listed(self.session.ledger, limit=1)
-        ):
+        is_empty = self._settings is not None and not runs.listed(self.session.ledger, limit=1)
+        if is_empty and self._settings is not None and not self._settings.seen_places:
             self._ask_for_places()
         elif self._watch is not None:
             self.post_message(WatchRun(self._watch))
+        elif is_empty:
+            self._offer_copies()
 
     def _say_read_only(self) -> None:
         if isinstance(self.screen, Page):
@@ -157,6 +156,12 @@ class WorkbenchApp(App[None]):
             self.screen.session = self.session
             for problem in failed:
                 self.screen.complain(problem)
+            await offer_copies(self.screen)
+
+    @work(group="first start")
+    async def _offer_copies(self) -> None:
+        if isinstance(self.screen, Page):
+            await offer_copies(self.screen)
 
     @work(group="settings")
     async def _keep(self, **changed: Any) -> None:

@@ -1,10 +1,12 @@
-"""The first start: where things will be kept, on what kind of disk, and whether that is meant."""
+"""The first start: where things will be kept, on what kind of disk, and whether that is meant; and what an earlier machine left there."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from textual import on, work
 from textual.app import ComposeResult
@@ -13,10 +15,13 @@ from textual.events import Key
 from textual.screen import ModalScreen
 from textual.widgets import Input
 
+from engine.errors import Problem
+from engine.ledger import beside_runs
 from engine.storage import storage_of
 from screens.widgets import figures
 from screens.widgets.entry import Entry
 from screens.widgets.line import Line
+from screens.widgets.page import Page
 
 
 class PlacesScreen(ModalScreen[Path]):
@@ -125,3 +130,32 @@ def _place(name: str, what: str, path: Path) -> Content:
     if disk.short_lived:
         parts.append((f"\n  ! {disk.short_lived}", "$text-warning"))
     return Content.assemble(*parts)
+
+
+async def offer_copies(page: Page[Any]) -> None:
+    """Where copies of a ledger lie beside the runs, ask on the page whether to bring their runs back. Only in a worker."""
+    session = page.session
+    found = await asyncio.to_thread(_copies, session.runs_folder)
+    if not found or session.ledger.read_only:
+        return
+    paths, newest = found
+    told = "A copy of a ledger lies" if len(paths) == 1 else f"{len(paths)} copies of ledgers lie"
+    if not await page.ask(f"{told} beside the runs ({figures.clock(newest, time.time())}). Restore?"):
+        page.say("Nothing was restored. To do it later: workbench ledger restore")
+        return
+    page.say("Restoring ...")
+    try:
+        merged = await asyncio.to_thread(beside_runs.restore, session.ledger, paths)
+    except Problem as problem:
+        page.complain(problem)
+    else:
+        page.say(f"{len(merged.added):,} run{'s' * (len(merged.added) != 1)} restored.")
+
+
+def _copies(runs_folder: Path) -> tuple[list[Path], float] | None:
+    """The copies there, and when the newest was made."""
+    try:
+        paths = beside_runs.found(runs_folder)
+        return (paths, paths[0].stat().st_mtime) if paths else None
+    except OSError:
+        return None

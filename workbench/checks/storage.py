@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 from engine.errors import Problem
-from engine.ledger import Ledger
+from engine.ledger import Ledger, beside_runs
 from engine.storage import Storage, storage_of
+from screens.widgets import figures
 from workbench.checks import Check
 
 LEDGER_ROOM: Final = 1 << 30  # bytes: metrics take 8.5 bytes a point, so this is plenty
@@ -16,9 +18,12 @@ RUNS_ROOM: Final = 20 << 30  # bytes: a few checkpoints of a 7B model's adapter 
 
 
 def check_all(ledger: Path, runs_folder: Path) -> Iterator[Check]:
-    """The ledger itself, its disk, and the disk of the runs."""
+    """The ledger itself, its disk, the copy of it where one is needed, and the disk of the runs."""
     yield check_ledger(ledger)
-    yield check_place("ledger disk", ledger.parent, storage_of(ledger.parent), LEDGER_ROOM)
+    why = beside_runs.wanted(ledger, runs_folder)
+    yield check_place("ledger disk", ledger.parent, storage_of(ledger.parent), LEDGER_ROOM, copied=bool(why))
+    if why:
+        yield check_copy(ledger, runs_folder, why)
     yield check_place("runs disk", runs_folder, storage_of(runs_folder), RUNS_ROOM)
 
 
@@ -44,13 +49,24 @@ def check_ledger(path: Path) -> Check:
         ledger.close()
 
 
-def check_place(name: str, folder: Path, storage: Storage, room: int) -> Check:
+def check_copy(ledger: Path, runs_folder: Path, why: str) -> Check:
+    """Whether the copy that jobs keep beside the runs is there: it may lack what was done since the last one ended."""
+    copy = beside_runs.place(runs_folder)
+    if copy.exists():
+        return Check("ledger copy", True, f"{copy}, {figures.clock(copy.stat().st_mtime, time.time())}; {why}")
+    if not ledger.exists():
+        return Check("ledger copy", True, f"none yet; jobs will keep {copy}, because {why}")
+    advice = f"The next job makes one, or now: workbench ledger backup {copy}"
+    return Check("ledger copy", False, f"none yet, though {why}", advice)
+
+
+def check_place(name: str, folder: Path, storage: Storage, room: int, *, copied: bool = False) -> Check:
     """Whether a disk is local (for the ledger), lasts, and has room."""
     shown = f"{folder} on {storage.kind}, {storage.free / 2**30:.1f} GiB free"
     if storage.is_network and name == "ledger disk":
         advice = "A ledger needs a local disk: set WORKBENCH_HOME to one, and runs_folder in the settings to this one."
         return Check(name, False, f"{shown}; it is on the network", advice)
-    if storage.short_lived:
+    if storage.short_lived and not copied:
         return Check(name, False, f"{shown}; {storage.short_lived}", "Set WORKBENCH_HOME to a disk that lasts.")
     if storage.free < room:
         return Check(name, False, shown, f"Make room: {room / 2**30:.0f} GiB should be free.")

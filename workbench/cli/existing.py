@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from engine.errors import Problem
-from engine.ledger import Ledger
+from engine.ledger import Ledger, beside_runs
+from workbench import settings
 
 
 def existing_ledger(path: Path) -> Ledger:
@@ -15,6 +16,14 @@ def existing_ledger(path: Path) -> Ledger:
         Problem: there is none, or it cannot be opened.
     """
     if not path.exists():
+        copies = beside_runs.found(settings.load().runs_folder)
+        if copies:
+            raise Problem(
+                f"There is no ledger at {path}",
+                f"A copy of one lies beside the runs: {copies[0]}",
+                "Bring it back: workbench ledger restore",
+                code="ledger",
+            )
         raise Problem(
             f"There is no ledger at {path}",
             "The first run makes one.",

@@ -117,7 +117,9 @@ def tell(options: argparse.Namespace, merged: Merged) -> int:
 def say(merged: Merged) -> None:
     """What merging did, in words."""
     new, changed, same = (len(each) for each in (merged.added, merged.updated, merged.kept))
-    print(f"{new:,} runs added, {changed:,} updated, {same:,} as they were; {merged.evaluations:,} evaluations taken")
+    print(
+        f"{new:,} run{'s' * (new != 1)} added, {changed:,} updated, {same:,} as they were; {merged.evaluations:,} evaluations taken"
+    )
     for uid, name in merged.renamed.items():
         words(f"{uid} is called {printable(name)} now: an older run has its name")
     for conflict in merged.conflicts:
