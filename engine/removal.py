@@ -1,7 +1,7 @@
 """Deleting runs: into the bin, from where they come back, and out of it for good.
 
 The bin of a run's files lies beside them, on the same disk (`RUNS/.bin/UID`), so that nothing is copied. A run is marked as deleted before
-its folder moves and unmarked after it has moved back: whenever the process dies between the two, both ways can still be gone.
+its folder moves, and unmarked for good after it has moved back: wherever the process dies between, both ways can still be gone.
 """
 
 from __future__ import annotations
@@ -113,16 +113,16 @@ def restore(ledger: Ledger, run: Run) -> Run:
         Problem: it is not in the bin any more, or its folder cannot be moved back (it stays in the bin).
     """
     run = runs.find(ledger, run.uid, binned=True)
-    if _in_bin(run).is_dir() and not run.folder.exists():
+    with ledger.transaction(durable=True) as connection:
+        _unmark(connection, run, runs.free_name(connection, run.name))
         try:
-            _in_bin(run).rename(run.folder)
+            if _in_bin(run).is_dir() and not run.folder.exists():
+                _in_bin(run).rename(run.folder)
         except OSError as error:
             why = f"{_in_bin(run)} cannot be moved to {run.folder}: {error.strerror}."
             raise Problem(
                 f"{run.name} cannot be restored", why, "See who may write to that folder, then try again.", code="disk"
             ) from error
-    with ledger.transaction(durable=True) as connection:
-        _unmark(connection, run, runs.free_name(connection, run.name))
     return runs.find(ledger, run.uid)
 
 

@@ -104,6 +104,21 @@ def test_what_cannot_be_moved_is_not_deleted(ledger: Ledger, folder: Path) -> No
     assert runs.find(ledger, "speech") == run and run.folder.is_dir()
 
 
+def test_what_cannot_be_moved_back_stays_in_the_bin(ledger: Ledger, folder: Path) -> None:
+    run = made(ledger, folder)
+    removal.remove(ledger, run)
+    binned = folder / removal.BIN / run.uid
+    with Ledger.open(ledger.path, read_only=True) as looked_at, pytest.raises(Problem, match="read-only"):
+        removal.restore(looked_at, run)
+    assert binned.is_dir() and not run.folder.exists()
+    run.folder.symlink_to("nowhere")  # no folder can be moved onto it
+    with pytest.raises(Problem, match="cannot be restored") as refused:
+        removal.restore(ledger, run)
+    assert refused.value.code == "disk" and binned.is_dir() and runs.listed(ledger) == []
+    run.folder.unlink()
+    assert removal.restore(ledger, run) == run
+
+
 @pytest.mark.parametrize("moved", [True, False])
 def test_a_death_between_the_mark_and_the_move_loses_nothing(ledger: Ledger, folder: Path, moved: bool) -> None:
     run = made(ledger, folder)
