@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import marshal
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator
 from typing import Final, Literal, NamedTuple
 
+PLAIN: Final = 2  # the newest version of marshal's format in which equal values are equal bytes, whoever else holds them
 Where = Literal["main", "other"]
 
 
@@ -102,14 +104,14 @@ def digests(connection: sqlite3.Connection, where: Where, runs: Collection[int])
             f" WHERE {owner} IN (SELECT value FROM json_each(?)) ORDER BY {owner}, {_ORDER.get(table, 'id').format(where)}",
             wanted,
         ):
-            _feed(hashes[run], table, cells)
+            hashes[run].update(marshal.dumps((table, cells), PLAIN))
     for run, *cells in connection.execute(
         f"SELECT s.run, (SELECT name FROM {where}.key WHERE id = p.key), p.vals"
         f" FROM {where}.segment s JOIN {where}.packed p ON p.segment = s.id"
         " WHERE s.run IN (SELECT value FROM json_each(?)) ORDER BY s.run, s.id, 2",
         wanted,
     ):
-        _feed(hashes[run], "packed", cells)
+        hashes[run].update(marshal.dumps(cells, PLAIN))
     return {run: each.digest() for run, each in hashes.items()}
 
 
@@ -135,10 +137,3 @@ def _portable(connection: sqlite3.Connection, where: Where, table: str) -> Itera
 def columns(connection: sqlite3.Connection, table: str) -> list[str]:
     """The names of a table's columns."""
     return [str(row[0]) for row in connection.execute("SELECT name FROM pragma_table_info(?)", (table,))]
-
-
-def _feed(into: hashlib._Hash, table: str, cells: list[object]) -> None:
-    for cell in (table, *cells):
-        data = cell if isinstance(cell, bytes) else repr(cell).encode()
-        into.update(b"%d:" % len(data))
-        into.update(data)
