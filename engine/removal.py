@@ -137,8 +137,10 @@ def purge(ledger: Ledger, *, older_than: float = KEPT) -> list[Run]:
     Raises:
         Problem: files could not be removed (the rows of all these runs are gone).
     """
-    old = [run for run in runs.binned(ledger) if not older_than or _since(run) <= time.time() - older_than]
-    return purge_runs(ledger, old)
+    if not older_than:
+        return purge_runs(ledger, runs.binned(ledger))
+    old = runs.binned(ledger, before=time.time() - older_than)
+    return purge_runs(ledger, [run for run in old if _since(run) < time.time() - older_than])
 
 
 def purge_runs(ledger: Ledger, chosen: Iterable[Run]) -> list[Run]:

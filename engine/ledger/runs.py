@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 import time
 import uuid
@@ -220,9 +221,9 @@ def listed(ledger: Ledger, *, limit: int = -1) -> list[Run]:
     return [_seen(run, newest.get(run.id)) for run in found]
 
 
-def binned(ledger: Ledger) -> list[Run]:
-    """The runs in the bin, what was deleted last first."""
-    return _select(ledger, "WHERE deleted IS NOT NULL ORDER BY deleted DESC, id DESC")
+def binned(ledger: Ledger, *, before: float = math.inf) -> list[Run]:
+    """The runs in the bin, or those of them that were deleted before a time (seconds since the epoch); what was deleted last first."""
+    return _select(ledger, "WHERE deleted < ? ORDER BY deleted DESC, id DESC", (before,))
 
 
 def children(ledger: Ledger, run: Run) -> list[Run]:
