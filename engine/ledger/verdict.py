@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from engine.ledger import forest
 from engine.ledger.evidence import Evidence, Which
 from engine.ledger.importance import LEAST, Setting, Study
 
-NAMED = 3  # settings in the answer
+NAMED: Final = 3  # settings in the answer
+TENTH: Final = 0.1  # of the runs' order, that a forest owes to a setting, is worth an answer
 
 
 def strongest(study: Study) -> tuple[Setting, ...]:
@@ -23,12 +25,15 @@ def answer(metric: str, which: Which, study: Study) -> str:
     if not study.settings:
         return f"These {study.runs} runs have the same settings: nothing can have mattered."
     of = f"the {which} {metric} of {study.runs} runs"
-    clear = [each.names[0] for each in strongest(study) if each.clear][:NAMED]
+    told = [each.names[0] for each in strongest(study) if matters(study, each)][:NAMED]
     return (
-        f"{_listed(clear)} had to do with {of}"
-        if clear
-        else f"Of no setting can it be told that it had to do with {of}"
+        f"{_listed(told)} had to do with {of}" if told else f"Of no setting can it be told that it had to do with {of}"
     )
+
+
+def matters(study: Study, setting: Setting) -> bool:
+    """Whether its correlation is clear, or the forest owes it more than a tenth of the runs' order."""
+    return setting.clear or (study.explained or 0.0) * (setting.share or 0.0) > TENTH
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -42,7 +47,8 @@ def warnings(found: Evidence, study: Study) -> list[str]:
         below = f"a correlation below {hundredths(study.least)} may be chance"
         lines.append(f"Few runs: {below}, and only from {study.needed} on would a large one be likely to show.")
     if found.others:
-        lines.append(f"{found.others} more runs were validated on something else and are left out.")
+        more = "1 more run was" if found.others == 1 else f"{found.others} more runs were"
+        lines.append(f"{more} validated on something else and left out.")
     return lines
 
 
@@ -57,9 +63,12 @@ def forest_words(study: Study) -> str:
 
 def left_out(found: Evidence, study: Study) -> str:
     """What was not looked at; empty where that is nothing."""
-    parts = [f"{study.constant} settings are the same in all"] if study.constant else []
-    parts += [f"{', '.join(study.own)} differ in nearly every run"] if study.own else []
-    parts += [f"{found.without} runs have no such value"] if found.without else []
+    one = study.constant == 1
+    parts = [f"{study.constant} setting{' is' if one else 's are'} the same in all"] if study.constant else []
+    if study.own:
+        parts.append(f"{', '.join(study.own)} differ{'s' if len(study.own) == 1 else ''} in nearly every run")
+    if found.without:
+        parts.append(f"{found.without} run{' has' if found.without == 1 else 's have'} no such value")
     return f"Left out: {'; '.join(parts)}." if parts else ""
 
 

@@ -81,13 +81,17 @@ class NoteScreen(ModalScreen[str | None]):
         """Keep it."""
         self.dismiss(self._text)
 
-    @work(group="leave", exclusive=True)
-    async def action_back(self) -> None:
+    def action_back(self) -> None:
         """Leave it as it was; where a question is open, that is a no."""
         line = self.query_one(LastLine)
         if line.busy:
             line.answer(False)
-        elif await self.may_leave():
+        else:
+            self._leave()
+
+    @work(group="leave")
+    async def _leave(self) -> None:
+        if await self.may_leave():
             self.dismiss(None)
 
     async def may_leave(self) -> bool:

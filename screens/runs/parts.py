@@ -260,7 +260,9 @@ def _pairs(found: Mapping[str, object], width: int) -> Content:
 
 
 def _grid(titles: Sequence[str], rows: Sequence[Sequence[Cell]], width: int, *, right: Sequence[int] = ()) -> Content:
-    """Aligned columns under their titles; the last one takes what is left."""
+    """Aligned columns under their titles, nothing without rows; the last one takes what is left."""
+    if not rows:
+        return Content()
     texts = [[Content(cell) if isinstance(cell, str) else cell for cell in row] for row in rows]
     widths = [max([cell_len(title), *(row[place].cell_length for row in texts)]) for place, title in enumerate(titles)]
     heads = [Content.styled(title, f"bold {MUTED}") for title in titles]

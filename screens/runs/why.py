@@ -23,13 +23,13 @@ from screens.widgets.page import Page
 from screens.widgets.table import Cell, Column, Table
 
 COLUMNS: Final = (
-    Column("setting", 20, stretch=True),
+    Column("setting", 18, stretch=True),
     Column("more is", 7),
     Column("corr.", 5, right=True),
     Column("95 %", 10, right=True),
     Column("forest", 6, right=True),
     Column("", 6),
-    Column("best with", 13),
+    Column("best with", 16),
 )
 GROWING: Final = "A forest is being grown ..."
 BAR: Final = 6  # cells of a whole share
@@ -106,7 +106,11 @@ class WhyScreen(Page[Shown]):
             lines.append(Content.styled(verdict.forest_words(study) if snapshot.grown else GROWING, reasons.MUTED))
         lines.append(Content.styled(verdict.left_out(snapshot.evidence, study), reasons.MUTED))
         self.query_one("#warnings", Line).show(Content("\n").join(line for line in lines if line.plain))
-        self.query_one(Table).show(verdict.strongest(study))
+        table = self.query_one(Table)
+        first = table.cursor == 0
+        table.show(verdict.strongest(study))
+        if first:  # nobody has chosen: the one that mattered most
+            table.move_to(0)
         self._show_values()
         if not snapshot.grown:
             self.reread()
@@ -140,7 +144,7 @@ class WhyScreen(Page[Shown]):
 
 
 def _cells(setting: Setting) -> tuple[Cell, ...]:
-    style = "" if setting.clear else reasons.MUTED
+    style = "" if setting.clear or (setting.share or 0.0) > verdict.TENTH else reasons.MUTED
     share = setting.share
     return (
         (" = ".join(setting.names), style),

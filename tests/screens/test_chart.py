@@ -11,6 +11,7 @@ from textual.app import App, ComposeResult
 from screens.widgets import plot
 from screens.widgets.chart import Chart
 from screens.widgets.plot import Axis
+from screens.widgets.scales import TIME
 from screens.widgets.series import Series
 
 
@@ -172,3 +173,70 @@ async def test_an_axis_of_a_few_steps_counts_whole_steps() -> None:
         chart.show([Series("train", np.array([1]), np.array([3.2]))])
         await pilot.pause()
         assert text_of(chart)[-1].split() == ["0", "1"]
+
+
+async def test_a_constant_curve_a_spike_and_gaps_of_a_hundred_thousand_points_in_eight_curves() -> None:
+    rising = np.arange(1, 100_001)
+    curves = []
+    for number in range(8):
+        values = np.full(100_000, 0.5)
+        values[1000 + 10_000 * number] = 1.0
+        values[::50_000] = np.nan
+        curves.append(Series(f"run {number}", rising, values, number))
+    app = Alone()
+    async with app.run_test(size=(100, 30)) as pilot:
+        chart = app.query_one(Chart)
+        chart.names = False
+        chart.show(curves)
+        await pilot.pause()
+        top = text_of(chart)[1]
+        assert sum(letter > "⠀" and letter <= "⣿" for letter in top) == 8, (
+            "every spike is drawn, in a column of its own"
+        )
+        assert all(each.gaps == 2 for each in curves)
+        assert not any(each.name in text_of(chart)[0] for each in curves), "a legend names them"
+
+
+async def test_the_last_curve_may_stand_out() -> None:
+    flat, falling = np.full(20, 0.5), np.linspace(1, 0, 20)
+    app = Alone()
+    async with app.run_test(size=(60, 12)) as pilot:
+        chart = app.query_one(Chart)
+        chart.show([Series("a", np.arange(20), flat, 0), Series("b", np.arange(20), falling, 1)], front=True)
+        await pilot.pause()
+        looks = {
+            (str(segment.style.color.name), bool(segment.style.bold))
+            for y in range(1, 9)
+            for segment in chart.render_line(y)
+            if segment.style and segment.style.color and any("⠀" < letter <= "⣿" for letter in segment.text)
+        }
+        assert ("#56b4e9", False) in looks and ("#cc79a7", True) in looks
+
+
+async def test_another_scale_is_named_and_takes_the_cursor_away(series: Series) -> None:
+    app = Alone()
+    async with app.run_test(size=(80, 12)) as pilot:
+        chart = app.query_one(Chart)
+        chart.show([series])
+        await pilot.pause()
+        chart.move_cursor(-1)
+        assert chart.cursor == 52
+        chart.show([Series("train", np.linspace(0, 5400, 52), series.values)], scale=TIME)
+        assert chart.cursor is None and "over time" in text_of(chart)[0]
+        assert text_of(chart)[-1].split() == ["0", "15m", "30m", "45m", "1h", "1h15m", "1h30m"]
+        chart.move_cursor(-1)
+        assert "at time 1h30m" in text_of(chart)[0]
+
+
+@given(st.lists(st.floats(-1e3, 1e3) | st.just(float("nan")), max_size=200), st.integers(1, 250))
+def test_smoothing_is_the_mean_of_what_is_near(points: list[float], window: int) -> None:
+    values = np.array(points, np.float64)
+    smooth = plot.smooth(values, window)
+    assert len(smooth) == len(values)
+    for place in range(0, len(values), 17):
+        near = values[max(0, place - window // 2) : place + (window + 1) // 2]
+        near = near[np.isfinite(near)]
+        if np.isfinite(values[place]):
+            assert smooth[place] == pytest.approx(near.mean(), abs=1e-6)
+        else:
+            assert np.isnan(smooth[place])

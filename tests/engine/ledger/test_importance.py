@@ -68,7 +68,7 @@ def test_a_forest_sees_what_no_correlation_can() -> None:
     assert study.explained is not None and study.explained > 0.5
     low, high = rate.best
     assert isinstance(low, float) and isinstance(high, float) and 1e-5 < low < 1e-4 < high < 1e-3
-    assert verdict.strongest(study)[0] is rate
+    assert verdict.strongest(study)[0] is rate and verdict.matters(study, rate)
     assert sum(each.share or 0 for each in study.settings) == pytest.approx(1)
 
 
@@ -172,4 +172,7 @@ def test_only_runs_that_may_be_compared_are_held_against_each_other(ledger: Ledg
     assert sorted(each["method.rank"] for each in found.settings) == [0, 1, 2]  # type: ignore[type-var]
     assert len(evidence.gathered(ledger, listed, "train/rate").values) == 6, "a rate means the same everywhere"
     assert evidence.metrics_of(ledger, listed) == ["validation/loss", "train/rate"]
-    assert "validated on something else" in verdict.warnings(found, importance.study(found.settings, found.values))[-1]
+    assert (
+        "2 more runs were validated on something else"
+        in verdict.warnings(found, importance.study(found.settings, found.values))[-1]
+    )

@@ -48,7 +48,9 @@ def why(options: argparse.Namespace) -> int:
                 "least": study.least,
                 "needed": study.needed,
                 "explained": study.explained,
-                "settings": [{**asdict(each), "clear": each.clear} for each in settings],
+                "settings": [
+                    {**asdict(each), "clear": each.clear, "matters": verdict.matters(study, each)} for each in settings
+                ],
                 "left_out": {
                     "constant": study.constant,
                     "own": study.own,
@@ -65,7 +67,7 @@ def why(options: argparse.Namespace) -> int:
         notes = [*warnings, verdict.forest_words(study) if settings else "", verdict.left_out(found, study)]
         for note in filter(None, notes):
             words(note)
-    return 0 if any(each.clear for each in settings) else 1
+    return 0 if any(verdict.matters(study, each) for each in settings) else 1
 
 
 def _asked(name: str) -> tuple[str, Which]:
