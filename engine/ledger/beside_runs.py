@@ -1,7 +1,8 @@
 """A second copy of the ledger beside the runs, where the ledger's own disk may not outlive this machine: kept up by jobs, restored by merging.
 
-A ledger cannot work on a network disk and should not be the only thing lost with a container. Each machine keeps a copy of its own in the
-runs folder, which several may share; restoring merges all that are there, so it does no harm to do it twice or late.
+A ledger cannot work on a network disk and should not be the only thing lost with a container. Each ledger has a copy of its own in the
+runs folder, which several machines may share, and never writes over another's: not over that of a lost ledger in whose place a new one was
+begun. Restoring merges all that are there, so it does no harm to do it twice or late.
 """
 
 from __future__ import annotations
@@ -42,13 +43,14 @@ def wanted(ledger: Path, runs_folder: Path) -> str:
     return "the runs are on a network disk, where a ledger cannot be" if theirs.is_network else ""
 
 
-def place(runs_folder: Path) -> Path:
-    """This machine's copy."""
-    return runs_folder / f"{PREFIX}{re.sub(r'[^A-Za-z0-9.-]', '-', machine.here().host)}.db"
+def place(ledger: Ledger, runs_folder: Path) -> Path:
+    """Where this ledger's copy is kept; the machine's name is in it for people."""
+    host = re.sub(r"[^A-Za-z0-9.-]", "-", machine.here().host)
+    return runs_folder / f"{PREFIX}{host}-{ledger.value('SELECT uid FROM identity')}.db"
 
 
 def found(runs_folder: Path) -> list[Path]:
-    """The copies of all machines, the newest first.
+    """The copies of all ledgers, the newest first.
 
     Raises:
         OSError: the folder cannot be read.
@@ -92,12 +94,12 @@ def kept(ledger: Ledger, runs_folder: Path) -> Iterator[None]:
 
 
 def _copied(ledger: Ledger, runs_folder: Path) -> float:
-    """Make this machine's copy; returns the seconds that it took. Of several jobs that end at once the last one's copy stands."""
+    """Make the copy; returns the seconds that it took. Jobs take turns, so that what stands is never older than what stood."""
     began = time.monotonic()
     turn = os.open(ledger.path.with_name(f"{ledger.path.name}.copying"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(turn, fcntl.LOCK_EX)
-        copies.backup(ledger.path, place(runs_folder), replace=True)
+        copies.backup(ledger.path, place(ledger, runs_folder), replace=True)
     except (Problem, sqlite3.Error, OSError) as error:
         log.warning("no copy of the ledger beside the runs: %s", error)
     finally:

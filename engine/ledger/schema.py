@@ -188,6 +188,9 @@ CHANGED: Final = "UPDATE run SET changed = (SELECT max(changed) + 1 FROM run) WH
 """Marks a run as changed (followed by its id): who looks again reads only runs with a `changed` above the last one seen."""
 
 BROWSING: Final = (
+    # What a copy of the ledger is told from another's by: a new ledger in the place of a lost one is another.
+    "CREATE TABLE identity (uid TEXT NOT NULL)",
+    "INSERT INTO identity VALUES (lower(hex(randomblob(4))))",
     """
     CREATE TABLE segment (                  -- steps rise; no two segments of a run's key set overlap
         id INTEGER PRIMARY KEY,

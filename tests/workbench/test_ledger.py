@@ -173,6 +173,7 @@ def test_doctor_says_whether_the_copy_is_there(memory: Path, tmp_path: Path) -> 
     found = {check.name: check for check in storage.check_all(memory / "ledger.db", tmp_path)}
     assert "workbench ledger backup" in found["ledger copy"].advice
     assert found["ledger disk"].ok
-    copies.backup(memory / "ledger.db", beside_runs.place(tmp_path))
+    with Ledger.open(memory / "ledger.db") as ledger:
+        copies.backup(ledger.path, beside_runs.place(ledger, tmp_path))
     found = {check.name: check for check in storage.check_all(memory / "ledger.db", tmp_path)}
     assert found["ledger copy"].ok

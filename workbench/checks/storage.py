@@ -49,13 +49,17 @@ def check_ledger(path: Path) -> Check:
         ledger.close()
 
 
-def check_copy(ledger: Path, runs_folder: Path, why: str) -> Check:
+def check_copy(path: Path, runs_folder: Path, why: str) -> Check:
     """Whether the copy that jobs keep beside the runs is there: it may lack what was done since the last one ended."""
-    copy = beside_runs.place(runs_folder)
+    if not path.exists():
+        return Check("ledger copy", True, f"jobs will keep one in {runs_folder}, because {why}")
+    try:
+        with Ledger.open(path) as ledger:
+            copy = beside_runs.place(ledger, runs_folder)
+    except Problem as problem:
+        return Check("ledger copy", False, problem.what, problem.do)
     if copy.exists():
         return Check("ledger copy", True, f"{copy}, {figures.clock(copy.stat().st_mtime, time.time())}; {why}")
-    if not ledger.exists():
-        return Check("ledger copy", True, f"none yet; jobs will keep {copy}, because {why}")
     advice = f"The next job makes one, or now: workbench ledger backup {copy}"
     return Check("ledger copy", False, f"none yet, though {why}", advice)
 

@@ -164,7 +164,7 @@ def test_a_job_keeps_a_copy_beside_runs_on_a_network_disk_and_a_new_machine_rest
         events.add(ledger, "test", "the last word", run=run.id)
     assert appeared.is_set()
     (copy,) = beside_runs.found(lasting)
-    assert copy == beside_runs.place(lasting)
+    assert copy == beside_runs.place(ledger, lasting)
     with Ledger.open(tmp_path / "new" / "ledger.db") as new:
         merged = beside_runs.restore(new, beside_runs.found(lasting))
         assert merged.added == (run.uid,)
@@ -172,10 +172,24 @@ def test_a_job_keeps_a_copy_beside_runs_on_a_network_disk_and_a_new_machine_rest
         assert beside_runs.restore(new, beside_runs.found(lasting)).kept == (run.uid,)
 
 
+def test_a_new_ledger_in_the_place_of_a_lost_one_leaves_its_copy_alone(ledger: Ledger, run: Run, lasting: Path) -> None:
+    with beside_runs.kept(ledger, lasting):
+        pass
+    ledger.close()
+    ledger.path.unlink()
+    with Ledger.open(ledger.path) as new:
+        young = runs.create(new, name="young", runs_folder=lasting, profile="", settings={})
+        with beside_runs.kept(new, lasting):
+            pass
+        assert len(beside_runs.found(lasting)) == 2
+        beside_runs.restore(new, beside_runs.found(lasting))
+        assert {each.uid for each in runs.listed(new)} == {run.uid, young.uid}
+
+
 def test_a_copy_that_cannot_be_made_holds_up_nothing(
     ledger: Ledger, run: Run, lasting: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    beside_runs.place(lasting).mkdir()
+    beside_runs.place(ledger, lasting).mkdir()
     with beside_runs.kept(ledger, lasting):
         pass
     assert "no copy of the ledger" in caplog.text
