@@ -16,10 +16,11 @@ from screens.widgets.page import Page
 from tests.screens.driving import last_line, until
 from tests.screens.example import Example
 from workbench import keymap
-from workbench.app import WorkbenchApp, page_type
+from workbench.app import WorkbenchApp, opened_pages, page_type
 from workbench.settings import Settings
 
-PAGES = tuple(map(page_type, SCREENS))
+PAGES = (*map(page_type, SCREENS), *opened_pages())
+NAMES = tuple(page.__name__ for page in PAGES)
 ONE_VERB = {
     "R": {"run", "resume"},  # set it going: a profile starts, a run that stands there goes on
     "o": {"open", "open data"},
@@ -31,7 +32,7 @@ def keys(command: Command) -> tuple[str, ...]:
     return keymap.keys_of(command, {})
 
 
-@pytest.mark.parametrize("page", PAGES, ids=SCREENS)
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
 def test_no_key_means_two_things_on_a_screen(page: type) -> None:
     taken: dict[str, str] = {}
     for command in keymap.commands_of(page):
@@ -39,7 +40,7 @@ def test_no_key_means_two_things_on_a_screen(page: type) -> None:
             assert taken.setdefault(key, command.id) == command.id, f"{key}: {taken[key]} and {command.id}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=SCREENS)
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
 def test_every_key_arrives_and_is_explained_and_does_something(page: type) -> None:
     for command in keymap.commands_of(page):
         assert not any(map(keymap.problem_of, keys(command))), command.id
@@ -49,7 +50,7 @@ def test_every_key_arrives_and_is_explained_and_does_something(page: type) -> No
         assert hasattr(page, f"action_{verb.action.partition('(')[0].rpartition('.')[2]}"), verb.id
 
 
-@pytest.mark.parametrize("page", PAGES, ids=SCREENS)
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
 def test_what_is_bound_is_a_command(page: type) -> None:
     bound = page._merged_bindings.key_to_bindings
     declared = {key for verb in page.VERBS for key in keys(verb)}

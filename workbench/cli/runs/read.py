@@ -6,9 +6,10 @@ import argparse
 from typing import Final
 
 from engine.errors import Problem
-from engine.ledger import Ledger, runs
+from engine.ledger import differences, runs
+from engine.ledger.differences import Difference
 from workbench.cli.existing import existing_ledger
-from workbench.cli.output import print_json, print_table, words
+from workbench.cli.output import figure, print_json, print_table, words
 
 WIDEST: Final = 40  # cells of a setting in a table
 
@@ -31,29 +32,32 @@ def diff(options: argparse.Namespace) -> int:
     chosen = [runs.find(ledger, name) for name in options.runs]
     if len(chosen) < 2:
         raise Problem("One run differs from nothing", do=f"Name another: workbench runs diff {chosen[0].name} OTHER")
-    differing = runs.different([_facts(ledger, run) for run in chosen])
+    found = differences.between(ledger, chosen)
+    differing = [(_key(each), each.values) for each in found if each.topic != "best"]
+    best = [(each.key, each.values) for each in found if each.topic == "best"]
     if options.json:
         print_json(
             {
                 "runs": [run.uid for run in chosen],
-                "differences": [{"key": key, "values": values} for key, values in differing.items()],
+                "differences": [{"key": key, "values": values} for key, values in differing],
+                "best": [{"key": key, "values": values} for key, values in best],
             }
         )
-    elif not differing:
-        words("They have the same settings, data and versions.")
-    else:
-        rows = [(key, *map(_shown, values)) for key, values in differing.items()]
+        return 0
+    if not differing:
+        words("They have the same settings, data, versions and machine.")
+    figured = [
+        (f"best {key}", *(figure(value) if isinstance(value, float) else None for value in values))
+        for key, values in best
+    ]
+    rows = [*figured, *((key, *map(_shown, values)) for key, values in differing)]
+    if rows:
         print_table(("", *(run.name for run in chosen)), rows)
     return 0
 
 
-def _facts(ledger: Ledger, run: runs.Run) -> dict[str, object]:
-    """What may make runs differ, by dotted key."""
-    document = runs.document(ledger, run)
-    facts = dict(runs.settings(ledger, run))
-    facts |= {f"fingerprint.{key}": value for key, value in document.fingerprints.items() if key != "result"}
-    facts |= {f"environment.{key}": value for key, value in document.environment.items()}
-    return facts
+def _key(each: Difference) -> str:
+    return each.key if each.topic == "setting" else f"{each.topic}.{each.key}"
 
 
 def _shown(value: object) -> str:
