@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from engine import jobs as processes
-from engine import removal, turns
+from engine import machine, removal, turns
 from engine.assignment import profile_of
 from engine.atomic import write_text
 from engine.errors import Problem
@@ -185,6 +185,8 @@ def resume_all(ledger: Ledger, *, failed: bool = False) -> list[Resumed]:
     for run in reversed(runs.listed(ledger)):
         job = jobs.newest_training(ledger, run.id)
         if run.source or job is None or any(order.verb == "stop" for order in orders.waiting(ledger, run.id)):
+            continue
+        if job.host != machine.here().host and not run.folder.is_dir():  # another machine's, merged into this ledger
             continue
         by_signal = run.state is State.STOPPED and job.cause == "signal"
         if run.state is State.LOST or by_signal or (failed and run.state is State.FAILED):

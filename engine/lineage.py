@@ -70,7 +70,7 @@ def result_of(run: Run) -> Path:
         raise Problem(
             f"{run.name} has no result to go on from any more",
             f"It left one at {run.result}, which is not there.",
-            "Mount the disk it was on, put it back, or choose another run.",
+            "Mount the disk it was on, fetch it (workbench pull BOX --results RUN), or choose another run.",
             code="run",
         )
     return run.result

@@ -161,6 +161,10 @@ def test_after_a_reboot_all_that_was_not_stopped_on_purpose_is_queued_again_in_i
     orders.give(ledger, told.id, "stop")
     gone = standing(ledger, profile, folder, "folder gone", State.RUNNING)
     gone.folder.rmdir()
+    merged = standing(ledger, profile, folder, "another machine's", State.STOPPED, cause="signal")
+    merged.folder.rmdir()
+    with ledger.transaction() as connection:
+        connection.execute("UPDATE job SET host = 'elsewhere', boot_id = 'other' WHERE run = ?", (merged.id,))
     resumed = launch.resume_all(ledger)
     assert [(each.run.name, each.was, each.problem is None) for each in resumed] == [
         ("at work", State.LOST, True),

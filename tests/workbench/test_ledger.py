@@ -109,6 +109,8 @@ def test_a_ledger_that_is_gone_is_restored_from_the_copies_beside_the_runs(
     for host in ("box", "pod-1"):
         uids.append(make(tmp_path / host / "ledger.db", f"on-{host}").uid)
         copies.backup(tmp_path / host / "ledger.db", home / "runs" / f"{beside_runs.PREFIX}{host}.db")
+    assert cli.main(["runs", "list"]) == 0
+    assert "workbench ledger restore" in capsys.readouterr().err
     assert cli.main(["runs", "show", "on-box"]) == 2
     assert "workbench ledger restore" in capsys.readouterr().err
     code, said = told(capsys, "restore")

@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Final
 
-from engine.ledger import queue, runs
+from engine.ledger import beside_runs, queue, runs
 from engine.ledger.selecting import CREATED, Selected, field_called, in_order, selected
 from engine.ledger.table import Row
 from screens.widgets import figures
+from workbench import settings
 from workbench.cli.existing import existing_ledger
 from workbench.cli.output import Cell, figure, print_json, print_table, state_word, words
 
@@ -80,7 +81,10 @@ def _nothing(options: argparse.Namespace) -> int:
     elif options.filter:
         words("No run passes the filter.")
     else:
+        copied = beside_runs.found(settings.load().runs_folder)
         words("There are no runs yet. Start one: workbench train PROFILE, or try: workbench demo")
+        if copied:
+            words(f"A copy of an earlier ledger lies beside the runs ({copied[0]}): workbench ledger restore")
     return 0
 
 
