@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import Final
 
 from engine.errors import Problem
 from engine.profile import Method, Model, Training
 
+LIBRARIES: Final = {"tensorboard": "tensorboardX", "wandb": "wandb", "trackio": "trackio"}
 EXPERTS: Final = ("num_experts", "num_local_experts", "n_routed_experts")
 GB: Final = 1e9
 NO_DROPOUT: Final = "the experts are adapted without dropout: PEFT has it for linear modules only"
@@ -41,6 +43,22 @@ def check_optimizer(training: Training, device: str) -> None:
             "Paging moves optimizer states between GPU and main memory; this run is on the CPU.",
             "Set training.optimizer = adamw_8bit or adamw.",
             code="optimizer",
+        )
+
+
+def check_mirrors(training: Training) -> None:
+    """See that the trackers which the metrics are to go to are installed, without importing them.
+
+    Raises:
+        Problem: one is not (code `install`).
+    """
+    missing = [LIBRARIES[kind] for kind in training.mirror if find_spec(LIBRARIES[kind]) is None]
+    if missing:
+        raise Problem(
+            f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed",
+            f"training.mirror = [{', '.join(training.mirror)}] needs {'it' if len(missing) == 1 else 'them'}.",
+            f"Install what is missing: pip install {' '.join(missing)}; or change training.mirror.",
+            code="install",
         )
 
 

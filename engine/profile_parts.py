@@ -222,6 +222,9 @@ class Training(Part):
         False, description="Bit-identical results on CUDA, at a price in speed. CPU runs always are."
     )
     seed: int = Field(7, ge=0, le=2**31 - 1, description="Of initial adapter weights, order and dropout.")
+    mirror: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = Field(
+        (), description="Trackers that the metrics also go to while it trains: tensorboard, wandb, trackio."
+    )
 
 
 class Hardware(Part):

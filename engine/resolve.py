@@ -66,6 +66,7 @@ def resolve(profile: Profile, ledger: Ledger | None = None) -> Resolved:
         Problem: unknown or gated model, no network, no room, missing data or column, no such GPU, a run that cannot be gone on from.
     """
     notes: list[str] = []
+    compatible.check_mirrors(profile.training)
     profile, parent = grounded(profile, ledger, notes)
     for data in profile.data:
         check_there(data)

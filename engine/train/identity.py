@@ -21,6 +21,7 @@ FREE: Final = (
     "title",
     "training.keep",
     "training.save_every",
+    "training.mirror",
     "hardware.gpus",
     "hardware.headroom_mib",
     "evaluation.suites",

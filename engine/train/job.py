@@ -33,6 +33,7 @@ from engine.train import (
     identity,
     inventory,
     keep,
+    mirror,
     model,
     objective,
     optimizer,
@@ -88,6 +89,8 @@ def run(ledger: Ledger, job: Job, ranks: Ranks = ALONE) -> None:
                 for place in ("checkpoints", "adapter", "model"):
                     folders.tidy(found.folder / place)
         resolved = identity.own_profile(profile_of(ledger, found), found.folder)
+        if ranks.writes:
+            mirror.start(ledger, job, found, resolved.training.mirror)
         with metrics.Writer(ledger, found.id) as writer:
             where = device.choose(resolved.hardware)  # before a download that may take an hour
             start = _Start(ledger, job, found, resolved, where, ranks)
