@@ -55,6 +55,13 @@ def run(options: argparse.Namespace) -> int:
     """Import what lies at the paths; what can be read is taken though something else cannot."""
     tags = [labels.checked_tag(tag) for tag in options.tag]
     ledger = Ledger.open(options.ledger)
+    if ledger.read_only:
+        raise Problem(
+            f"{ledger.path} is open read-only",
+            "Nothing can be imported into it.",
+            "Copy it to a folder you can write to and import into the copy.",
+            code="ledger",
+        )
     done: list[Done] = []
     problems: list[Problem] = []
     for path in options.paths:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +23,7 @@ from engine.ledger.store import Ledger
 
 END_UNKNOWN: Final = "end unknown"
 """The cause of a run whose source does not tell how it ended: it is called stopped, never finished."""
+LATEST: Final = 1e11  # seconds since the epoch: the year 5138
 OWN: Final = "it was trained with this ledger"
 BINNED: Final = "it is in the bin"
 
@@ -59,7 +60,7 @@ def add(ledger: Ledger, imported: Imported, *, runs_folder: Path, name: str = ""
             if source != imported.kind or deleted is not None:
                 why = BINNED if deleted is not None else f"it was imported from {source}" if source else OWN
                 return Added(imported.uid, called, new=False, points=0, left=why)
-        new = list(rows(_news(ledger, run, imported.points)))
+        new = list(rows(_news(ledger, run, imported)))
         if new:
             Packer(run).write(connection, new)
             sealing.seal(connection, run)
@@ -120,9 +121,9 @@ def _bring_up_to_date(connection: sqlite3.Connection, run: int, imported: Import
             events.insert(connection, "import", trouble, run=run, level="warning")
 
 
-def _news(ledger: Ledger, run: int, points: Mapping[str, Points]) -> Iterator[tuple[str, Points]]:
-    """Of each key the points that do not stand with the same value."""
-    for key, each in points.items():
+def _news(ledger: Ledger, run: int, imported: Imported) -> Iterator[tuple[str, Points]]:
+    """Of each key the points that do not stand with the same value; those without a sensible time have that of the run."""
+    for key, each in imported.points.items():
         stood = metrics.curve(ledger, run, key)
         if len(stood.steps):
             place = np.minimum(np.searchsorted(stood.steps, each.steps), len(stood.steps) - 1)
@@ -130,7 +131,8 @@ def _news(ledger: Ledger, run: int, points: Mapping[str, Points]) -> Iterator[tu
             new = ~(there & ((value == each.values) | (np.isnan(value) & np.isnan(each.values))))
             each = Points(each.steps[new], each.times[new], each.values[new])
         if len(each.steps):
-            yield key, each
+            sensible = np.abs(each.times) < LATEST  # false for NaN
+            yield key, replace(each, times=np.where(sensible, each.times, imported.created))
 
 
 def rows(points: Iterable[tuple[str, Points]]) -> Iterator[Row]:

@@ -8,7 +8,7 @@ they are the texts NaN, Infinity and -Infinity. Columns are named as in `engine.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -140,8 +140,9 @@ def take(ledger: Ledger, path: Path, progress: Progress) -> Merged:
         Problem: the file is not whole, or the ledger cannot be written.
     """
     there = read(path)
-    kept = tuple(str(rebuilding.part(told, "run", path).get("uid")) for told in there if _stands(ledger, told))
-    new = [told for told in there if rebuilding.part(told, "run", path).get("uid") not in kept]
+    uids = [str(rebuilding.part(told, "run", path).get("uid")) for told in there]
+    kept = tuple(uid for uid, told in zip(uids, there, strict=True) if _stands(ledger, uid, told))
+    new = [told for uid, told in zip(uids, there, strict=True) if uid not in kept]
     if not new:
         return Merged(kept=kept)
     with TemporaryDirectory(prefix=".importing-", dir=ledger.path.parent) as folder:
@@ -152,10 +153,8 @@ def take(ledger: Ledger, path: Path, progress: Progress) -> Merged:
     return replace(merged, kept=(*kept, *merged.kept))
 
 
-def _stands(ledger: Ledger, told: Document) -> bool:
+def _stands(ledger: Ledger, uid: str, told: Document) -> bool:
     """Whether the ledger has exactly this of the run."""
-    run = told["run"]
-    uid = str(run.get("uid")) if isinstance(run, Mapping) else ""
     row = ledger.rows("SELECT id FROM run WHERE uid = ?", (uid,))
     there = runs.by_id(ledger, int(row[0][0])) if row else None
     return there is not None and orjson.loads(orjson.dumps(of_run(ledger, there))) == told

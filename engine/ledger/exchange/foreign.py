@@ -127,6 +127,12 @@ def number(value: object) -> float | None:
     )
 
 
+def whole(value: object) -> int | None:
+    """A step as trackers write it; None for what is no whole number, or beyond what float64 counts exactly."""
+    found = number(value)
+    return int(found) if found is not None and found.is_integer() and abs(found) <= 2**53 else None
+
+
 def numbers(values: Mapping[str, object], prefix: str = "") -> dict[str, float]:
     """The numbers among nested `values`, by dotted key; texts, pictures and tables are left out."""
     found: dict[str, float] = {}

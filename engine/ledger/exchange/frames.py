@@ -114,7 +114,8 @@ def seconds(column: polars.Series) -> polars.Series:
     if found.null_count() == len(column):
         times = [_time(value) for value in column.to_list()]
         return polars.Series(column.name, times, polars.Float64)
-    return polars.select(polars.when(found > MILLISECONDS).then(found / 1000).otherwise(found)).to_series()
+    found = found.zip_with((found <= MILLISECONDS).fill_null(True), found / 1000)
+    return found.zip_with((found.abs() <= MILLISECONDS).fill_null(False), polars.Series([None], dtype=polars.Float64))
 
 
 def _time(value: object) -> float | None:

@@ -7,10 +7,11 @@ is half-written waits and is never guessed at.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,6 +61,10 @@ class Imported:
     def step(self) -> int:
         """The highest step that these points have; 0 without any."""
         return max((int(each.steps[-1]) for each in self.points.values() if len(each.steps)), default=0)
+
+
+UID: Final = re.compile(r"[0-9a-f]{12}")
+"""What a uid looks like. A file may say which it is; folders are named by it, so nothing else is taken for one."""
 
 
 def uid_of(kind: Kind, *identity: object) -> str:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from engine.errors import Problem
 from engine.ledger.exchange import foreign, frames
-from engine.ledger.exchange.imported import Imported, Kind, Points, uid_of
+from engine.ledger.exchange.imported import UID, Imported, Kind, Points, uid_of
 
 if TYPE_CHECKING:
     import polars
@@ -83,16 +83,15 @@ class Table:
                 code="import",
             )
         steps = frames.numbers(rows[step])
-        fine = (steps == steps.floor()).fill_null(False)  # NumPy would make steps of gaps
+        fine = ((steps == steps.floor()) & (steps.abs() <= 2**53)).fill_null(False)  # NumPy would make steps of gaps
         clock, written = _column(rows, TIMES), self._file.mark[0] / 1e9
         times = frames.seconds(rows[clock]).filter(fine).fill_null(written).to_numpy() if clock else None
         first = {key: value for key, value in rows.row(0, named=True).items() if value not in (None, "")}
         points = Rows(rows.filter(fine), steps.filter(fine).to_numpy(), times, written)
         return Imported(
-            uid=str(
-                first.get("uid")
-                or uid_of(self.kind, self.path.resolve(), json.dumps(first, sort_keys=True, default=str))
-            ),
+            uid=uid
+            if UID.fullmatch(uid := str(first.get("uid")))
+            else uid_of(self.kind, self.path.resolve(), json.dumps(first, sort_keys=True, default=str)),
             kind=self.kind,
             path=self.path,
             name=next((str(first[name]) for name in ("run", "run_name") if name in first), self._run or self.path.stem),

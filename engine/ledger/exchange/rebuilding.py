@@ -16,7 +16,7 @@ import numpy as np
 from engine.errors import Problem
 from engine.ledger import sealing
 from engine.ledger.exchange import adding, foreign
-from engine.ledger.exchange.imported import Points
+from engine.ledger.exchange.imported import UID, Points
 from engine.ledger.packing import Packer
 from engine.ledger.store import Ledger
 
@@ -69,7 +69,10 @@ def _unfit(path: Path, where: str, why: str) -> Problem:
 
 
 def _insert_all(connection: sqlite3.Connection, told: Told, path: Path) -> None:
-    run = _insert(connection, "run", part(told, "run", path))
+    own = part(told, "run", path)
+    if not UID.fullmatch(uid := str(own.get("uid"))) or Path(str(own.get("folder"))).name != uid:
+        raise ValueError("its uid is none, or its folder is not named by it")
+    run = _insert(connection, "run", own)
     _insert(connection, "run_document", {**part(told, "document", path), "run": run})
     tags = told.get("tags", [])
     for tag in tags if isinstance(tags, list) else []:
@@ -135,6 +138,6 @@ def _points(curve: object) -> Points:
     if not len(steps) == len(times) == len(values) or any(type(step) is not int for step in steps):
         raise ValueError("a metric's steps, times and values do not belong together")
     numbers = [foreign.number(value) for value in values]
-    if None in numbers:
-        raise ValueError("a metric has a value that is no number")
+    if None in numbers or not all(isinstance(when, int | float) and abs(when) < adding.LATEST for when in times):
+        raise ValueError("a metric has a value or a time that is no number")
     return Points(np.array(steps, np.int64), np.array(times, np.float64), np.array(numbers, np.float64))

@@ -89,11 +89,11 @@ class Project:
 
     def _take(self, when: float, step: int, row: dict[str, object]) -> None:
         self._created = when if self._created is None else min(when, self._created)
-        told = next(
-            (number for key in foreign.STEP_KEYS if (number := foreign.number(row.pop(key, None))) is not None), step
-        )
+        told = [foreign.whole(row.pop(key, None)) for key in foreign.STEP_KEYS]
         self._gathered.add_all(
-            int(told), when, ((self._names(key), value) for key, value in foreign.numbers(row).items())
+            next((each for each in told if each is not None), step),
+            when,
+            ((self._names(key), value) for key, value in foreign.numbers(row).items()),
         )
 
     def _config(self, connection: sqlite3.Connection) -> dict[str, object]:

@@ -136,8 +136,7 @@ def _log(state: dict[str, object]) -> list[dict[str, object]]:
 
 
 def _whole(row: dict[str, object], key: str) -> int:
-    value = row.get(key)
-    return int(value) if isinstance(value, int | float) else 0
+    return foreign.whole(row.get(key)) or 0
 
 
 def _adapter(folder: Path) -> dict[str, object]:

@@ -79,7 +79,7 @@ class OfflineRun:
             kind=self.kind,
             path=self.path,
             name=run.get("display_name") or run["run_id"],
-            created=self._started,
+            created=self._started or self.path.stat().st_mtime,
             points=self._gathered.take(),
             settings=foreign.settings(self._config),
             state=ended,
@@ -142,11 +142,10 @@ class OfflineRun:
 
     def _take_row(self, row: dict[str, object]) -> None:
         """One call of `wandb.log`, at the optimizer's step where rows tell it, else at the count of calls."""
-        told = next((step for key in foreign.STEP_KEYS if (step := foreign.number(row.get(key))) is not None), None)
+        told = next((step for key in foreign.STEP_KEYS if (step := foreign.whole(row.get(key))) is not None), None)
         if told is not None:
-            self._step = int(told)
-        counted = foreign.number(row.get("_step"))
-        step = self._step if self._step is not None else int(counted or 0)
+            self._step = told
+        step = self._step if self._step is not None else foreign.whole(row.get("_step")) or 0
         when = foreign.number(row.get("_timestamp")) or self._started
         metrics = {key: value for key, value in row.items() if key not in (*OWN, *foreign.STEP_KEYS)}
         self._gathered.add_all(
