@@ -40,7 +40,7 @@ def fields(opened: Opened, looked: Looked | None) -> tuple[Field, ...]:
         ROW,
         *(LENGTHS[name] for name in lengths),
         LABEL,
-        *((Field("finding", "choice", "what was found in it", found),) if found else ()),
+        *((Field("finding", "choice", "what was found in it", found),) if looked else ()),
     )
     return (*own, *(Field(name, "any", f"the column {column}") for name, column in columns(opened).items()))
 

@@ -16,7 +16,7 @@ command line, which has to refuse it.
 """
 
 from engine.filtering.comparing import Field, Kind, Value, by_name
-from engine.filtering.completing import Completions, completions
+from engine.filtering.completing import Completions, completions, settled
 from engine.filtering.parsing import Filter, Mistake, Part, parse, pointed, strict
 
 __all__ = [
@@ -31,5 +31,6 @@ __all__ = [
     "completions",
     "parse",
     "pointed",
+    "settled",
     "strict",
 ]

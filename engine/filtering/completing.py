@@ -44,6 +44,17 @@ def completions(
     return Completions(cursor - len(last), cursor, choices, f"{of.help}: {CALLED[of.kind]}")
 
 
+def settled(text: str, cursor: int, fields: Sequence[Field]) -> str:
+    """The text without a word at the cursor that may yet become the name of a field: as a word it would let nothing pass meanwhile."""
+    for part in PART.finditer(text):
+        body = part[0][1:] if part[0][:1] in ("-", "!") else part[0]
+        if part.end() == cursor and COMPARISON.match(body) is None:
+            word = plain(body).casefold()
+            if any(name.startswith(word) for name in by_name(fields)):
+                return text[: part.start()] + text[cursor:]
+    return text
+
+
 def _fields(typed: str, start: int, cursor: int, fields: Sequence[Field]) -> Completions:
     """Names of fields; where one stands there whole, what may follow it."""
     whole = by_name(fields).get(typed.casefold())

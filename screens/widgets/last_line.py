@@ -20,7 +20,7 @@ from textual.timer import Timer
 from textual.widget import Widget
 from textual.widgets import Input
 
-from engine.filtering import Field, Filter, parse
+from engine.filtering import Field, Filter, parse, settled
 from screens.widgets.entry import Entry
 from screens.widgets.line import Line
 from screens.widgets.typed_filter import Typing, looked_at
@@ -165,17 +165,23 @@ class LastLine(Vertical):
         changed: Callable[[Filter], None],
         values: Callable[[str], Iterable[str]],
     ) -> None:
-        """A filter, applied by `changed` as it is typed; `esc` brings back what stood there `before`."""
+        """A filter, applied by `changed` as it is typed; `esc` brings back what stood there `before`.
+
+        A word that may become the name of a field is applied only once it cannot any more, or with enter.
+        """
 
         def look(text: str, cursor: int) -> Typing:
             return looked_at(text, cursor, fields, values)
+
+        def so_far(text: str) -> None:
+            changed(parse(settled(text, self._input.cursor_position, fields), fields))
 
         self._look, self._input.complete = look, lambda text, cursor: look(text, cursor).taken
         self.add_class("-assisted")
         self._hint.show("")
         self.call_after_refresh(self._show_hint)
         try:
-            typed = await self.prompt("/", before, (), lambda text: changed(parse(text, fields)))
+            typed = await self.prompt("/", before, (), so_far)
         finally:
             if self._look is look:  # no other filter has come in between
                 self._look = self._input.complete = None

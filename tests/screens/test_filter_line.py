@@ -148,3 +148,14 @@ async def test_esc_brings_back_what_stood_there(page: Filtering) -> None:
         await until(pilot, lambda: page.only.text == "one two")
         await pilot.press("escape")
         await until(pilot, lambda: page.only.text == "one")
+
+
+async def test_a_word_that_may_become_a_field_waits(page: Filtering) -> None:
+    async with Host(page).run_test(size=(80, 10)) as pilot:
+        await opened(pilot)
+        await pilot.press(*"loss<2 sta")
+        await until(pilot, lambda: page.only.text == "loss<2 ")
+        await pilot.press("x")
+        await until(pilot, lambda: page.only.text == "loss<2 stax")
+        await pilot.press("backspace", "enter")
+        await until(pilot, lambda: page.only.text == "loss<2 sta")
