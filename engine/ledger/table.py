@@ -7,6 +7,7 @@ would cost more than reading them. Settings are one text a run; many runs share 
 from __future__ import annotations
 
 import gc
+import json
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -156,12 +157,21 @@ def settings(ledger: Ledger, runs: Collection[int] | None = None) -> dict[int, S
     known: dict[int, Settings] = {}
     for run, text in found:
         if text not in parsed:
-            values = orjson.loads(text).items()
+            values = _loaded(text).items()
             parsed[text] = {
                 key: texts.setdefault(value, value) if type(value) is str else value for key, value in values
             }
         known[run] = parsed[text]
     return known
+
+
+def _loaded(text: str) -> Settings:
+    """JSON as Python writes it: with NaN, infinity and halves of surrogate pairs, which the quick reader refuses."""
+    try:
+        found: Settings = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        found = json.loads(text)
+    return found
 
 
 TELLING: Final = (

@@ -187,6 +187,11 @@ def test_settings_are_read_in_one_go_with_equal_values_kept_once(ledger: Ledger)
     assert table.settings(ledger, []) == {}
 
 
+def test_one_run_with_odd_settings_does_not_hide_the_others(ledger: Ledger) -> None:
+    odd, plain = made(ledger, "odd", path="rows\udcff.json", limit=float("inf")), made(ledger, "plain", rank=1)
+    assert table.settings(ledger) == {odd.id: {"path": "rows\udcff.json", "limit": math.inf}, plain.id: {"rank": 1}}
+
+
 def test_settings_that_differ_are_told_with_what_was_done_first() -> None:
     runs_settings: list[dict[str, object]] = [
         {
