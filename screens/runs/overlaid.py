@@ -44,6 +44,8 @@ class Overlaid:
     metrics: tuple[str, ...] = ()
     metric: str = ""
     lines: tuple[Line, ...] = ()
+    scale: Scale = STEP
+    smoothed: bool = False
 
 
 class Reading:
@@ -57,12 +59,14 @@ class Reading:
         self._best: dict[int, dict[str, Summary]] = {}
         self._made: dict[tuple[int, str, str], tuple[Curve, Series | None]] = {}
 
-    def read(self, metric: str | None, scale: Scale) -> Overlaid:
-        """This metric, or the first that there is; runs that are gone are left out."""
+    def read(self, metric: str | None, scale: Scale, *, smoothed: bool = False) -> Overlaid:
+        """This metric, or the first that there is. What looks at all points is done here, where no key waits for it."""
         self._look_again()
         metric = metric or self._first()
         lines = tuple(self._line(run, colour, metric, scale) for colour, run in enumerate(self._runs))
-        return Overlaid(self._metrics(), metric, lines)
+        for series in (line.series for line in lines if line.series):
+            _ = series.extent, series.gaps, smoothed and series.smoothed
+        return Overlaid(self._metrics(), metric, lines, scale, smoothed)
 
     def _look_again(self) -> None:
         """At runs that are alive, and once at each."""
@@ -92,8 +96,6 @@ class Reading:
         if kept is None or kept[0] is not curve:
             across = self._across(run, curve, scale)
             series = Series(run.name, across, curve.values, colour) if across is not None else None
-            if series is not None:  # here, where nobody waits for it
-                _ = series.smoothed, series.extent, series.gaps
             kept = self._made[key] = (curve, series)
         return Line(run, kept[1], best.best, best.best_step, "" if kept[1] else f"{scale.name} not counted")
 

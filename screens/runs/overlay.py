@@ -80,6 +80,7 @@ class OverlayScreen(Page[Overlaid]):
         self._reading = Reading(session.ledger, runs)
         self._metric: str | None = None
         self._scale = SCALES[0]
+        self._smoothed = False
         self._snapshot = Overlaid()
         self._differs: Mapping[int, str] | None = None
 
@@ -107,12 +108,13 @@ class OverlayScreen(Page[Overlaid]):
             self._differs = _what_differs(
                 [(run.id, known_runs.settings(self.session.ledger, run)) for run in self._runs]
             )
-        return self._reading.read(self._metric, self._scale)
+        return self._reading.read(self._metric, self._scale, smoothed=self._smoothed)
 
     def show(self, snapshot: Overlaid) -> None:
         """Curves and legend; a chart that is as it was sends nothing."""
         self._snapshot = snapshot
         self._metric = snapshot.metric
+        self._chart.smoothed = snapshot.smoothed
         self._show_legend()
         self._draw()
 
@@ -121,7 +123,7 @@ class OverlayScreen(Page[Overlaid]):
         front = self._legend.selected.curve if self._legend.selected else None
         others = [line.series for line in self._snapshot.lines if line.series and line is not front]
         on_top = [front.series] if front and front.series else []
-        self._chart.show([*others, *on_top], self._snapshot.metric, self._scale, front=bool(others and on_top))
+        self._chart.show([*others, *on_top], self._snapshot.metric, self._snapshot.scale, front=bool(others and on_top))
         self._tell()
 
     def _tell(self) -> None:
@@ -178,7 +180,8 @@ class OverlayScreen(Page[Overlaid]):
 
     def action_smooth(self) -> None:
         """Means, or points."""
-        self._chart.toggle_smoothing()
+        self._smoothed = not self._smoothed
+        self.reread()
 
     def action_logarithmic(self) -> None:
         """Powers of ten, or plain."""
