@@ -31,7 +31,7 @@ CELLS = st.one_of(
 )
 NAMES = st.sampled_from(["step", "loss", "time", "run", "uid", "key", "value", "", "eval_loss", "train/loss"])
 ROWS = st.lists(st.dictionaries(NAMES, CELLS, max_size=5), max_size=6)
-LENIENT = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+LENIENT = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def taken(folder: Path, path: Path, kind: Kind | None = None) -> None:
@@ -77,9 +77,18 @@ def test_lines_of_cells(rows: list[list[str]]) -> None:
 @LENIENT
 @given(content=st.one_of(st.binary(max_size=200), st.text(max_size=80).map(str.encode)))
 def test_bytes_under_every_name(content: bytes) -> None:
-    for file in ("a.csv", "a.jsonl", "a.parquet", "a.db", "a.wandb", "trainer_state.json", "events.out.tfevents.1.box"):
-        with tempfile.TemporaryDirectory() as name:
-            path = Path(name) / file
+    with tempfile.TemporaryDirectory() as name:
+        for file in (
+            "a.csv",
+            "a.jsonl",
+            "a.parquet",
+            "a.db",
+            "a.wandb",
+            "trainer_state.json",
+            "events.out.tfevents.1.box",
+        ):
+            path = Path(name) / "files" / file
+            path.parent.mkdir(exist_ok=True)
             path.write_bytes(content)
             taken(Path(name), path)
 
