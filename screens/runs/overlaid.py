@@ -65,7 +65,7 @@ class Reading:
         metric = metric or self._first()
         lines = tuple(self._line(run, colour, metric, scale) for colour, run in enumerate(self._runs))
         for series in (line.series for line in lines if line.series):
-            _ = series.extent, series.gaps, smoothed and series.smoothed
+            _ = series.gaps, series.points.extent, smoothed and series.smoothed.extent
         return Overlaid(self._metrics(), metric, lines, scale, smoothed)
 
     def _look_again(self) -> None:

@@ -20,9 +20,9 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from screens.widgets import figures, plot
-from screens.widgets.plot import Axis, Floats
+from screens.widgets.plot import Axis
 from screens.widgets.scales import STEP, Scale
-from screens.widgets.series import Series
+from screens.widgets.series import Layer, Series
 
 COLOURS: Final = 8
 NAMES: Final = ("axis", "title", "cursor", "faint", *map(str, range(COLOURS)))
@@ -162,8 +162,8 @@ class Chart(Widget):
     # The picture
 
     def _picture(self, width: int, height: int) -> list[Strip]:
-        found = (each.log_extent if self.logarithmic else each.extent for each in self._series)
-        extents = [extent for extent in found if extent]
+        layers = [(series, layer, look) for series in self._series for layer, look in self._layers(series)]
+        extents = [layer.extent for _, layer, _ in layers if layer.extent]
         rows = height - 3
         title = self._strip(self._title_parts(width), width)
         if not extents or rows < 1 or width < 16:
@@ -177,28 +177,36 @@ class Chart(Widget):
         room = width - margin - 1
         last = max(float(series.x[-1]) for series in self._series if len(series.x))
         x = self.scale.ticks(last, max(2, room // 12))
-        body = self._body(x, y, names, margin, (room, rows))
+        body = self._body(layers, x, y, names, margin, (room, rows))
         return [title, *body, *(self._strip(line, width) for line in _x_axis(x, self.scale.labels(x), margin, room))]
 
-    def _layers(self, series: Series) -> list[tuple[Floats, int]]:
-        """Values as they are drawn, the lowest first, and what each is drawn in."""
-        colour = series.colour % COLOURS + (STRONG if series is self._front else 0)
-        points = series.logarithms if self.logarithmic else series.values
+    def _layers(self, series: Series) -> list[tuple[Layer, int]]:
+        """What is drawn of a curve, the lowest first, and what in."""
+        look = series.colour % COLOURS + (STRONG if series is self._front else 0)
         if not self.smoothed:
-            return [(points, colour)]
-        smoothed = series.smoothed_logarithms if self.logarithmic else series.smoothed
-        behind = [(points, FAINT)] if len(self._series) <= FEW or series is self._front else []
-        return [*behind, (smoothed, colour)]
+            layers = [(series.points, look)]
+        elif len(self._series) <= FEW or series is self._front:
+            layers = [(series.points, FAINT), (series.smoothed, look)]
+        else:
+            layers = [(series.smoothed, look)]
+        return [(layer.logarithms, look) for layer, look in layers] if self.logarithmic else layers
 
-    def _body(self, x: Axis, y: Axis, names: list[str], margin: int, room: tuple[int, int]) -> list[Strip]:
+    def _body(
+        self,
+        layers: Sequence[tuple[Series, Layer, int]],
+        x: Axis,
+        y: Axis,
+        names: list[str],
+        margin: int,
+        room: tuple[int, int],
+    ) -> list[Strip]:
         width, rows = room
         bits = np.zeros((rows, width), np.uint8)
         owner = np.full((rows, width), -1, np.int8)
-        for series in self._series:
-            for layer, look in self._layers(series):
-                drawn = plot.dots(series.across, layer, x, y, width, rows)
-                bits |= drawn
-                owner[drawn > 0] = look
+        for series, layer, look in layers:
+            drawn = plot.dots(series.across, layer.values, x, y, width, rows)
+            bits |= drawn
+            owner[drawn > 0] = look
         at = {
             round((y.high - tick) / (y.high - y.low) * (rows - 1)): name
             for tick, name in zip(y.ticks, names, strict=True)

@@ -16,6 +16,25 @@ SMOOTHING: Final = 0.02  # share of the points that a smoothed one is the mean o
 
 
 @dataclass(frozen=True, eq=False)
+class Layer:
+    """Values as they are drawn, NaN where there is a gap."""
+
+    values: Floats
+
+    @cached_property
+    def extent(self) -> tuple[float, float] | None:
+        """Lowest and highest finite value; None without any."""
+        finite = self.values[np.isfinite(self.values)]
+        return (float(finite.min()), float(finite.max())) if len(finite) else None
+
+    @cached_property
+    def logarithms(self) -> Layer:
+        """Powers of ten; what is not positive is a gap."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return Layer(np.where(self.values > 0, np.log10(self.values), np.nan))
+
+
+@dataclass(frozen=True, eq=False)
 class Series:
     """A curve: `x` ascending, `values` as long, NaN where there is a gap. `colour` is a number that stays with whatever it shows.
 
@@ -33,42 +52,16 @@ class Series:
         return self.x.astype(np.float64, copy=False)
 
     @cached_property
-    def smoothed(self) -> Floats:
+    def points(self) -> Layer:
+        """The values themselves."""
+        return Layer(self.values)
+
+    @cached_property
+    def smoothed(self) -> Layer:
         """The mean of neighbouring points."""
-        return plot.smooth(self.values, max(5, int(len(self.values) * SMOOTHING)))
+        return Layer(plot.smooth(self.values, max(5, int(len(self.values) * SMOOTHING))))
 
     @cached_property
     def gaps(self) -> int:
         """How many values are not finite."""
         return int(np.count_nonzero(~np.isfinite(self.values)))
-
-    @cached_property
-    def extent(self) -> tuple[float, float] | None:
-        """Lowest and highest finite value; None without any."""
-        return _extent(self.values)
-
-    @cached_property
-    def logarithms(self) -> Floats:
-        """Powers of ten; what is not positive is a gap."""
-        return logarithms(self.values)
-
-    @cached_property
-    def smoothed_logarithms(self) -> Floats:
-        """Of `smoothed`."""
-        return logarithms(self.smoothed)
-
-    @cached_property
-    def log_extent(self) -> tuple[float, float] | None:
-        """As `extent`, of `logarithms`."""
-        return _extent(self.logarithms)
-
-
-def logarithms(values: Floats) -> Floats:
-    """Powers of ten; NaN for what is not positive."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(values > 0, np.log10(values), np.nan)
-
-
-def _extent(values: Floats) -> tuple[float, float] | None:
-    finite = values[np.isfinite(values)]
-    return (float(finite.min()), float(finite.max())) if len(finite) else None
