@@ -95,7 +95,7 @@ def remove(ledger: Ledger, run: Run) -> None:
             f"UPDATE run SET deleted = :now, {EDITED} WHERE id = :id", {"now": time.time(), "id": run.id}
         )
     try:
-        _put_into_bin(run)
+        _put_into_bin(ledger, run)
     except OSError as error:
         with ledger.transaction(durable=True) as connection:
             _unmark(connection, run, runs.free_name(connection, run.name))
@@ -128,7 +128,10 @@ def restore(ledger: Ledger, run: Run) -> Run:
 
 def binned(ledger: Ledger, *, older_than: float = 0.0) -> list[Run]:
     """The runs that have been in the bin for longer than this many seconds, all of them for 0; what was deleted last first."""
-    return [run for run in runs.binned(ledger) if not older_than or _since(run) <= time.time() - older_than]
+    if not older_than:
+        return runs.binned(ledger)
+    found = runs.binned(ledger, before=time.time() - older_than)
+    return [run for run in found if _since(ledger, run) < time.time() - older_than]
 
 
 def purge(ledger: Ledger, *, older_than: float = KEPT) -> list[Run]:
@@ -137,10 +140,7 @@ def purge(ledger: Ledger, *, older_than: float = KEPT) -> list[Run]:
     Raises:
         Problem: files could not be removed (the rows of all these runs are gone).
     """
-    if not older_than:
-        return purge_runs(ledger, runs.binned(ledger))
-    old = runs.binned(ledger, before=time.time() - older_than)
-    return purge_runs(ledger, [run for run in old if _since(run) < time.time() - older_than])
+    return purge_runs(ledger, binned(ledger, older_than=older_than))
 
 
 def purge_runs(ledger: Ledger, chosen: Iterable[Run]) -> list[Run]:
@@ -176,22 +176,26 @@ def _unmark(connection: sqlite3.Connection, run: Run, name: str) -> None:
     )
 
 
-def _since(run: Run) -> float:
+def _since(ledger: Ledger, run: Run) -> float:
     """When both the run and its files were in the bin, in seconds since the epoch.
 
     Of a run that was deleted on another machine, which its ledger told this one, the files are put there only now.
     """
     assert run.deleted is not None
     with suppress(OSError):
-        _put_into_bin(run)
+        _put_into_bin(ledger, run)
         return max(run.deleted, _in_bin(run).stat().st_ctime)  # moving a folder changes no other of its times
     return run.deleted
 
 
-def _put_into_bin(run: Run) -> None:
-    if _ours(run) and run.folder.is_dir():
-        private_folder(_in_bin(run).parent)
-        run.folder.rename(_in_bin(run))
+def _put_into_bin(ledger: Ledger, run: Run) -> None:
+    """Move the run's files there, unless somebody has restored it meanwhile: the ledger's lock keeps the two apart."""
+    if not _ours(run) or not run.folder.is_dir():
+        return
+    with ledger.transaction() as connection:
+        if connection.execute("SELECT 1 FROM run WHERE id = ? AND deleted IS NOT NULL", (run.id,)).fetchone():
+            private_folder(_in_bin(run).parent)
+            run.folder.rename(_in_bin(run))
 
 
 def _ours(run: Run) -> bool:

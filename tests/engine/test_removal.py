@@ -145,6 +145,21 @@ def test_files_of_a_run_that_another_machine_deleted_long_ago_are_kept_here_as_l
     assert removal.restore(ledger, run).folder.is_dir()
 
 
+def test_who_restores_while_another_deletes_keeps_the_files(
+    ledger: Ledger, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = made(ledger, folder)
+    move = removal._put_into_bin
+
+    def too_late(ledger: Ledger, run: Run) -> None:
+        removal.restore(ledger, run)  # as another process does between the mark and the move
+        move(ledger, run)
+
+    monkeypatch.setattr(removal, "_put_into_bin", too_late)
+    removal.remove(ledger, run)
+    assert runs.find(ledger, "speech") == run and (run.folder / "adapter" / "weights").exists()
+
+
 def test_what_others_need_stays(ledger: Ledger, folder: Path) -> None:
     run = made(ledger, folder)
     runs.set_result(ledger, run, kind="model", path="model/best")
