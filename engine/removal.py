@@ -84,13 +84,11 @@ def remove(ledger: Ledger, run: Run) -> None:
     Raises:
         Problem: a process uses it, or its folder cannot be moved (nothing has changed); or older files could not be removed for good.
     """
-    refuse_if_used(ledger, run)
     with ledger.transaction(durable=True) as connection:
         now = runs.by_id(ledger, run.id)  # the caller's may be old
         if now is None:
             return
-        if now.state in LIVE:
-            raise Problem(f"{run.name} is {now.state}", "A process works on it.", "Stop it first.", code="running")
+        refuse_if_used(ledger, now)
         connection.execute(
             f"UPDATE run SET deleted = :now, {EDITED} WHERE id = :id", {"now": time.time(), "id": run.id}
         )
