@@ -197,6 +197,6 @@ def test_a_run_in_the_bin_is_not_started(ledger: Ledger, folder: Path) -> None:
 def test_a_live_run_is_refused_even_if_the_callers_is_old(ledger: Ledger, folder: Path) -> None:
     run = made(ledger, folder)
     jobs.create(ledger, "train", run=run.id, argument={}, log=run.folder / "log.txt")
-    with pytest.raises(Problem, match="is being used"):
+    with pytest.raises(Problem, match="is queued"):
         removal.remove(ledger, run)
     assert run.folder.is_dir()
