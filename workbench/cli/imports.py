@@ -97,7 +97,10 @@ def _imported(ledger: Ledger, path: Path, options: argparse.Namespace) -> Iterat
         )
         return
     if found.also:
-        words(f"{path}: read as {found.readers[0].kind}. For the other files there: --as {' or '.join(found.also)}")
+        words(
+            f"{path}: read as {found.readers[0].kind}. For the other files there: --as {' or '.join(found.also)}; "
+            f"where they tell of one training: workbench watch {path} --once"
+        )
     folder = settings.load().runs_folder
     tell = progress("runs")
     for place, reader in enumerate(found.readers, 1):

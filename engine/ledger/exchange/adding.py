@@ -105,6 +105,8 @@ def _bring_up_to_date(connection: sqlite3.Connection, run: int, imported: Import
     step, steps, gpu, state, cause = stood
     if imported.state is not None and (imported.step >= step or not imported.points):
         state, cause = imported.state, imported.cause
+    elif imported.state is None and imported.step > step and state == State.FINISHED:  # it was gone on with
+        state, cause = State.STOPPED, END_UNKNOWN
     now = (max(step, imported.step), imported.steps or steps, imported.gpu or gpu, state, cause)
     if now != stood:
         connection.execute(

@@ -25,8 +25,15 @@ METRICS: Final = {
     "num_tokens": "train/tokens",
     "train/num_input_tokens_seen": "train/tokens",
     "train/num_tokens": "train/tokens",
-    "mean_token_accuracy": "train/accuracy",
-    "train/mean_token_accuracy": "train/accuracy",
+}
+# What TRL's trainers call what our preference objectives measure; its mean_token_accuracy is another accuracy than theirs.
+PREFERENCES: Final = {
+    "rewards/chosen": "chosen_reward",
+    "rewards/rejected": "rejected_reward",
+    "rewards/margins": "reward_margin",
+    "rewards/accuracies": "accuracy",
+    "logps/chosen": "chosen_logp",
+    "logps/rejected": "rejected_logp",
 }
 VALIDATION: Final = re.compile(r"^(?:eval|val|valid|validation|dev)[/_](?=.)")
 STEP_KEYS: Final = ("train/global_step", "global_step")
@@ -75,6 +82,8 @@ class Names:
         """The name for `key`, the same each time."""
         if key not in self._given:
             name = METRICS.get(key) or VALIDATION.sub("validation/", key)
+            part, _, rest = name.partition("/")
+            name = f"{part}/{PREFERENCES.get(rest, rest)}" if rest else name
             others = (f"{key}_{number}" for number in count(2))
             self._given[key] = next(each for each in chain((name, key), others) if each not in self._taken)
             self._taken.add(self._given[key])

@@ -63,6 +63,9 @@ class Imported:
         return max((int(each.steps[-1]) for each in self.points.values() if len(each.steps)), default=0)
 
 
+ENDED: Final = "train/train_runtime"
+"""Logged once, when Hugging Face's Trainer has trained to its end."""
+
 UID: Final = re.compile(r"[0-9a-f]{12}")
 """What a uid looks like. A file may say which it is; folders are named by it, so nothing else is taken for one."""
 
@@ -92,10 +95,19 @@ class Gathering:
 
     def __init__(self) -> None:
         self._points: dict[str, dict[int, tuple[float, float]]] = {}
+        self._newest = self._ended = -1  # steps, of all that was ever added
+
+    @property
+    def state(self) -> State | None:
+        """Finished where Trainer has said so and nothing came behind it."""
+        return State.FINISHED if 0 <= self._newest <= self._ended else None
 
     def add(self, key: str, step: int, time: float, value: float) -> None:
         """One point; `time` in seconds since the epoch."""
         self._points.setdefault(key, {})[step] = (time, value)
+        self._newest = max(self._newest, step)
+        if key == ENDED:
+            self._ended = step
 
     def add_all(self, step: int, time: float, values: Iterable[tuple[str, float]]) -> None:
         """Several keys at one step."""

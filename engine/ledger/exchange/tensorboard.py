@@ -80,6 +80,7 @@ class EventFolder:
             created=began[0].began or 0.0,
             points=self._gathered.take(),
             settings=foreign.settings(self._settings),
+            state=self._gathered.state,
             troubles=tuple(trouble for file in files if (trouble := _trouble(file))),
             waiting=sum(file.waiting for file in files if not file.broken),
         )

@@ -83,6 +83,7 @@ class Project:
             created=self._created,
             points=self._gathered.take(),
             settings=foreign.settings({key: value for key, value in config.items() if not key.startswith("_")}),
+            state=self._gathered.state,
             sweep=str(config.get("_Group") or ""),
             troubles=(broken,) if broken else (),
         )

@@ -56,6 +56,12 @@ def test_an_end_that_is_not_told_is_not_called_finished(ledger: Ledger, tmp_path
     assert (runs.find(ledger, "log").state, runs.find(ledger, "log").cause) == (State.FAILED, "exit 1")
 
 
+def test_a_run_that_had_finished_and_went_on_has_not_finished(ledger: Ledger, tmp_path: Path) -> None:
+    for last, state, then in ((3, State.FINISHED, State.FINISHED), (3, None, State.FINISHED), (5, None, State.STOPPED)):
+        adding.add(ledger, imported(last, state=state), runs_folder=tmp_path)
+        assert runs.find(ledger, "log").state is then
+
+
 def test_names_and_tags_fit_the_ledger(ledger: Ledger, tmp_path: Path) -> None:
     runs.create(ledger, name="log two", runs_folder=tmp_path, profile="", settings={})
     tags = ("medical", "two words", "a,b", "\x1b[31m", "-")

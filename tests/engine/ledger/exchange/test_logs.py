@@ -190,6 +190,20 @@ def test_hyperparameters_that_come_later_do_not_make_another_run(tmp_path: Path)
     assert early.uid == whole.uid and early.settings != whole.settings
 
 
+def test_a_trainer_that_has_said_that_it_is_done_has_finished(tmp_path: Path) -> None:
+    written = pytest.importorskip("tensorboardX")
+    reader = EventFolder(tmp_path, "run")
+    states = []
+    for tag, step in (("train/loss", 10), ("train/train_runtime", 10), ("train/loss", 11)):  # and was gone on with
+        writer = written.SummaryWriter(str(tmp_path), filename_suffix=f".{len(states)}")
+        writer.add_scalar(tag, 1.0, step)
+        writer.close()
+        imported = reader.read()
+        assert imported is not None
+        states.append(imported.state)
+    assert states == [None, State.FINISHED, None]
+
+
 def test_a_folder_that_moves_is_the_same_run(tmp_path: Path) -> None:
     here = EventFolder(EVENTS.parent, "a").read()
     shutil.copytree(EVENTS.parent, tmp_path / EVENTS.parent.name)
