@@ -163,6 +163,7 @@ class Chart(Widget):
 
     def _picture(self, width: int, height: int) -> list[Strip]:
         layers = [(series, layer, look) for series in self._series for layer, look in self._layers(series)]
+        layers.sort(key=lambda each: each[2] != FAINT)  # what lies behind one curve does not lie over another
         extents = [layer.extent for _, layer, _ in layers if layer.extent]
         rows = height - 3
         title = self._strip(self._title_parts(width), width)
