@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, get_args
 
 from engine.evaluate.behind import Answer, Behind, Outcome
@@ -36,6 +36,7 @@ _ROW: Final[Mapping[str, Callable[[ComparisonRow], Value]]] = {
     "won": lambda row: row.won,
     "lost": lambda row: row.lost,
 }
+WORDS: Final = ("suite", "metric", "run", "against")
 
 ITEM_FIELDS: Final = (
     Field("text", "text", "the question or an answer"),
@@ -62,6 +63,11 @@ _ITEM: Final[Mapping[str, Callable[[Behind], Value]]] = {
 def row_fact(row: ComparisonRow) -> Callable[[str], Value]:
     """What a row has for the fields."""
     return lambda name: _ROW[name](row)
+
+
+def occurring(rows: Sequence[ComparisonRow]) -> dict[str, list[str]]:
+    """The words that stand in the columns, in the order of the rows."""
+    return {name: list(dict.fromkeys(str(_ROW[name](row)) for row in rows)) for name in WORDS}
 
 
 def item_fact(one: Behind) -> Callable[[str], Value]:

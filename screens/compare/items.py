@@ -18,10 +18,10 @@ from engine.filtering import Filter
 from screens.commands import Command, shown_key
 from screens.compare.filters import ITEM_FIELDS, item_fact
 from screens.compare.told import OUTCOMES, VERDICTS, answer
+from screens.widgets.filter_line import FilterLine
 from screens.widgets.last_line import LastLine
 from screens.widgets.line import Line
 from screens.widgets.table import Cell, Column, Table
-from screens.widgets.typed_filter import written
 
 COLUMNS: Final = (
     Column("", 6),
@@ -44,8 +44,6 @@ class ItemsScreen(ModalScreen[None]):
     CSS = """
     ItemsScreen { background: $background; layout: vertical; }
     ItemsScreen .title { height: 1; padding: 0 1; background: $panel; }
-    ItemsScreen #filter { height: 1; padding: 0 1; display: none; }
-    ItemsScreen #filter.-filtered { display: block; }
     ItemsScreen Table { height: 1fr; }
     ItemsScreen #full { height: 1fr; border-top: solid $panel; }
     ItemsScreen #full:focus { border-top: solid $primary; }
@@ -73,7 +71,7 @@ class ItemsScreen(ModalScreen[None]):
             (f"{self._row.title}  {self._row.run} against {self._row.against}  ", "bold"), (words, style), f"  {counts}"
         )
         yield Line(title, classes="title")
-        yield Line(id="filter")
+        yield FilterLine()
         yield Table[Behind](COLUMNS, _cells, lambda one: f"{one.item}/{one.variant}")
         with VerticalScroll(id="full"):
             yield Line(id="question")
@@ -98,10 +96,7 @@ class ItemsScreen(ModalScreen[None]):
     def _set_filter(self, only: Filter) -> None:
         self._filter = only
         passing = [one for one in self._questions if only.holds(item_fact(one))]
-        counted = (f"   {len(passing)} of {len(self._questions)}", "$foreground-muted")
-        line = self.query_one("#filter", Line)
-        line.set_class(bool(only.text), "-filtered")
-        line.show(Content.assemble(("/ ", "bold $text-accent"), written(only), counted))
+        self.query_one(FilterLine).tell(only, len(passing), len(self._questions))
         self.query_one(Table).show(passing)
 
     def action_back(self) -> None:

@@ -23,15 +23,15 @@ from engine.ledger.runs import Run
 from engine.ledger.states import LIVE
 from screens.commands import Command
 from screens.compare import asking, columns, forest, told
-from screens.compare.filters import ROW_FIELDS, row_fact
+from screens.compare.filters import ROW_FIELDS, occurring
 from screens.compare.items import ItemsScreen
 from screens.compare.reading import Reading, Snapshot, row_key
 from screens.messages import CompareRuns, EvaluateRuns
 from screens.session import Session
+from screens.widgets.filter_line import FilterLine
 from screens.widgets.line import Line, shortened
 from screens.widgets.page import Page
 from screens.widgets.table import Cell, Table
-from screens.widgets.typed_filter import written
 
 NOT_READ: Final = Snapshot()
 COMPARING: Final = Content.styled("Comparing ...", "$foreground-muted")  # some seconds: statistics and many answers
@@ -70,8 +70,7 @@ class CompareScreen(Page[Snapshot]):
     CSS = """
     CompareScreen .words { height: auto; max-height: 3; padding: 0 1; }
     CompareScreen.-narrow #lines { max-height: 2; }
-    CompareScreen #work, CompareScreen #filter { height: 1; padding: 0 1; display: none; }
-    CompareScreen.-filtered #filter { display: block; }
+    CompareScreen #work { height: 1; padding: 0 1; display: none; }
     CompareScreen.-work #work { display: block; }
     CompareScreen #body { layout: vertical; height: 1fr; }
     CompareScreen #detail { height: 10; padding: 0 1; border-top: solid $panel; }
@@ -103,7 +102,7 @@ class CompareScreen(Page[Snapshot]):
         yield self._headline
         yield self._lines
         yield self._work
-        yield Line(id="filter")
+        yield FilterLine()
         with Container(id="body"):
             yield self._table
             yield self._detail
@@ -120,11 +119,7 @@ class CompareScreen(Page[Snapshot]):
         self._snapshot = snapshot
         comparison = snapshot.comparison
         self.set_class(not snapshot.of, "-empty")
-        self.set_class(bool(self._filter.text), "-filtered")
-        counted = (f"   {len(snapshot.rows)} of {snapshot.of}", "$foreground-muted")
-        self.query_one("#filter", Line).show(
-            Content.assemble(("/ ", "bold $text-accent"), written(self._filter), counted)
-        )
+        self.query_one(FilterLine).tell(self._filter, len(snapshot.rows), snapshot.of)
         self.set_class(snapshot.work is not None, "-work")
         if snapshot.work is not None and snapshot.work_state is not None:
             self._work.show(told.work(snapshot.work, snapshot.work_state))
@@ -215,17 +210,12 @@ class CompareScreen(Page[Snapshot]):
     @work(group="prompt")
     async def action_filter(self) -> None:
         """Applied as it is typed; `esc` brings back what stood there."""
-        await self.filter_prompt(self._filter.text, ROW_FIELDS, self._set_filter, self._occurring)
+        occur = occurring(self._snapshot.comparison.rows if self._snapshot.comparison else ())
+        await self.filter_prompt(self._filter.text, ROW_FIELDS, self._set_filter, lambda name: occur.get(name, ()))
 
     def _set_filter(self, only: Filter) -> None:
         self._filter = only
         self.reread()
-
-    def _occurring(self, name: str) -> list[str]:
-        """Texts that stand in a column, in the order of the rows."""
-        comparison = self._snapshot.comparison
-        values = (row_fact(row)(name) for row in comparison.rows) if comparison else ()
-        return list(dict.fromkeys(value for value in values if isinstance(value, str))) if name != "name" else []
 
     def action_back(self) -> None:
         """The filter goes."""

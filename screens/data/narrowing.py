@@ -10,7 +10,7 @@ from textual.content import Content
 from engine.data.finding import Finding
 from engine.data.opened import Looked, Opened
 from engine.filtering import Filter
-from screens.widgets.typed_filter import written
+from screens.widgets.filter_line import written
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Narrowing:
         parts = []
         if self.only.text:
             counted = doing or f"{shown:,} of {total:,}"
-            parts.append(Content.assemble((f"{counted}  ", "bold"), ("/ ", "bold $text-accent"), written(self.only)))
+            parts.append(Content.styled(f"{counted}  ", "bold") + written(self.only))
         if self.finding is not None:
             many = "" if self.finding.count <= shown or self.only.text else f" (the first {shown})"
             parts.append(Content.styled(f"only: {self.finding.sentence}{many}", "$text-warning"))

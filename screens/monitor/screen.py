@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,10 +22,10 @@ from screens.monitor.reading import Reading, Snapshot
 from screens.session import Session
 from screens.widgets import figures
 from screens.widgets.chart import Chart
+from screens.widgets.filter_line import FilterLine
 from screens.widgets.line import Line, shortened
 from screens.widgets.run_page import RunPage
 from screens.widgets.table import Cell, Column, Table
-from screens.widgets.typed_filter import written
 
 WELCOME: Final = (
     ("No run yet.\n\n", "bold"),
@@ -101,7 +100,7 @@ class MonitorScreen(RunPage[Snapshot | None]):
         ),
     )
     CSS = """
-    MonitorScreen #headline, MonitorScreen #waiting, MonitorScreen #since, MonitorScreen #filter { height: 1; padding: 0 1; }
+    MonitorScreen #headline, MonitorScreen #waiting, MonitorScreen #since { height: 1; padding: 0 1; }
     MonitorScreen #charts { height: 9; padding: 0 1; }
     MonitorScreen #main { width: 5fr; }
     MonitorScreen #facts { width: 24; height: 100%; padding: 1 0 0 2; }
@@ -114,7 +113,7 @@ class MonitorScreen(RunPage[Snapshot | None]):
     MonitorScreen.-wide #charts { height: 45%; }
     MonitorScreen.-zoomed #charts { height: 1fr; }
     MonitorScreen.-zoomed #side, MonitorScreen.-zoomed #facts, MonitorScreen.-zoomed #machine, MonitorScreen.-zoomed Table,
-    MonitorScreen.-zoomed #since, MonitorScreen.-zoomed #filter { display: none; }
+    MonitorScreen.-zoomed #since, MonitorScreen.-zoomed FilterLine { display: none; }
     MonitorScreen #body { height: 1fr; }
     MonitorScreen #welcome { display: none; padding: 2 4; height: 1fr; }
     MonitorScreen.-empty #body { display: none; }
@@ -141,7 +140,7 @@ class MonitorScreen(RunPage[Snapshot | None]):
                 yield Line(id="facts")
                 yield Chart("grad norm", id="side")
             yield Line(id="machine")
-            yield Line(id="filter", classes="-nothing")
+            yield FilterLine()
             yield Table[Event](
                 (Column("time", 9), Column("", 1), Column("event", 20, stretch=True)),
                 lambda event: _cells(event, self.session.clock()),
@@ -190,9 +189,7 @@ class MonitorScreen(RunPage[Snapshot | None]):
     def _show_events(self, snapshot: Snapshot, now: float) -> None:
         """Those that pass the filter; the cursor follows the newest while it stands on it."""
         passing = [event for event in snapshot.events if self._filter.holds(fact(event, now))]
-        counted = (f"   {len(passing)} of {len(snapshot.events)} events", "$foreground-muted")
-        told = Content.assemble(("/ ", "bold $text-accent"), written(self._filter), counted)
-        self._put("filter", told if self._filter.text else Content())
+        self.query_one(FilterLine).tell(self._filter, len(passing), len(snapshot.events))
         table = self.query_one(Table)
         newest = table.cursor == 0
         table.show(passing)
@@ -269,17 +266,13 @@ class MonitorScreen(RunPage[Snapshot | None]):
     async def action_filter(self) -> None:
         """Applied as it is typed; `esc` brings back what stood there."""
         if self._snapshot is not None:
-            await self.filter_prompt(self._filter.text, FIELDS, self._set_filter, self._occurring)
+            occur = {"kind": sorted({event.kind for event in self._snapshot.events})}
+            await self.filter_prompt(self._filter.text, FIELDS, self._set_filter, lambda name: occur.get(name, ()))
 
     def _set_filter(self, only: Filter) -> None:
         self._filter = only
         if self._snapshot is not None:
             self._show_events(self._snapshot, self.session.clock())
-
-    def _occurring(self, name: str) -> Sequence[str]:
-        """The kinds of event that this run has had."""
-        events = self._snapshot.events if self._snapshot and name == "kind" else ()
-        return sorted({event.kind for event in events})
 
     def action_event(self) -> None:
         """The whole text."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from rich.cells import cell_len
 from textual.content import Content
 
-from engine.filtering import Completions, Field, Filter, Mistake, completions, parse
+from engine.filtering import Completions, Field, Mistake, completions, parse
 from screens.widgets.line import shortened
 
 MUTED = "$foreground-muted"
@@ -73,11 +73,3 @@ def _pointing(text: str, mistake: Mistake, left: int, width: int) -> Content:
     words = shortened(words, start - 1)
     blank = " " * (start - cell_len(words) - 1)
     return Content.assemble((f"{blank}{words} ", style), (carets, f"bold {style}"))
-
-
-def written(only: Filter) -> Content:
-    """A filter that applies: its text, what is wrong in it marked, and why."""
-    text = Content.styled(only.text, "$text")
-    for mistake in only.mistakes:
-        text = text.stylize("underline $text-warning", mistake.start, mistake.end)
-    return text + Content.styled(f"   {only.mistakes[0]}", "$text-warning") if only.mistakes else text

@@ -18,10 +18,11 @@ from screens.compare.items import ItemsScreen
 from screens.compare.screen import CompareScreen
 from screens.messages import CompareRuns
 from screens.session import Session
+from screens.widgets.filter_line import FilterLine
 from screens.widgets.last_line import LastLine
 from screens.widgets.table import Table
 from tests.evaluated import Said, answered, compared_run, decided, decisions, finished_run
-from tests.screens.driving import last_line, line, screen, until
+from tests.screens.driving import last_line, line, screen, until, widget
 from workbench.app import WorkbenchApp
 
 SIZES = [(80, 24), (120, 40), (160, 48)]
@@ -230,6 +231,10 @@ def test_an_interval_beyond_the_axis_ends_in_arrows(ledger: Ledger, tmp_path: Pa
     assert drawn[0] == "●" and drawn[10] == "─" and drawn[-1] in "┤▸"
 
 
+def filter_line(pilot: Pilot[None]) -> str:
+    return pilot.app.screen.query_one(FilterLine).content.plain
+
+
 async def typed(pilot: Pilot[None], text: str) -> None:
     """A filter in place of the one that applies."""
     await pilot.press("slash", "ctrl+u", *text, "enter")
@@ -241,15 +246,15 @@ async def test_rows_pass_a_filter(ledger: Ledger, tmp_path: Path) -> None:
         await shown(pilot, 2)
         await typed(pilot, "verdict=kept")
         await until(pilot, lambda: [row.suite for row in shown_rows(pilot)] == ["retention"])
-        assert "/ verdict=kept   1 of 2" in line(pilot, "filter")
+        assert "/ verdict=kept   1 of 2" in filter_line(pilot)
         await typed(pilot, "difference>30 lost=3 vredict=worse")
         await until(pilot, lambda: [row.suite for row in shown_rows(pilot)] == ["pubmedqa"])
-        assert "did you mean verdict?" in line(pilot, "filter")
+        assert "did you mean verdict?" in filter_line(pilot)
         await typed(pilot, "nothing-like-it")
         await until(pilot, lambda: not shown_rows(pilot))
         assert "Nothing to compare yet." not in screen(pilot)
         await pilot.press("escape")
-        await until(pilot, lambda: len(shown_rows(pilot)) == 2 and not pilot.app.screen.has_class("-filtered"))
+        await until(pilot, lambda: len(shown_rows(pilot)) == 2 and not widget(pilot, FilterLine).has_class("-applies"))
 
 
 async def test_questions_pass_a_filter(ledger: Ledger, tmp_path: Path) -> None:
@@ -271,7 +276,7 @@ async def test_questions_pass_a_filter(ledger: Ledger, tmp_path: Path) -> None:
         assert "esc back" in last_line(pilot) and "/ filter" in last_line(pilot) and "? help" not in last_line(pilot)
         await typed(pilot, "outcome=lost,won")
         await until(pilot, lambda: questions() == ["q2", "q0"])
-        assert "2 of 4" in line(pilot, "filter")
+        assert "2 of 4" in filter_line(pilot)
         await typed(pilot, 'tuned~"no way" -outcome=same')
         await until(pilot, lambda: questions() == ["q2"])
         await typed(pilot, "course question~1")

@@ -17,6 +17,7 @@ from engine.ledger.states import State
 from screens.monitor.pace import pace
 from screens.session import Session
 from screens.widgets.chart import Chart
+from screens.widgets.filter_line import FilterLine
 from screens.widgets.table import Table
 from tests.screens.driving import last_line, line, screen, until
 from tests.screens.example import MINUTE, NOW, Example
@@ -291,12 +292,12 @@ async def test_events_pass_a_filter(four: Example) -> None:
         whole = len(told())
         await pilot.press("slash", *"kind=grad", "tab", "space", *"step>50", "enter")
         await until(pilot, lambda: told() == ["norm 8.2"])
-        assert f"/ kind=gradient step>50   1 of {whole} events" in line(pilot, "filter")
+        assert f"/ kind=gradient step>50   1 of {whole}" in pilot.app.screen.query_one(FilterLine).content.plain
         await pilot.press("slash", "ctrl+u", *"aspirin level=inof", "enter")
         await until(pilot, lambda: told() == ["yes"])
-        assert "did you mean info?" in line(pilot, "filter")
+        assert "did you mean info?" in pilot.app.screen.query_one(FilterLine).content.plain
         await pilot.press("escape")
         await until(pilot, lambda: len(told()) == whole)
-        assert pilot.app.screen.query_one("#filter").has_class("-nothing")
+        assert not pilot.app.screen.query_one(FilterLine).display
         await pilot.press("escape")
         await until(pilot, lambda: not pilot.app.screen.query("#headline"))
