@@ -86,10 +86,15 @@ def _tensorboard(path: Path) -> list[Reader]:
     if path.is_file():
         return [tensorboard.EventFolder(path.parent, path.absolute().parent.name)] if "tfevents." in path.name else []
     root = path.absolute()
-    return [
-        tensorboard.EventFolder(folder, root.name if folder == root else str(folder.relative_to(root)))
-        for folder in tensorboard.folders(root)
-    ]
+    return [tensorboard.EventFolder(folder, _called(folder, root)) for folder in tensorboard.folders(root)]
+
+
+def _called(folder: Path, root: Path) -> str:
+    """As TensorBoard calls it, by its path below `root`; what a Trainer put in OUTPUT/runs/DATE_HOST is called OUTPUT."""
+    output = folder.parent.parent
+    if folder.parent.name == "runs" and trainer.files(output):
+        folder = output
+    return str(folder.relative_to(root)) if folder != root and folder.is_relative_to(root) else folder.name
 
 
 def _trainer(path: Path) -> list[Reader]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -135,6 +136,19 @@ def test_what_lies_where(project: Path) -> None:
     assert [reader.path.name for reader in both] == ["tb", "torch"]  # and no run for what add_hparams wrote beside
     assert sources.find(EVENTS).readers[0].kind == "tensorboard"
     assert [reader.kind for reader in sources.find(project.parent).readers] == ["trackio", "trackio"]
+
+
+def test_what_a_trainer_put_in_its_folder_of_runs_is_called_as_that(tmp_path: Path) -> None:
+    output = tmp_path / "project" / "speech-lora"
+    for folder in (output / "runs" / "Nov20_15-45-15_box", tmp_path / "project" / "runs" / "first"):
+        shutil.copytree(EVENTS.parent, folder)
+    (output / "checkpoint-2").mkdir()
+    (output / "checkpoint-2" / "trainer_state.json").write_text('{"log_history": [], "global_step": 2}')
+    found = sources.find(tmp_path / "project")
+    names = [imported.name for reader in found.readers if (imported := reader.read())]
+    assert (names, found.also) == (["runs/first", "speech-lora"], ("trainer",))
+    (reader,) = sources.find(output).readers
+    assert (imported := reader.read()) is not None and imported.name == "speech-lora"
 
 
 def test_a_table_under_another_name_is_read_when_told(tmp_path: Path) -> None:
