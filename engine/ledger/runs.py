@@ -319,18 +319,3 @@ def set_measured_memory(ledger: Ledger, run: Run, mib: float) -> None:
         connection.execute(
             "UPDATE run SET measured_mib = max(?, coalesce(measured_mib, 0)) WHERE id = ?", (mib, run.id)
         )
-
-
-def delete(ledger: Ledger, run: Run) -> None:
-    """Remove the run's rows. Its folder is the caller's to remove, afterwards: files without rows do no harm.
-
-    Raises:
-        Problem: a process is still at work on it.
-    """
-    with ledger.transaction(durable=True) as connection:
-        now = by_id(ledger, run.id)  # the caller's may be old
-        if now is not None and now.state in LIVE:
-            raise Problem(
-                f"{run.name} is {now.state}", do=f"Stop it first: workbench runs stop {run.name}", code="running"
-            )
-        connection.execute("DELETE FROM run WHERE id = ?", (run.id,))

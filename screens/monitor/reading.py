@@ -153,8 +153,9 @@ class Reading:
 
     def _run(self, uid: str | None) -> Run | None:
         """Alone where it is known: to read all runs each time costs ten times the rest, while keys wait."""
-        if uid is not None and (rows := self._ledger.rows("SELECT id FROM run WHERE uid = ?", (uid,))):
-            return runs.by_id(self._ledger, int(rows[0][0]))
+        found = runs.by_uid(self._ledger, uid) if uid is not None else None
+        if found is not None and found.deleted is None:
+            return found
         listed = runs.listed(self._ledger)
         return next((run for run in listed if run.state in LIVE), None) or next(iter(listed), None)
 

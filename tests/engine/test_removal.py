@@ -8,7 +8,8 @@ import pytest
 
 from engine import lineage, removal
 from engine.errors import Problem
-from engine.ledger import Ledger, jobs, labels, runs
+from engine.ledger import Ledger, artifacts, checkpoints, evaluations, events, jobs, labels, metrics, orders, runs
+from engine.ledger.evaluations import Item
 from engine.ledger.runs import Run
 from engine.ledger.states import State
 
@@ -45,6 +46,33 @@ def test_a_run_goes_into_the_bin_and_comes_back_as_it_was(ledger: Ledger, folder
     assert labels.tags(ledger, run) == ("medical",)
     with pytest.raises(Problem, match="is not in the bin"):
         removal.restore(ledger, run)
+
+
+ONCE = {"identity", "key", "keyset", "tail", "sqlite_sequence"}
+"""Tables that have no rows of a run, or none once its metrics are sealed."""
+
+
+def test_deleting_takes_everything_of_the_run_and_nothing_else(ledger: Ledger, folder: Path) -> None:
+    run, other = made(ledger, folder), made(ledger, folder, "other")
+    for each in (run, other):
+        job = jobs.newest_training(ledger, each.id)
+        assert job is not None
+        with metrics.Writer(ledger, each.id) as log:
+            log.log(0, {"train/loss": 1.0})
+        events.add(ledger, "test", "text", run=each.id, job=job.id)
+        orders.give(ledger, each.id, "pause")
+        checkpoints.add(ledger, each.id, step=1, path="checkpoints/1", size=9, validation=None, best=True)
+        evaluation = evaluations.begin(
+            ledger, run=each.id, model=each.uid, model_name="m", suite="s", suite_fingerprint="f", conditions="c"
+        )
+        evaluations.add_items(ledger, evaluation, [Item("1", 0, "p", "a", "a", "a", 1.0, {})])
+        labels.tag(ledger, [each], "x")
+        artifacts.add(ledger, each, "adapter", each.folder / "adapter", size=1, fingerprint="f")
+    removal.remove(ledger, run)
+    tables = {str(name) for (name,) in ledger.rows("SELECT name FROM sqlite_master WHERE type = 'table'")} - ONCE
+    assert {name: ledger.value(f"SELECT count(*) FROM {name}") for name in tables} == dict.fromkeys(tables, 2)
+    removal.purge(ledger, older_than=0)
+    assert {name: ledger.value(f"SELECT count(*) FROM {name}") for name in tables} == dict.fromkeys(tables, 1)
 
 
 def test_a_name_is_free_while_its_run_is_in_the_bin(ledger: Ledger, folder: Path) -> None:

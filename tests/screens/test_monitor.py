@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from textual.pilot import Pilot
 
+from engine import removal
 from engine.ledger import Ledger, events, jobs, metrics, orders, runs
 from engine.ledger.metrics import Curve
 from engine.ledger.states import State
@@ -240,7 +241,7 @@ async def test_without_a_run_it_says_what_to_press(ledger: Ledger, tmp_path: Pat
 async def test_a_run_that_is_deleted_meanwhile_gives_way_to_another(four: Example) -> None:
     async with opened(four, "pubmedqa-lora-64").run_test() as pilot:
         await shown(pilot, "pubmedqa-lora-64")
-        runs.delete(four.session.ledger, four.runs["pubmedqa-lora-64"])
+        removal.remove(four.session.ledger, four.runs["pubmedqa-lora-64"])
         await until(pilot, lambda: "pubmedqa-lora-16" in line(pilot, "headline"))
 
 

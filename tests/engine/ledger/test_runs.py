@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from engine.errors import Problem
-from engine.ledger import Ledger, checkpoints, evaluations, events, jobs, labels, metrics, orders, runs
-from engine.ledger.evaluations import Item
+from engine.ledger import Ledger, jobs, labels, metrics, runs
 from engine.ledger.runs import Run, Summary
 from engine.ledger.states import State
 
@@ -104,39 +103,3 @@ def test_runs_are_compared_by_the_settings_in_which_they_differ(ledger: Ledger) 
     }
     assert runs.different([other, one])["method.rank"] == (64, 16)
     assert runs.different([one]) == runs.different([]) == runs.different([one, one]) == {}
-
-
-def test_deleting_takes_everything_of_the_run_and_nothing_else(ledger: Ledger, run: Run, tmp_path: Path) -> None:
-    other = made(ledger, "other")
-    for each in (run, other):
-        job = jobs.create(ledger, "train", run=each.id, argument={}, log=tmp_path)
-        with metrics.Writer(ledger, each.id) as log:
-            log.log(0, {"train/loss": 1.0})
-        events.add(ledger, "test", "text", run=each.id, job=job.id)
-        orders.give(ledger, each.id, "pause")
-        checkpoints.add(ledger, each.id, step=1, path="checkpoints/1", size=9, validation=None, best=True)
-        evaluation = evaluations.begin(
-            ledger, run=each.id, model=each.uid, model_name="m", suite="s", suite_fingerprint="f", conditions="c"
-        )
-        evaluations.add_items(ledger, evaluation, [Item("1", 0, "p", "a", "a", "a", 1.0, {})])
-        with pytest.raises(Problem, match="is queued"):
-            runs.delete(ledger, each)
-        jobs.set_state(ledger, job, State.FINISHED)
-    runs.delete(ledger, run)
-    kept = [run.name for run in runs.listed(ledger)]
-    assert kept == ["other"]
-    for name in ["run_document", "job", "segment", "packed", "series", "event", "orders", "checkpoint", "evaluation", "item"]:
-        assert ledger.value(f"SELECT count(*) FROM {name}") == 1, name
-    runs.delete(ledger, run)
-
-
-def test_a_run_that_was_resumed_since_the_list_was_read_is_not_deleted(
-    ledger: Ledger, run: Run, tmp_path: Path
-) -> None:
-    job = jobs.create(ledger, "train", run=run.id, argument={}, log=tmp_path)
-    jobs.set_state(ledger, job, State.STOPPED)
-    seen = runs.find(ledger, run.uid)
-    jobs.create(ledger, "train", run=run.id, argument={}, log=tmp_path)
-    with pytest.raises(Problem, match="Stop it first"):
-        runs.delete(ledger, seen)
-    assert runs.find(ledger, run.uid)
