@@ -9,6 +9,7 @@ import json
 import sqlite3
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +25,7 @@ from engine.ledger.store import Ledger
 END_UNKNOWN: Final = "end unknown"
 """The cause of a run whose source does not tell how it ended: it is called stopped, never finished."""
 LATEST: Final = 1e11  # seconds since the epoch: the year 5138
+PORTION: Final = 2 * sealing.SEGMENT  # rows of a transaction: a training that logs meanwhile waits for a moment only
 OWN: Final = "it was trained with this ledger"
 BINNED: Final = "it is in the bin"
 
@@ -46,10 +48,10 @@ def add(ledger: Ledger, imported: Imported, *, runs_folder: Path, name: str = ""
     """Make the imported run, called `name` if that is given, or bring the one that stands up to date.
 
     Its folder is `runs_folder`/UID, which is not made: the source keeps its files. A run of this uid that was trained here,
-    imported from another kind of source, or thrown away is left as it is.
+    imported from another kind of source, or thrown away is left as it is. An import that is interrupted is finished by the next.
 
     Raises:
-        Problem: the ledger is read-only or its disk is full; nothing was written.
+        Problem: the ledger is read-only or its disk is full; what was written so far stands.
     """
     with ledger.transaction(durable=True) as connection:
         row = connection.execute("SELECT id, name, source, deleted FROM run WHERE uid = ?", (imported.uid,)).fetchone()
@@ -60,12 +62,16 @@ def add(ledger: Ledger, imported: Imported, *, runs_folder: Path, name: str = ""
             if source != imported.kind or deleted is not None:
                 why = BINNED if deleted is not None else f"it was imported from {source}" if source else OWN
                 return Added(imported.uid, called, new=False, points=0, left=why)
-        new = list(rows(_news(ledger, run, imported)))
-        if new:
-            Packer(run).write(connection, new)
+    points = 0
+    new = rows(_news(ledger, run, imported))
+    while portion := list(islice(new, PORTION)):
+        with ledger.transaction() as connection:
+            Packer(run).write(connection, portion)
             sealing.seal(connection, run)
+        points += sum(len(each.names) for each in portion)
+    with ledger.transaction(durable=True) as connection:
         _bring_up_to_date(connection, run, imported)
-    return Added(imported.uid, called, new=row is None, points=sum(len(each.names) for each in new))
+    return Added(imported.uid, called, new=row is None, points=points)
 
 
 def _create(connection: sqlite3.Connection, imported: Imported, runs_folder: Path, name: str) -> tuple[int, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from engine.errors import Problem
 from engine.ledger import Ledger, events, labels, metrics, runs
 from engine.ledger.exchange import adding, foreign, sources
 from engine.ledger.exchange.imported import Imported, Points, uid_of
+from engine.ledger.metrics import Writer
+from engine.ledger.runs import Run
 from engine.ledger.states import State
 from tests.engine.ledger.exchange.conftest import EVENTS, FILES, WANDB
 
@@ -47,6 +50,34 @@ def test_again_adds_nothing_and_a_grown_source_is_gone_on_with(ledger: Ledger, t
     # An older copy of the source takes nothing back.
     adding.add(ledger, imported(10, state=State.FAILED, cause="exit 1"), runs_folder=tmp_path)
     assert runs.find(ledger, first.uid) == run
+
+
+def test_a_training_that_logs_meanwhile_loses_nothing(ledger: Ledger, run: Run, tmp_path: Path) -> None:
+    with Writer(ledger, run.id) as writer:
+        importing = threading.Thread(
+            target=adding.add, args=(ledger, imported(60_000)), kwargs={"runs_folder": tmp_path}
+        )
+        importing.start()
+        for step in range(3000):
+            writer.log(step, {"train/loss": 1.0})
+        importing.join()
+    assert writer.dropped == 0
+    assert len(metrics.curve(ledger, run.id, "train/loss").steps) == 3000
+    there = runs.find(ledger, imported(1).uid)
+    assert metrics.curve(ledger, there.id, "train/rate").steps.tolist() == list(range(1, 60_001))
+
+
+def test_an_import_that_broke_off_is_finished_by_the_next(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(adding.sealing, "seal", broken)
+        adding.add(ledger, imported(10_000), runs_folder=tmp_path)
+    added = adding.add(ledger, imported(10_000), runs_folder=tmp_path)
+    assert (added.new, added.points) == (False, 20_000)
 
 
 def test_an_end_that_is_not_told_is_not_called_finished(ledger: Ledger, tmp_path: Path) -> None:
@@ -145,10 +176,11 @@ def test_what_a_trainer_put_in_its_folder_of_runs_is_called_as_that(tmp_path: Pa
     (output / "checkpoint-2").mkdir()
     (output / "checkpoint-2" / "trainer_state.json").write_text('{"log_history": [], "global_step": 2}')
     found = sources.find(tmp_path / "project")
-    names = [imported.name for reader in found.readers if (imported := reader.read())]
+    names = [told.name for reader in found.readers if (told := reader.read())]
     assert (names, found.also) == (["runs/first", "speech-lora"], ("trainer",))
     (reader,) = sources.find(output).readers
-    assert (imported := reader.read()) is not None and imported.name == "speech-lora"
+    alone = reader.read()
+    assert alone is not None and alone.name == "speech-lora"
 
 
 def test_a_table_under_another_name_is_read_when_told(tmp_path: Path) -> None:
