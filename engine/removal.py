@@ -32,9 +32,11 @@ def refuse_if_used(ledger: Ledger, run: Run) -> None:
     Raises:
         Problem: so it is; it says which.
     """
-    if run.state in LIVE:
+    if _may_be_trained(ledger, run):
         raise Problem(f"{run.name} is {run.state}", "A process works on it.", "Stop it first.", code="running")
     for job in jobs.live(ledger):
+        if jobs.is_out_of_reach(job) and not run.folder.is_dir():
+            continue
         named = json.loads(job.argument).get("runs", [])
         if jobs.seen_state(job) in LIVE and (job.run == run.id or run.uid in named):
             raise Problem(
@@ -44,7 +46,7 @@ def refuse_if_used(ledger: Ledger, run: Run) -> None:
                 code="running",
             )
     for child in runs.children(ledger, run):
-        if child.state in LIVE:
+        if _may_be_trained(ledger, child):
             why = f"{child.name} is {child.state} and goes on from it."
             raise Problem(f"{run.name} is being used", why, "Wait for it to end.", code="running")
         if run.result_kind == "model" and child.result_kind != "model":
@@ -54,6 +56,17 @@ def refuse_if_used(ledger: Ledger, run: Run) -> None:
                 f"Delete {child.name} first.",
                 code="base",
             )
+
+
+def _may_be_trained(ledger: Ledger, run: Run) -> bool:
+    """Whether a process may be at work on the run's files.
+
+    Of a run on another machine this ledger may know only by merging that machine's, and for ever that it was at work then: where its files
+    are not here, they are none of our business.
+    """
+    job = jobs.newest_training(ledger, run.id)
+    elsewhere = job is not None and jobs.is_out_of_reach(job) and not run.folder.is_dir()
+    return run.state in LIVE and not elsewhere
 
 
 def size(run: Run) -> int:

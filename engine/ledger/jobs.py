@@ -210,6 +210,14 @@ def may_be_at_work(job: Job, *, now: float | None = None) -> bool:
     return now - max(job.heartbeat or 0.0, job.created) < FRESH
 
 
+def is_out_of_reach(job: Job, *, now: float | None = None) -> bool:
+    """Whether a live job works, as far as is known, on another machine that does not write to this ledger: its rows came by merging."""
+    now = time.time() if now is None else now
+    return (
+        job.state in LIVE and job.host != machine.here().host and now - max(job.heartbeat or 0.0, job.created) >= FRESH
+    )
+
+
 def _same_processes(job: Job) -> bool:
     """Whether the job's pid means the same process here."""
     here = machine.here()

@@ -188,6 +188,22 @@ def test_who_restores_while_another_deletes_keeps_the_files(
     assert runs.find(ledger, "speech") == run and (run.folder / "adapter" / "weights").exists()
 
 
+def test_a_run_that_another_machine_trained_when_last_heard_of_can_be_deleted_where_its_files_are_not(
+    ledger: Ledger, folder: Path
+) -> None:
+    run = made(ledger, folder)
+    job = jobs.create(ledger, "train", run=run.id, argument={}, log=run.folder / "log.txt")
+    with ledger.transaction() as connection:
+        where = "host = 'elsewhere', boot_id = 'x', pid = 1, state = 'running', heartbeat = 1.0, created = 1.0"
+        connection.execute(f"UPDATE job SET {where} WHERE id = ?", (job.id,))
+        connection.execute("UPDATE run SET state = 'running'")
+    with pytest.raises(Problem, match="speech is running"):
+        removal.remove(ledger, runs.find(ledger, "speech"))
+    run.folder.rename(folder / "gone")
+    removal.remove(ledger, runs.find(ledger, "speech"))
+    assert [found.uid for found in removal.binned(ledger)] == [run.uid]
+
+
 def test_what_others_need_stays(ledger: Ledger, folder: Path) -> None:
     run = made(ledger, folder)
     runs.set_result(ledger, run, kind="model", path="model/best")
