@@ -89,6 +89,7 @@ class AboutScreen(RunPage[Whole | None]):
     AboutScreen #right:focus-within { border-left: solid $primary; }
     AboutScreen Reader { height: 1fr; padding: 0 1; scrollbar-size: 1 1; }
     AboutScreen Markdown { padding: 0; margin: 0; }
+    AboutScreen MarkdownH1 { content-align: left middle; margin: 0 0 1 0; }
     AboutScreen #relatives { display: none; }
     AboutScreen #note { display: none; }
     """
@@ -152,7 +153,7 @@ class AboutScreen(RunPage[Whole | None]):
         state = states.styled(run.state, run.cause, snapshot.place)
         title = Content.assemble((run.name, "bold $text-accent"), "  ", state, step, (note, MUTED))
         self.query_one("#title", Line).show(title)
-        self._parts.refresh()  # their counts
+        self._parts.show(PARTS)  # with other counts
         self._show_part()
 
     def _show_part(self) -> None:
@@ -187,13 +188,12 @@ class AboutScreen(RunPage[Whole | None]):
 
     def _relative_cells(self, relative: Relative) -> tuple[Cell, ...]:
         run = relative.run
-        this = relative.relation == "run"
-        state: Cell = states.styled(run.state, run.cause) if run else ""
-        gone = relative.relation in ("parent", "child") and run is None
+        deeper = "  " * max(0, relative.depth - 1)
+        state: Cell = states.styled(run.state, run.cause) if run else (_where(relative), MUTED)
         return (
             (relative.relation, MUTED),
-            (relative.name, "bold $text-accent" if this else ""),
-            ("not here", MUTED) if gone else state,
+            (deeper + relative.name, "bold $text-accent" if relative.relation == "run" else ""),
+            state,
             (relative.what, MUTED),
         )
 
@@ -233,7 +233,7 @@ class AboutScreen(RunPage[Whole | None]):
         elif relative.relation == "data" and self._snapshot:
             self.post_message(LookAtData(relative.name, self._snapshot.document.profile or None))
         elif relative.relation in ("parent", "child"):
-            self.say(f"{relative.name} is not in this ledger any more.", "warning")
+            self.say(f"{relative.name} is {_where(relative)}.", "warning")
 
     @work(group="prompt")
     async def action_note(self) -> None:
@@ -260,6 +260,13 @@ class AboutScreen(RunPage[Whole | None]):
             self.reread()
         else:
             self.dismiss()
+
+
+def _where(relative: Relative) -> str:
+    """Why a run's page cannot be opened; nothing for what is no run."""
+    if relative.relation not in ("parent", "child"):
+        return ""
+    return "in the bin" if relative.binned else "not here"
 
 
 def _key(relative: Relative) -> str:

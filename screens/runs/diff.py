@@ -72,8 +72,7 @@ class DiffScreen(Page[tuple[Difference, ...]]):
         """Title, columns as wide as what is in them, rows."""
         rows = _rows(snapshot)
         self.query_one("#title", Line).show(Content.styled(_summary(snapshot, len(self._runs)), "bold"))
-        self._table.columns = self._columns(rows)
-        self._table.show(rows)
+        self._table.show(rows, self._columns(rows))
         self._show_whole()
 
     def _columns(self, rows: Sequence[Row]) -> tuple[Column, ...]:

@@ -29,11 +29,12 @@ class NoteScreen(ModalScreen[str | None]):
     CSS = """
     NoteScreen { background: $background; layout: vertical; }
     NoteScreen #title { height: 1; padding: 0 1; background: $panel; }
-    NoteScreen Horizontal { height: 1fr; }
+    NoteScreen #sides { height: 1fr; }
     NoteScreen TextArea { width: 1fr; border: none; padding: 0 1; }
-    NoteScreen #preview { width: 1fr; border-left: solid $panel; padding: 0 1; display: none; }
+    NoteScreen #preview { width: 1fr; border-left: solid $panel; padding: 0 1; display: none; scrollbar-size: 1 1; }
     NoteScreen.-wide #preview { display: block; }
     NoteScreen Markdown { padding: 0; margin: 0; }
+    NoteScreen MarkdownH1 { content-align: left middle; margin: 0 0 1 0; }
     """
 
     def __init__(self, name: str, text: str) -> None:
@@ -44,20 +45,22 @@ class NoteScreen(ModalScreen[str | None]):
     def compose(self) -> ComposeResult:
         """Title, the text, how it will look, the last line."""
         yield Line(Content.assemble((f"note on {self._name}", "bold"), ("  Markdown", "$foreground-muted")), id="title")
-        with Horizontal():
+        with Horizontal(id="sides"):
             area = TextArea(self._before, soft_wrap=True, tab_behavior="focus")
             area.cursor_blink = False  # it would send bytes for ever
             yield area
             with VerticalScroll(id="preview", can_focus=False):
                 yield Markdown(self._before, open_links=False)
-        yield LastLine()
+        yield LastLine(helps=False)
 
     def on_mount(self) -> None:
         """The cursor stands behind what is there."""
         area = self.query_one(TextArea)
         area.focus()
         area.move_cursor(area.document.end)
-        self.query_one(LastLine).show_keys([("^o", "save"), ("esc", "back"), ("", "first line stands in the table")])
+        self.query_one(LastLine).show_keys(
+            [("^o", "save"), ("esc", "back"), ("", "the first line stands beside the run")]
+        )
 
     @property
     def unsaved(self) -> str:

@@ -134,14 +134,11 @@ class OverlayScreen(Page[Overlaid]):
     def _show_legend(self) -> None:
         cursor = self._chart.cursor
         columns = _columns(max(cell_len(line.run.name) for line in self._snapshot.lines), at=cursor is not None)
-        if columns != self._legend.columns:
-            self._legend.columns = columns
-            self._legend.refresh()
         differs = self._differs or {}
         entries = [
             Entry(line, _value(line.series, cursor), differs.get(line.run.id, "")) for line in self._snapshot.lines
         ]
-        self._legend.show(entries)
+        self._legend.show(entries, columns)
 
     def _cells(self, entry: Entry) -> tuple[Cell, ...]:
         line, series = entry.curve, entry.curve.series

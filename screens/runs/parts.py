@@ -55,6 +55,9 @@ def _facts(whole: Whole, now: float) -> Iterator[tuple[str, Cell]]:
         "progress",
         done + (f", ends {figures.clock(run.ends, now)}" if run.state is State.RUNNING and run.ends else ""),
     )
+    if (loss := whole.summary.get("validation/loss")) and loss.best is not None:
+        best = f"best {figures.value(loss.best)} at step {figures.count(loss.best_step)}"
+        yield "validation", f"{best}, last {figures.value(loss.last)} at step {figures.count(loss.last_step)}"
     yield "created", time.strftime("%Y-%m-%d %H:%M", time.localtime(run.created))
     yield "tags", " ".join(whole.tags)
     yield "sweep", run.sweep

@@ -74,7 +74,7 @@ async def test_every_part_says_what_is_known(four: Example, whole: Run, part: st
         page = await opened(pilot, four, whole.uid)
         await go_to(pilot, page, part)
         for each in words:
-            await until(pilot, lambda each=each: each in " ".join(screen(pilot).split()), each)
+            await until(pilot, lambda each=each: " ".join(each.split()) in " ".join(screen(pilot).split()), each)
 
 
 async def test_what_is_not_there_any_more_is_said(four: Example, whole: Run) -> None:
