@@ -154,7 +154,15 @@ def resume(ledger: Ledger, run: Run, *, queue: bool = False) -> Job:
             f'To train on from its result: model.base = "run:{run.name}"',
             code="ended",
         )
+    last = jobs.newest_training(ledger, run.id)
     if not run.folder.is_dir():
+        if last is not None and last.host not in (None, machine.here().host):
+            raise Problem(
+                f"{run.name} was trained on {last.host}",
+                f"Its checkpoints are there: {run.folder} is not on this machine.",
+                f"Resume it on {last.host}, or start its profile anew here.",
+                code="elsewhere",
+            )
         raise Problem(
             f"The folder of {run.name} is gone",
             f"{run.folder} is not there, so neither are its checkpoints.",
@@ -162,7 +170,6 @@ def resume(ledger: Ledger, run: Run, *, queue: bool = False) -> Job:
             code="disk",
         )
     check_installed()
-    last = jobs.newest_training(ledger, run.id)
     return _start(ledger, run, queue=queue, any_of=json.loads(last.argument).get("any_of", ()) if last else ())
 
 
@@ -225,10 +232,28 @@ def start_evaluation(ledger: Ledger, run_list: Sequence[Run], suites: Sequence[s
                 "Wait until it has finished, or evaluate another.",
                 code="evaluation",
             )
+        _check_here(ledger, run, run.result)
     check_installed()
     first = run_list[0]
     argument: dict[str, object] = {"runs": [run.uid for run in run_list], "suites": list(suites)}
     return _spawned(ledger, first, "evaluate", argument, first.folder / "evaluate.txt")
+
+
+def _check_here(ledger: Ledger, run: Run, result: Path) -> None:
+    """See that the run's result is on this machine.
+
+    Raises:
+        Problem: it is not (code `elsewhere`).
+    """
+    if result.is_dir():
+        return
+    last = jobs.newest_training(ledger, run.id)
+    do = "Mount the disk that it was on."
+    if last is not None and last.host not in (None, machine.here().host):
+        do = f"It was trained on {last.host}. Fetch it: workbench pull {last.host} --results {run.name}"
+    raise Problem(
+        f"The result of {run.name} is not on this machine", f"It should be in {result}.", do, code="elsewhere"
+    )
 
 
 def start_export(ledger: Ledger, run: Run, out: Path | None = None) -> Job:
@@ -240,6 +265,7 @@ def start_export(ledger: Ledger, run: Run, out: Path | None = None) -> Job:
     if run.result is None:
         why = f"It is {run.state}."
         raise Problem(f"{run.name} has no result to export yet", why, "Wait until it has finished.", code="export")
+    _check_here(ledger, run, run.result)
     if run.state in LIVE:
         why = f"It is {run.state}, and its result may be written anew at any moment."
         raise Problem(f"{run.name} is still at work", why, "Wait for it, or stop it first.", code="running")

@@ -33,7 +33,7 @@ def give(ledger: Ledger, run: int, verb: Verb, value: float | None = None) -> in
     """Give an order to whatever job trains the run; returns its id.
 
     Raises:
-        Problem: another program trains it (`refuse_if_foreign`), or the ledger cannot be written.
+        Problem: it would not be seen (`refuse_if_foreign`), or the ledger cannot be written.
     """
     found = runs.by_id(ledger, run)
     if found is not None:
@@ -46,14 +46,21 @@ def give(ledger: Ledger, run: int, verb: Verb, value: float | None = None) -> in
 
 
 def refuse_if_foreign(ledger: Ledger, run: Run, verb: str) -> None:
-    """Nothing, unless another program trains the run: it would never see the order.
+    """Nothing, unless another program trains the run, or another machine with a ledger of its own: they would never see the order.
 
     Raises:
-        Problem: so it is (code `foreign`); it says which process that is, where it is known.
+        Problem: so it is (code `foreign` or `elsewhere`); it says which process or machine that is, where it is known.
     """
+    job = jobs.newest_training(ledger, run.id)
+    if job is not None and not run.source and jobs.is_out_of_reach(job):
+        raise Problem(
+            f"{run.name} takes no orders from here: it is {run.state} on {job.host}",
+            f"This ledger has it as of {time.strftime('%d %b %H:%M', time.localtime(job.heartbeat or job.created))}.",
+            f"Give the order on {job.host}.",
+            code="elsewhere",
+        )
     if not run.source:
         return
-    job = jobs.newest_training(ledger, run.id)
     who = f"process {job.pid} on {job.host}" if job is not None and job.pid else "the program that trains it"
     raise Problem(
         f"{run.name} takes no orders: Workbench did not start it",
