@@ -71,7 +71,7 @@ class Story:
         return cls(ledger, runs.find(ledger, run.uid), folder)
 
     def attend(self, process: Process | None, log: Path, host: str) -> None:
-        """Whose state the run's is: that of `process`, of another machine's (`host`), or of nobody who is known.
+        """Whose state the run's is: that of `process`, of one on another machine (`host`; empty where nobody knows which), or of nobody.
 
         The same process again, or a watcher in place of the last one, is the same job; another process is another.
         """
@@ -93,12 +93,12 @@ class Story:
     def _sign(self, job: jobs.Job, process: Process | None, host: str) -> None:
         """Name the process in the job's row, so that everybody sees whether it lives."""
         here = machine.here()
-        local = host in ("", here.host)
+        local = host == here.host
         where = (here.host, here.boot_id, here.pid_namespace) if local else (host, "", "")
         pid = (process.pid, process.started) if process is not None and local else NOBODY
         with self._ledger.transaction(durable=True) as connection:
             connection.execute(
-                "UPDATE job SET started = coalesce(started, ?), heartbeat = ?, host = ?, boot_id = ?, pid_namespace = ?,"
+                "UPDATE job SET started = coalesce(started, ?), heartbeat = coalesce(heartbeat, ?), host = ?, boot_id = ?, pid_namespace = ?,"
                 " pid = ?, pid_started = ? WHERE id = ?",
                 (time.time(), time.time(), *where, *pid, job.id),
             )
@@ -144,8 +144,8 @@ class Story:
         self._told["progress"] = now
 
     def state(self, state: State, *, cause: str = "", message: str = "") -> None:
-        """Write a state, when it is another than the last. A lost process is not written: everybody sees it by itself."""
-        if self._job is None or state is State.LOST or self._told.get("state") == (state, cause):
+        """Write a state, when it is another than the last."""
+        if self._job is None or self._told.get("state") == (state, cause):
             return
         if (self._job.state, self._job.cause) != (state, cause):
             jobs.set_state(self._ledger, self._job, state, cause=cause, message=message)

@@ -58,6 +58,7 @@ class Watch:
         self._name = name or self.folder.name
         self._output = output
         self._searched = -SEARCH_EVERY
+        self._stands_in = False  # for a process that is not known: the run lives while this watch does
         if output is not None and not output.is_file():
             raise Problem(f"There is no file {output}", "--log names what the program prints to.", code="watch")
         if pid is not None:
@@ -101,8 +102,8 @@ class Watch:
         """Watch no longer. What is still at work goes on, and is shown as it was last seen."""
         if self._combining is not None:
             self._combining.seal()
-        if self._story is not None and self.process is None and self.run is not None and self.run.state in LIVE:
-            self._story.attend(None, self.folder, "?")
+        if self._story is not None and self._stands_in:
+            self._story.attend(None, self.folder, "")
         os.close(self._lock)
 
     def _open(self, heard: Heard) -> Story:
@@ -149,13 +150,15 @@ class Watch:
         told.attend(*self._whose(heard, found))
         told.know(settings=heard.settings, environment=heard.environment, identity=self._identity)
         told.keep_checkpoints(heard.lying)
+        ended = found.state not in LIVE and found.state is not State.LOST  # a lost one everybody sees by itself
+        if not ended:
+            told.state(State.RUNNING)
         ends = self._ends(step, steps) if found.state in LIVE else None
         told.progress(step=step, steps=steps, ends=ends, gpu=heard.gpu, newest=now if alive else heard.newest)
         if found.state not in LIVE:
             self._combining.seal()
-        told.state(
-            State.RUNNING if found.state is State.LOST else found.state, cause=found.cause, message=found.message
-        )
+        if ended:
+            told.state(found.state, cause=found.cause, message=found.message)
 
     def _whose(self, heard: Heard, found: Verdict) -> tuple[Process | None, Path, str]:
         """Whose life the run's state hangs on, the log, and the machine: this watch stands in for a process that is not known."""
@@ -163,7 +166,8 @@ class Watch:
         here = machine.here().host
         host = next(iter(hosts)) if hosts and here not in hosts else here
         process = self.process
-        if process is None and found.state in LIVE and host == here:
+        self._stands_in = process is None and found.state in LIVE and host == here
+        if self._stands_in:
             process = processes.process(os.getpid())
         return process, self._output or next(iter(heard.lying.texts), self.folder), host
 
