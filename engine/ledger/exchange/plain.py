@@ -115,6 +115,9 @@ def readers(path: Path, kind: Kind) -> list[Table]:
 def _by_run(rows: polars.DataFrame) -> dict[str, polars.DataFrame]:
     import polars
 
+    known = {name.lower().replace(" ", "_"): name for name in reversed(rows.columns)}  # Step, Wall time
+    meant = [name for name in (*STEPS, *TIMES, *RUNS, *KEYS, VALUE) if name in known and name not in rows.columns]
+    rows = rows.rename({known[name]: name for name in meant})
     told = [polars.col(name).cast(polars.String).replace("", None) for name in RUNS if name in rows.columns]
     if not rows.height or not told:
         return {"": rows} if rows.height else {}
@@ -152,7 +155,8 @@ class Rows:
         found: dict[str, Points] = {}
         if key is None or VALUE not in self._rows.columns:
             for column in self._rows.columns:
-                if column not in ("", *STEPS, *TIMES, *RUNS):  # without a name: the index of a pandas frame
+                index = column == "" or column.startswith("Unnamed: ")  # of a pandas frame
+                if not index and column not in (*STEPS, *TIMES, *RUNS):
                     found[names(column)] = self._points(frames.numbers(self._rows[column]))
         else:
             values = frames.numbers(self._rows[VALUE])

@@ -157,6 +157,26 @@ def test_a_row_a_step(tmp_path: Path) -> None:
     assert "half written" in imported.troubles[0]
 
 
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("Wall time,Step,Value\n1795000000.5,1,2.5\n", {"value": {1: 2.5}}),  # TensorBoard's download
+        ('"Step","first - train/loss"\n"1","2.5"\n', {"first - train/loss": {1: 2.5}}),  # wandb's
+        (
+            "epoch,step,train_loss,val_loss\n0,1,2.5,\n0,1,,3.5\n",
+            {"train/loss": {1: 2.5}, "validation/loss": {1: 3.5}},
+        ),  # Lightning's
+        (",step,loss\n0,1,2.5\n", {"train/loss": {1: 2.5}}),  # of a pandas frame
+    ],
+)
+def test_tables_as_others_write_them(tmp_path: Path, text: str, found: dict[str, dict[int, float]]) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text(text)
+    read_back = values(read(plain.readers(path, "csv")[0]))
+    read_back.pop("train/epoch", None)
+    assert read_back == found
+
+
 def test_lines_of_json_of_several_runs(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     rows = [
