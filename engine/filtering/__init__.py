@@ -8,8 +8,8 @@ looked for in the first of the fields. Else it is a field, an operator and value
     ~  !~    contains, contains none of these
     <  <=  >  >=    numbers `1e-4 .5 4.1k nan` and durations `90s 12m 3h 2d 1w 1y`
 
-`-` or `!` before a part turns it round. Quotes keep blanks, commas and operators as they are. Upper and lower case are the same. A comparison with
-what a row has not is false; NaN is found by `loss=nan` and by no `<` or `>`.
+`-` or `!` before a part turns it round. Blanks may stand around an operator. Quotes keep blanks, commas and operators as they are. Upper and lower
+case are the same. A comparison with what a row has not is false; NaN is found by `loss=nan` and by no `<` or `>`.
 
 Nothing is refused while it is typed: what cannot be understood is left out and pointed at (`Filter.mistakes`), the rest applies. `strict` is for a
 command line, which has to refuse it.

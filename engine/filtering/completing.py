@@ -27,8 +27,7 @@ def completions(
     text: str, cursor: int, fields: Sequence[Field], values: Callable[[str], Iterable[str]] = lambda _: ()
 ) -> Completions:
     """What may stand at the cursor. `values` gives those that occur for a field's name; a choice knows its own."""
-    parts = [found for found in PART.finditer(text[:cursor]) if found.end() == cursor]
-    part = parts[-1][0] if parts else ""
+    part = next((found[0] for found in PART.finditer(text[:cursor]) if found.end() == cursor), "")
     body = part[1:] if part[:1] in ("-", "!") else part
     start = cursor - len(body)
     compared = COMPARISON.match(body)
@@ -46,12 +45,14 @@ def completions(
 
 def settled(text: str, cursor: int, fields: Sequence[Field]) -> str:
     """The text without a word at the cursor that may yet become the name of a field: as a word it would let nothing pass meanwhile."""
+    names = by_name(fields)
     for part in PART.finditer(text):
-        body = part[0][1:] if part[0][:1] in ("-", "!") else part[0]
-        if part.end() == cursor and COMPARISON.match(body) is None:
-            word = plain(body).casefold()
-            if any(name.startswith(word) for name in by_name(fields)):
-                return text[: part.start()] + text[cursor:]
+        between = text[part.end() : cursor]  # blanks may come before an operator
+        if part.end() > cursor or between.strip() or COMPARISON.match(part[0].lstrip("-!")):
+            continue
+        word = plain(part[0].lstrip("-!")).casefold()
+        if word in names if between else any(name.startswith(word) for name in names):
+            return text[: part.start()] + text[part.end() :]
     return text
 
 

@@ -11,9 +11,16 @@ from unicodedata import east_asian_width
 from engine.errors import Problem, nearest
 from engine.filtering.comparing import CALLED, OPERATORS, ORDER, Field, Test, Value, by_name, comparison, wrong
 
-PART: Final = re.compile(r'(?:"[^"]*(?:"|$)|[^\s"])+')
+OPERATOR: Final = r"!=|!~|<=|>=|[=~<>:]"
+PART: Final = re.compile(
+    rf"""(?: "[^"]*(?:"|$) | [^\s"]                                   # in quotes, or a letter
+    | (?<=\S)\s+(?={OPERATOR})                                       # blanks before an operator
+    | (?<=[=~<>:])\s+(?=$|"|[^\s"=~<>:]+(?:\s|$)) )+                 # and behind one, where no other comparison begins
+    """,
+    re.VERBOSE,
+)
 COMPARISON: Final = re.compile(
-    r'(?P<field>(?:"[^"]*"|[^"=!~<>:])*)(?P<operator>!=|!~|<=|>=|[=~<>:])(?P<values>.*)', re.DOTALL
+    rf'(?P<field>(?:"[^"]*"|[^\s"=!~<>:])*)\s*(?P<operator>{OPERATOR})\s*(?P<values>.*)', re.DOTALL
 )
 VALUE: Final = re.compile(r'(?:"[^"]*(?:"|$)|[^",])+')
 LISTED: Final = 20  # fields that an error names
@@ -134,33 +141,35 @@ def _part(text: str, start: int, known: Mapping[str, Field], first: Field, mista
     if text.count('"') % 2:
         mistakes.append(Mistake(start + text.rindex('"'), start + len(text), "the quote is not closed"))
     turned = len(text) > 1 and text[0] in "-!"
-    body, at = (text[1:], start + 1) if turned else (text, start)
+    body, at = (text[1:] if turned else text).rstrip(), start + turned
     found = COMPARISON.match(body)
     if found is None:
         return Part(first.name, "~", (plain(body),), turned)
     name, symbol = plain(found["field"]), found["operator"]
-    there, behind = at + found.start("operator"), at + found.start("values")
-    if not name:
-        mistakes.append(Mistake(there, behind, f"there is no field before {symbol}"))
-        return None
+    there, behind = at + found.start("operator"), at + found.end("operator")
     of = known.get(name.casefold())
     if of is None:
-        mistakes.append(Mistake(at, there, f"there is no field {name}", nearest(name.casefold(), known)))
+        if near := nearest(name.casefold(), known):
+            mistakes.append(Mistake(at, at + found.end("field"), f"there is no field {name}", near))
+        else:
+            why = f"there is no field {name}" if name else f"there is no field before {symbol}"
+            mistakes.append(Mistake(at, at + len(body), why, f'"{plain(body)}"'))
         return None
     symbol = "=" if symbol == ":" else symbol
     if symbol not in OPERATORS[of.kind]:
         allowed = " ".join(OPERATORS[of.kind])
         mistakes.append(Mistake(there, behind, f"{of.name} is {CALLED[of.kind]}: it takes {allowed}"))
         return None
-    values = _values(found["values"], behind, of, symbol, mistakes)
+    if not VALUE.search(found["values"]):
+        mistakes.append(Mistake(there, behind, f"nothing stands behind {of.name}{symbol}"))
+        return None
+    values = _values(found["values"], at + found.start("values"), of, symbol, mistakes)
     return Part(of.name, symbol, values, turned) if values else None
 
 
 def _values(text: str, start: int, of: Field, symbol: str, mistakes: list[Mistake]) -> tuple[str, ...]:
     """The values between commas that can be understood."""
     found = list(VALUE.finditer(text))
-    if not found:
-        mistakes.append(Mistake(start - len(symbol), start, f"nothing stands behind {of.name}{symbol}"))
     if symbol in ORDER and len(found) > 1:
         mistakes.append(Mistake(start, start + len(text), f"{symbol} takes one number, with a point for decimals"))
         return ()

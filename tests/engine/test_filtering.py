@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import Problem
-from engine.filtering import Field, Value, completions, parse, pointed, strict
+from engine.filtering import Field, Value, completions, parse, pointed, settled, strict
 
 FIELDS = (
     Field("name", "text", "the run's name"),
@@ -78,6 +78,8 @@ def passes(text: str, **changed: Value) -> bool:
         "method.targets~q_",
         "name~lora,dora -name~dora",
         "name!~dora",
+        "loss < 1.2 lr >=1e-4 state= fin -tag : old",
+        'tag != "old" lora',
     ],
 )
 def test_what_passes(text: str) -> None:
@@ -144,7 +146,10 @@ def test_a_switch_is_no_number() -> None:
         ("name<b", "<", "", "~ ="),
         ("loss<", "<", "", "nothing stands behind loss<"),
         ("state=,", "=", "", "nothing stands behind state="),
-        ("=3", "=", "", "no field"),
+        ("=3", "=3", '"=3"', "no field"),
+        ("<think>", "<think>", '"<think>"', "no field before <"),
+        ("http://x lora", "http://x", '"http://x"', "no field http"),
+        ("loss < abc", "abc", "", "not a number"),
         ('name~"lora', '"lora', "", "not closed"),
         ("-staet=x", "staet", "state", "no field"),
     ],
@@ -163,7 +168,7 @@ def test_a_command_line_is_told_where() -> None:
         strict("模型 staet=x", FIELDS)
     assert refused.value.why == "模型 staet=x\n     ^^^^^"
     assert strict("state=fin", FIELDS).fields == {"state"}
-    assert pointed("a\tb=\x1b", parse("a\tb=\x1b", FIELDS).mistakes[0]) == "a b= \n  ^"
+    assert pointed("a\tb=\x1b", parse("a\tb=\x1b", FIELDS).mistakes[0]) == "a b= \n  ^^^"
 
 
 @given(st.text(st.sampled_from('abn-!=~<>:,. "1e.km名\n') | st.characters(), max_size=40))
@@ -175,6 +180,7 @@ def test_no_text_is_too_odd(text: str) -> None:
         pointed(text, mistake)
     for cursor in range(len(text) + 1):
         found = completions(text, cursor, FIELDS)
+        settled(text, cursor, FIELDS)
         assert 0 <= found.start <= found.end == cursor
 
 
@@ -217,6 +223,8 @@ def occurring(name: str) -> list[str]:
         ("state", ("=", "!="), "state="),
         ("loss", ("<", "<=", ">"), "loss<"),
         ("state=f", ("finished", "failed"), "state=finished"),
+        ("state = f", ("finished", "failed"), "state = finished"),
+        ("tag != ", ("medical", "old"), "tag != medical"),
         ("state=finished,st", ("stopping", "stopped"), "state=finished,stopping"),
         ("tag:", ("medical", "old"), "tag:medical"),
         ("tag:MED", ("medical",), "tag:medical"),
@@ -236,6 +244,23 @@ def test_what_may_come_next(text: str, choices: tuple[str, ...], completed: str 
 def test_in_the_middle_of_a_text_the_rest_stays() -> None:
     found = completions("st loss<1", 2, FIELDS)
     assert found.applied("st loss<1", found.choices[0]) == "state loss<1"
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("lora sta", "lora "),
+        ("-sta", ""),
+        ("state ", " "),
+        ("sta ", "sta "),
+        ("stax", "stax"),
+        ("loss<1", "loss<1"),
+        ("state lora", "state lora"),
+        ("", ""),
+    ],
+)
+def test_a_word_that_may_become_a_field_is_left_out_meanwhile(text: str, left: str) -> None:
+    assert settled(text, len(text), FIELDS) == left
 
 
 def test_where_a_number_belongs_it_is_said() -> None:
