@@ -67,6 +67,7 @@ def fact(row: Row, settings: Settings, name: str, *, now: float | None = None) -
     return _plain(settings.get(setting(name, settings)))
 
 
+@cache
 def metric(name: str) -> tuple[str, str] | None:
     """The metric that a name means, and which of `PARTS` of it; None where it means something else."""
     if name in ("loss", "best", *(alias for alias, known in ALIASES.items() if known == "loss")):

@@ -11,10 +11,8 @@ from textual.app import ComposeResult
 from textual.content import Content
 
 from engine.filtering import Field
-from engine.ledger import facts
-from engine.ledger.runs import HIGHER_IS_BETTER
 from screens.commands import Command
-from screens.runs.columns import title
+from screens.runs.columns import sorted_by, title
 from screens.runs.scene import VERSUS
 from screens.session import Session, View
 from screens.widgets.line import Line
@@ -187,11 +185,3 @@ def _cells(choice: Choice) -> tuple[Cell, ...]:
         (choice.sorted, "bold $text-accent"),
         (choice.help, "$foreground-muted"),
     )
-
-
-def sorted_by(view: View, name: str) -> View:
-    """Sorted by a column: at first with the best or the newest on top, then the other way round."""
-    if name == view.sort:
-        return replace(view, descending=not view.descending)
-    asked = facts.metric(name)
-    return replace(view, sort=name, descending=asked is not None and asked[0] in HIGHER_IS_BETTER)

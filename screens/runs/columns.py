@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Final
 
 from engine.ledger import facts
 from engine.ledger.facts import Value
+from engine.ledger.runs import HIGHER_IS_BETTER
 from engine.ledger.states import LIVE, State
 from engine.ledger.table import Row
 from screens.runs.grouping import Group, Item
@@ -74,6 +75,14 @@ def title(name: str) -> str:
         key, part = asked
         return key.rpartition("/")[2] + {"last": "", "best": " best", "smooth": " ~"}[part]
     return name.rpartition(".")[2].replace("_", " ")
+
+
+def sorted_by(view: View, name: str) -> View:
+    """Sorted by a column: at first with the best or the newest on top, then the other way round."""
+    if name == view.sort:
+        return replace(view, descending=not view.descending)
+    asked = facts.metric(name)
+    return replace(view, sort=name, descending=asked is not None and asked[0] in HIGHER_IS_BETTER)
 
 
 def telling(rows: Sequence[Row], scene: Scene) -> frozenset[str]:
@@ -218,5 +227,5 @@ def _summed(group: Group, name: str, scene: Scene) -> Cell:
 def _states(found: dict[State, int]) -> Cell:
     """`✓ 5 ✗ 1`, what needs looking at in its colour."""
     bad = State.FAILED in found or State.LOST in found
-    words = " ".join(f"{states.SYMBOLS[state]}{count}" for state, count in found.items())
+    words = " ".join(f"{states.SYMBOLS[state]}{figures.count(count)}" for state, count in found.items())
     return words, "$text-error" if bad and len(found) == 1 else ""

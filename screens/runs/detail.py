@@ -10,10 +10,10 @@ from textual.content import Content
 from engine.ledger import facts
 from engine.ledger.events import Event
 from engine.ledger.states import LIVE, State
-from engine.ledger.table import Row, differing
+from engine.ledger.table import Row
 from screens.runs.diff import plain
-from screens.runs.grouping import GROUPINGS, Group
-from screens.runs.looking import Detail
+from screens.runs.grouping import GROUPINGS
+from screens.runs.looking import Detail, Together
 from screens.runs.scene import VERSUS, Scene, best_loss
 from screens.widgets import figures, plot, states
 from screens.widgets.line import shortened
@@ -37,11 +37,12 @@ def told(detail: Detail, scene: Scene, width: int, lines: int, *, wrap: bool) ->
     return _laid_out(made, _lines(detail, scene, width), width, lines, wrap=wrap)
 
 
-def told_of_group(group: Group, scene: Scene, width: int, lines: int, *, wrap: bool) -> Content:
+def told_of_group(told: Together, width: int, lines: int, *, wrap: bool) -> Content:
     """The same about runs that are together: their states, the best of them, and in which settings they differ."""
-    many = f"{len(group.rows)} run{'s' if len(group.rows) != 1 else ''}"
-    name = Content.assemble((f"{GROUPINGS[group.by]} {group.name}", "bold $text-accent"), f" · {many}")
-    return _laid_out([name.truncate(width, ellipsis=True)], _lines_of_group(group, scene), width, lines, wrap=wrap)
+    group, many = told.group, len(told.group.rows)
+    runs = f" · {many:,} run{'s' if many != 1 else ''}"
+    name = Content.assemble((f"{GROUPINGS[group.by]} {group.name}", "bold $text-accent"), runs)
+    return _laid_out([name.truncate(width, ellipsis=True)], _lines_of_group(told), width, lines, wrap=wrap)
 
 
 def _laid_out(made: list[Content], told: Iterator[Content], width: int, lines: int, *, wrap: bool) -> Content:
@@ -50,16 +51,12 @@ def _laid_out(made: list[Content], told: Iterator[Content], width: int, lines: i
     return Content("\n").join(made[:lines])
 
 
-def _lines_of_group(group: Group, scene: Scene) -> Iterator[Content]:
-    yield _labelled("states", counted(group.states))
-    measured = [row for row in group.rows if best_loss(row) is not None]
-    if measured:
-        best = min(measured, key=lambda row: best_loss(row) or 0.0)
-        yield _labelled("best", Content.assemble((figures.value(best_loss(best)), "bold"), f"  {best.name}"))
-    known = [scene.settings[row.id] for row in group.rows if row.id in scene.settings]
-    for place, key in enumerate(differing(known)):
-        values = list(dict.fromkeys(_brief(each.get(key)) for each in known))
-        some = ", ".join(values[:SOME]) + (f" and {len(values) - SOME} more" if len(values) > SOME else "")
+def _lines_of_group(told: Together) -> Iterator[Content]:
+    yield _labelled("states", counted(told.group.states))
+    if told.best is not None:
+        yield _labelled("best", Content.assemble((figures.value(best_loss(told.best)), "bold"), f"  {told.best.name}"))
+    for place, (key, values) in enumerate(told.varied):
+        some = ", ".join(map(_brief, values[:SOME])) + (f" and {len(values) - SOME} more" if len(values) > SOME else "")
         yield _labelled("varied" if not place else "", Content.assemble((f"{key}  ", "$foreground-muted"), some))
 
 

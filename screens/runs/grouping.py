@@ -25,6 +25,7 @@ GROUPINGS: Final[Mapping[str, str]] = {
 """What runs can be grouped by, named as in the filter, and how that is called."""
 
 
+MANY: Final = 1000  # runs that are looked at, evenly spread, to find out in which settings thousands differ: what only few have tells little
 LONGEST: Final = 18  # columns of a group's name in the table
 
 

@@ -7,7 +7,6 @@ from textual import work
 from engine.ledger import labels
 from engine.ledger.runs import Run
 from screens.runs.acting import ActingPage
-from screens.runs.note import NoteScreen
 from screens.widgets.run_page import called
 
 
@@ -21,6 +20,8 @@ class LabellingPage(ActingPage):
         if run is None:
             self.say(self.no_run, "warning")
             return
+        from screens.runs.note import NoteScreen  # costs time that the first picture should not pay
+
         note = await self.app.push_screen_wait(NoteScreen(run.name, run.note))
         if note is not None and note != run.note:
             await self.attempt(lambda: labels.set_note(self.session.ledger, run, note))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,8 @@ from engine.ledger.facts import LOSS
 from engine.ledger.jobs import Job
 from engine.ledger.states import LIVE, State
 from engine.ledger.table import Row, Settings
-from screens.runs.scene import UNKNOWN, Scene
+from screens.runs.grouping import MANY, Group
+from screens.runs.scene import UNKNOWN, Scene, best_loss
 from screens.widgets.curves import Curves
 from screens.widgets.plot import Floats
 
@@ -38,6 +39,15 @@ class Detail:
     message: str
     beside: Job | None
     beside_state: State | None
+
+
+@dataclass(frozen=True, eq=False)
+class Together:
+    """What is told about runs that are together: the best of them, and in which settings they differ, with the values of each."""
+
+    group: Group
+    best: Row | None
+    varied: tuple[tuple[str, tuple[object, ...]], ...]
 
 
 class Looking:
@@ -75,6 +85,14 @@ class Looking:
             jobs.seen_state(beside) if beside else None,
         )
 
+    def together(self, group: Group, scene: Scene) -> Together:
+        """All about a group; of thousands of runs some, evenly spread, tell in what they differ."""
+        measured = [row for row in group.rows if best_loss(row) is not None]
+        some = group.rows[:: 1 + len(group.rows) // MANY]
+        known = [scene.settings[row.id] for row in some if row.id in scene.settings]
+        varied = tuple((key, _different(each.get(key) for each in known)) for key in table.differing(known))
+        return Together(group, min(measured, key=lambda row: best_loss(row) or 0.0, default=None), varied)
+
     def _settings(self, row: Row, scene: Scene) -> Settings:
         """Those that are there, else read now: the first lines are told about before all settings have been read."""
         known = scene.settings.get(row.id)
@@ -92,6 +110,11 @@ def _other(row: Row, rows: Sequence[Row], scene: Scene) -> Row | None:
             return next((other for other in alike if other.id in scene.leaders), alike[0])
     base = scene.settings.get(row.id, UNKNOWN).get("model.base")
     return next((other for other in others if scene.settings.get(other.id, UNKNOWN).get("model.base") == base), None)
+
+
+def _different(values: Iterable[object]) -> tuple[object, ...]:
+    """Each value once, in the order in which they come."""
+    return tuple({str(value): value for value in values}.values())
 
 
 def differences(here: Settings, there: Settings) -> tuple[tuple[str, object, object], ...]:

@@ -18,12 +18,11 @@ from screens.runs import columns, grouping
 from screens.runs.columns import Shown
 from screens.runs.following import Following
 from screens.runs.grouping import Item
-from screens.runs.looking import Detail, Looking
+from screens.runs.looking import Detail, Looking, Together
 from screens.runs.scene import Scene
 from screens.session import View
 
 TIMED: Final = frozenset(("age", "ends"))  # what changes by itself
-MANY: Final = 1000  # runs that are looked at, evenly spread, to find the settings in which they differ: one that differs in fewer tells little
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ class Snapshot:
     states: Mapping[State, int] = field(default_factory=dict)
     only: Filter = field(default_factory=Filter)
     fields: Sequence[Field] = facts.FIELDS
-    detail: Detail | None = None
+    detail: Detail | Together | None = None
     more: bool = False
 
 
@@ -87,9 +86,15 @@ class Reading:
             scene=scene,
             shown=self._columns(arranged.passing, wanted, scene),
             fields=followed.fields,
-            detail=self._looking.at(chosen.row, followed.rows, scene) if chosen and chosen.row else None,
+            detail=self._told(chosen, scene) if chosen else None,
             more=not followed.complete,
         )
+
+    def _told(self, chosen: Item, scene: Scene) -> Detail | Together | None:
+        """About a run, or about a group of them."""
+        if chosen.row is not None:
+            return self._looking.at(chosen.row, self._runs.rows, scene)
+        return self._looking.together(chosen.group, scene) if chosen.group else None
 
     def _arranged(self, wanted: Wanted, scene: Scene) -> Snapshot:
         """Filtered, sorted, put together; what was there before where nothing has changed."""
@@ -140,7 +145,7 @@ class Reading:
         """The columns; found anew only where other runs are shown than before, or their settings have become known."""
         of = frozenset(row.id for row in passing), self._runs.settings_at if self._runs.complete else 0
         if of != self._differing[0]:
-            some = passing[:: 1 + len(passing) // MANY]
+            some = passing[:: 1 + len(passing) // grouping.MANY]
             known = (self._runs.settings.get(row.id) for row in some)
             self._differing = of, table.differing([each for each in known if each is not None])
         tells = columns.telling(passing, scene)

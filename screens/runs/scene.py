@@ -29,6 +29,7 @@ class Scene:
     baselines: Mapping[str, Row] = field(default_factory=dict)
     leaders: AbstractSet[int] = frozenset()
     places: Mapping[int, int] = field(default_factory=dict)
+    _askers: dict[str, Callable[[Row], Value]] = field(default_factory=dict, repr=False)
 
     def value(self, row: Row, name: str) -> Value:
         """What a column or the filter has for a run under this name; None where it has no such thing."""
@@ -36,6 +37,11 @@ class Scene:
 
     def asker(self, name: str) -> Callable[[Row], Value]:
         """`value` of one name, for thousands of runs."""
+        if (known := self._askers.get(name)) is None:
+            known = self._askers[name] = self._asker(name)
+        return known
+
+    def _asker(self, name: str) -> Callable[[Row], Value]:
         if name == VERSUS:
             return self._versus
         settings, now = self.settings, self.now

@@ -18,15 +18,12 @@ from engine.ledger.facts import LOSS
 from screens.commands import Command
 from screens.messages import KeepView
 from screens.runs import columns, detail, grouping
-from screens.runs.about import AboutScreen
-from screens.runs.choosing import ChoosingScreen, sorted_by
-from screens.runs.diff import DiffScreen
+from screens.runs.columns import sorted_by
 from screens.runs.grouping import GROUPINGS, Item
 from screens.runs.labelling import LabellingPage
-from screens.runs.overlay import OverlayScreen
+from screens.runs.looking import Detail, Together
 from screens.runs.reading import Reading, Snapshot, Wanted
 from screens.runs.verbs import VERBS
-from screens.runs.why import WhyScreen
 from screens.session import Session, View
 from screens.widgets.line import Line
 from screens.widgets.table import Cell, Column, Table
@@ -138,14 +135,15 @@ class RunsScreen(LabellingPage):
         return " · ".join(filter(None, parts))
 
     def _show_detail(self) -> None:
-        pane, snapshot, line = self.query_one("#detail", Line), self._snapshot, self._table.selected
+        pane, snapshot = self.query_one("#detail", Line), self._snapshot
         width = pane.content_size.width or self.size.width - 2
         wide = self.has_class("-wide")
         lines = self.size.height - 3 if wide else max(4, min(8, self.size.height // 3))
-        if line is not None and line.row is None and line.group is not None:
-            pane.show(detail.told_of_group(line.group, snapshot.scene, width, lines, wrap=wide))
-        elif snapshot.detail is not None:
-            pane.show(detail.told(snapshot.detail, snapshot.scene, width, lines, wrap=wide))
+        told = snapshot.detail
+        if isinstance(told, Together):
+            pane.show(detail.told_of_group(told, width, lines, wrap=wide))
+        elif told is not None:
+            pane.show(detail.told(told, snapshot.scene, width, lines, wrap=wide))
         elif self._asked.only:
             pane.show(Content.styled("No run passes the filter. esc takes it away.", "$foreground-muted"))
         elif snapshot.archived:
@@ -216,6 +214,8 @@ class RunsScreen(LabellingPage):
 
     def action_columns(self) -> None:
         """Chosen on a screen of their own."""
+        from screens.runs.choosing import ChoosingScreen
+
         snapshot = self._snapshot
         shown = [each.name for each in snapshot.shown]
         self.app.push_screen(ChoosingScreen(self.session, self._asked.view, shown, snapshot.fields, self._look))
@@ -247,6 +247,8 @@ class RunsScreen(LabellingPage):
         elif line.row is None:
             self._ask(unfolded=self._asked.unfolded ^ {line.key})
         else:
+            from screens.runs.about import AboutScreen  # these cost time that the first picture should not pay
+
             self.app.push_screen(AboutScreen(self.session, line.row.uid))
 
     def action_mark(self) -> None:
@@ -266,9 +268,11 @@ class RunsScreen(LabellingPage):
 
     def action_diff(self) -> None:
         """The marked runs, or the selected one against what it is told apart from."""
+        from screens.runs.diff import DiffScreen
+
         chosen = self.several()
         told = self._snapshot.detail
-        if len(chosen) == 1 and told is not None and told.other is not None:
+        if len(chosen) == 1 and isinstance(told, Detail) and told.other is not None:
             chosen.append(told.other.run)
         if len(chosen) > 1:
             self.app.push_screen(DiffScreen(self.session, chosen))
@@ -277,6 +281,8 @@ class RunsScreen(LabellingPage):
 
     def action_overlay(self) -> None:
         """The marked runs, or the selected one."""
+        from screens.runs.overlay import OverlayScreen
+
         chosen = self.several()
         if len(chosen) > OVERLAID:
             self.say(f"{len(chosen)} curves are not told apart: mark {OVERLAID} runs at most.", "warning")
@@ -286,6 +292,8 @@ class RunsScreen(LabellingPage):
     @work(group="prompt")
     async def action_why(self) -> None:
         """Over the marked runs, else over all that pass the filter; of the metric that the table is sorted by, else of the loss."""
+        from screens.runs.why import WhyScreen
+
         snapshot, marked = self._snapshot, self._table.marked
         rows = [row for row in snapshot.passing if not marked or row.uid in marked]
         if not rows:

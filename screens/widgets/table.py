@@ -9,17 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import ClassVar, Final, Generic, TypeVar
+from typing import ClassVar, Final, Generic, Self, TypeVar
 
 from rich.cells import cell_len
+from rich.segment import Segment
+from rich.style import Style as RichStyle
 from textual.cache import LRUCache
-from textual.content import Content
 from textual.events import Click, Resize
 from textual.geometry import Region, Size
 from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
-from textual.visual import Visual
+from textual.style import Style
 
 from screens.commands import Command
 from screens.widgets.line import shortened
@@ -110,7 +111,9 @@ class Table(ScrollView, Generic[Row], can_focus=True):
         self._key = key
         self._marks = marks or (lambda row: frozenset((key(row),)))
         self._drawn: dict[int, tuple[Cell, ...] | None] = {}  # what each line of the screen shows
+        self._made: dict[int, tuple[Cell, ...]] = {}  # the cells of rows by their place, since rows were last given
         self._strips: LRUCache[object, Strip] = LRUCache(512)
+        self._looks: dict[tuple[str, str, bool], RichStyle] = {}
 
     # What there is
 
@@ -119,15 +122,11 @@ class Table(ScrollView, Generic[Row], can_focus=True):
         """The row under the cursor."""
         return self.rows[self.cursor] if self.rows else None
 
-    def marked_or_selected(self) -> list[Row]:
-        """The marked rows in their order; without marks the one under the cursor."""
-        marked = [row for row in self.rows if self._is_marked(row)] if self.marked else []
-        return marked or ([self.rows[self.cursor]] if self.rows else [])
-
     def show(self, rows: Sequence[Row], columns: Sequence[Column] | None = None) -> None:
         """These rows from now on, in these columns; the cursor stays on its row, wherever that went, or near its place."""
         before, place_before, many = self.selected, self.cursor, len(self.rows)
         self.rows = rows
+        self._made.clear()
         self.cursor = self._place_of(before)
         others = columns is not None and tuple(columns) != self.columns
         if columns is not None:
@@ -140,7 +139,7 @@ class Table(ScrollView, Generic[Row], can_focus=True):
             self.refresh()
         for line in range(self.size.height - 1):
             place = self.scroll_offset.y + line
-            now = tuple(self._cells(rows[place])) if place < len(rows) else None
+            now = self._cells_at(place) if place < len(rows) else None
             if line not in self._drawn or self._drawn[line] != now:
                 self.refresh(Region(0, line + 1, self.size.width, 1))
         after = self.selected
@@ -149,6 +148,17 @@ class Table(ScrollView, Generic[Row], can_focus=True):
         if (before and self._key(before)) != (after and self._key(after)):
             self._follow_cursor()
             self.post_message(self.Moved(self))
+
+    def refresh(self, *regions: Region, repaint: bool = True, layout: bool = False, recompose: bool = False) -> Self:
+        """Draw again, without regions with what the cells are now."""
+        if not regions:
+            self._made.clear()
+        return super().refresh(*regions, repaint=repaint, layout=layout, recompose=recompose)
+
+    def _cells_at(self, place: int) -> tuple[Cell, ...]:
+        if (made := self._made.get(place)) is None:
+            made = self._made[place] = tuple(self._cells(self.rows[place]))
+        return made
 
     def _place_of(self, row: Row | None) -> int:
         if row is None or not self.rows:
@@ -231,6 +241,7 @@ class Table(ScrollView, Generic[Row], can_focus=True):
         """Another theme: no line is as it was."""
         super().notify_style_update()
         self._strips.clear()
+        self._looks.clear()
 
     @property
     def room(self) -> int:
@@ -269,23 +280,32 @@ class Table(ScrollView, Generic[Row], can_focus=True):
             row = self.rows[place]
             cursor = place == self.cursor
             marker = f" {'▌' if cursor else ' '}{'◆' if self._is_marked(row) else ' '}"
-            cells = self._drawn[y - 1] = tuple(self._cells(row))
+            cells = self._drawn[y - 1] = self._cells_at(place)
             line = self._line(cells, marker, "table--cursor" if cursor else "")
         return line.crop(left, left + self.size.width)
 
     def _line(self, cells: tuple[Cell, ...], marker: str, component: str) -> Strip:
+        """Made of segments at once: a page of lines is made at every key, and `Content` takes five times as long."""
         width = self._line_width
         name = (cells, marker, component, width, self.columns, self.has_focus)
         strip = self._strips.get(name)
         if strip is None:
-            parts: list[tuple[str, str]] = [(marker, "$text-accent")]
+            segments = [Segment(marker, self._look("$text-accent", component))]
             for column, cell in zip(self.columns, cells, strict=True):
                 text, style = cell if isinstance(cell, tuple) else (cell, "")
-                parts.append((_fitted(text, self._width_of(column), right=column.right) + " ", style))
-            look = self.get_visual_style(component) if component else self.visual_style
-            strip = Visual.to_strips(self, Content.assemble(*parts).truncate(width), width, 1, look, pad=True)[0]
+                fitted = _fitted(text, self._width_of(column), right=column.right) + " "
+                segments.append(Segment(fitted, self._look(style, component)))
+            strip = Strip(segments).adjust_cell_length(width, self._look("", component))
             self._strips[name] = strip
         return strip
+
+    def _look(self, style: str, component: str) -> RichStyle:
+        """A cell's style on the line's own."""
+        name = (style, component, self.has_focus)
+        if (known := self._looks.get(name)) is None:
+            line = self.get_visual_style(component) if component else self.visual_style
+            known = self._looks[name] = (line + Style.parse(style)).rich_style
+        return known
 
     def _width_of(self, column: Column) -> int:
         if not column.stretch:
@@ -295,7 +315,9 @@ class Table(ScrollView, Generic[Row], can_focus=True):
 
 
 def _fitted(text: str, width: int, *, right: bool) -> str:
-    """`text` in exactly `width` columns."""
+    """`text` in exactly `width` columns; what is not printable is a blank."""
+    if not text.isprintable():
+        text = "".join(letter if letter.isprintable() else " " for letter in text)
     text = shortened(text, width)
     blank = " " * (width - cell_len(text))
     return blank + text if right else text + blank
