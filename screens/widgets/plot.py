@@ -83,7 +83,9 @@ def dots(across: Floats, values: Floats, x: Axis, y: Axis, width: int, height: i
     bottom = np.clip(np.rint((y.high - np.where(covered, low, y.high)) * scale), 0, rows - 1)
     row = np.arange(rows)[:, None]
     lit = (row >= top) & (row <= bottom) & covered
-    bits: NDArray[np.uint8] = (lit.reshape(height, 4, width, 2) * WEIGHTS[:, None, :]).sum((1, 3), dtype=np.uint8)
+    bits = np.zeros((height, width), np.uint8)
+    for dot, weight in np.ndenumerate(WEIGHTS):
+        bits |= lit[dot[0] :: 4, dot[1] :: 2] * weight
     return bits
 
 
