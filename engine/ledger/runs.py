@@ -80,13 +80,13 @@ HIGHER_IS_BETTER: Final = frozenset(
         *(f"{part}/{name}" for part in ("train", "validation") for name in ("accuracy", "reward_margin")),
     }
 )
-NAMES: Final = tuple(field.name for field in fields(Run))
-_COLUMNS: Final = ", ".join(NAMES)
+_NAMES: Final = tuple(field.name for field in fields(Run))
+_COLUMNS: Final = ", ".join(_NAMES)
 NEWEST_FIRST: Final = "ORDER BY created DESC, id DESC"
 
 
 def _run(row: tuple[Any, ...]) -> Run:
-    values = dict(zip(NAMES, row, strict=True))
+    values = dict(zip(_NAMES, row, strict=True))
     typed = {"state": State(values["state"]), "folder": Path(values["folder"]), "baseline": bool(values["baseline"])}
     return Run(**{**values, **typed})
 

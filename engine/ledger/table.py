@@ -20,7 +20,7 @@ import orjson
 
 from engine.errors import Problem
 from engine.ledger import jobs
-from engine.ledger.runs import HIGHER_IS_BETTER, NAMES, Run
+from engine.ledger.runs import HIGHER_IS_BETTER, Run
 from engine.ledger.states import LIVE, State
 from engine.ledger.store import Ledger, Value
 
@@ -37,18 +37,19 @@ class Figures(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A run as the table has it: the fields of `Run` in their order but `deleted` (`folder` as text), then what belongs to the table.
+    """A run as the table has it: the fields of `Run` but `deleted` (`folder` as text), then what belongs to the table.
 
     `metrics` has the keys that were asked for and that the run has measured.
     """
 
+    state: State  # these two first: they are made of what SQLite gives, the others are taken as they come
+    baseline: bool
     id: int
     uid: str
     name: str
     created: float
     folder: str
     parent: str | None
-    state: State
     cause: str
     step: int
     steps: int | None
@@ -62,7 +63,6 @@ class Row(NamedTuple):
     sweep: str
     gpu: str
     comparable: str
-    baseline: bool
     archived: float | None
     changed: int
     tags: tuple[str, ...]
@@ -94,9 +94,8 @@ MOST: Final = 50  # metrics of a table: each is joined to it, and SQLite joins 6
 NO_TAGS: Final[tuple[str, ...]] = ()
 NO_METRICS: Final[Mapping[str, Figures]] = {}
 _STATES: Final = {state.value: state for state in State}
-_NAMES: Final = tuple(name for name in NAMES if name != "deleted")
-_STATE: Final = _NAMES.index("state")
-_BASELINE: Final = _NAMES.index("baseline")
+_ID: Final = Row._fields.index("id")
+_NAMES: Final = Row._fields[: Row._fields.index("changed")]
 _RUN: Final = ", ".join(f"r.{name}" for name in _NAMES)
 
 
@@ -271,16 +270,15 @@ def _rows(
     places = [(key, width + 4 * place, width + 4 * place + 4) for place, key in enumerate(keys)]
     rows = []
     for each in found:
+        state = _STATES[each[0]]
+        if lost and each[_ID] in lost and state in LIVE:
+            state = State.LOST
         metrics: dict[str, Figures] = {}
         for key, start, end in places:
             if each[end - 1] is not None:  # none are gaps only where nothing was measured
                 metrics[key] = Figures._make(each[start:end])
-        values = list(each)
-        state = _STATES[each[_STATE]]
-        values[_STATE] = State.LOST if each[0] in lost and state in LIVE else state
-        values[_BASELINE] = each[_BASELINE] == 1
-        values[width:] = (tags.get(each[0], NO_TAGS), metrics or NO_METRICS)
-        rows.append(Row._make(values))
+        tagged = tags.get(each[_ID], NO_TAGS)
+        rows.append(Row._make((state, each[1] == 1, *each[2:width], tagged, metrics or NO_METRICS)))
     return rows
 
 
