@@ -92,10 +92,14 @@ class Watch:
         self.heard = heard
         if heard.lying.nothing and self.process is None:
             return None
-        told = self._story or self._open(heard)
-        self._identity |= heard.identity
-        self._write(told, heard)
-        self.run = told.seen()
+        try:
+            told = self._story or self._open(heard)
+            self._identity |= heard.identity
+            self._write(told, heard)
+            self.run = told.seen()
+        except BaseException:
+            self._begin()  # what was read is not written: the next look reads all again, and writes what the ledger has not
+            raise
         return self.run
 
     def close(self) -> None:

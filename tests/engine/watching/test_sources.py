@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tensorboardX import SummaryWriter
 
 from engine import machine
+from engine.errors import Problem
 from engine.ledger import Ledger, jobs, metrics, runs
 from engine.ledger.exchange.imported import Gathering, Points
 from engine.ledger.states import State
@@ -194,3 +195,23 @@ def test_nothing_is_read_twice(out: Path) -> None:
     sources = Sources(out)
     assert [len(points) for _, points in sources.read().points] == [1]
     assert [len(points) for _, points in sources.read().points] == [0]
+
+
+def test_what_could_not_be_written_is_written_by_the_next_look(
+    ledger: Ledger, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise Problem("the disk is full", code="disk")
+
+    events(out, "a", {1: 1.0, 2: 0.5})
+    watch = Watch(ledger, out, runs_folder=out / "ours")
+    try:
+        with monkeypatch.context() as patch, pytest.raises(Problem, match="disk is full"):
+            patch.setattr(Combining, "_write", full)
+            watch.look()
+        run = watch.look()
+    finally:
+        watch.close()
+    assert run is not None
+    assert losses(ledger, run) == {1: 1.0, 2: 0.5}
+    assert len(runs.listed(ledger)) == 1
