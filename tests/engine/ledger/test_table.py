@@ -154,7 +154,7 @@ def _changes() -> list[Callable[[Ledger, Run], object]]:
         lambda ledger, run: ended(ledger, made(ledger, "more")),
         lambda ledger, run: runs.progress(ledger, run, step=run.step + 1, steps=9, ends=None),
         lambda ledger, run: measured(ledger, run, 1.0, first=run.step),
-        lambda ledger, run: labels.rename(ledger, run, f"{run.name}x"),
+        lambda ledger, run: labels.rename(ledger, run, f"renamed {run.id}"),
     ]
 
 
