@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.errors import Problem
 from engine.ledger import points, schema
 
 WEIGHT: Final = 0.9  # of what came before, in a smoothed value: about the mean of the last ten
@@ -135,10 +136,14 @@ class Packer:
             key = self._keys[name]
             stood = totals(connection, self._run, key)
             steps = np.array([step for step, _ in told], np.int64)
+            values = np.array([value for _, value in told], np.float64)
             if (stood.n == 0 or steps[0] > stood.last_step) and bool(np.all(steps[1:] > steps[:-1])):
-                now = stood.followed_by(steps, np.array([value for _, value in told], np.float64))
+                now = stood.followed_by(steps, values)
             else:
-                now = recounted(connection, self._run, key)
+                try:
+                    now = recounted(connection, self._run, key)
+                except Problem:  # what is damaged is told by a check; new rows are not lost for it
+                    now = stood.followed_by(steps, values)
             keep(connection, self._run, key, now)
 
 
