@@ -15,6 +15,7 @@ from engine.ledger.states import LIVE, State
 from engine.ledger.table import Row, Settings
 from screens.runs.grouping import MANY, Group
 from screens.runs.scene import UNKNOWN, Scene, best_loss
+from screens.widgets import figures
 from screens.widgets.curves import Curves
 from screens.widgets.plot import Floats
 
@@ -69,7 +70,6 @@ class Looking:
         all_jobs = jobs.of_run(self._ledger, row.id)
         newest = next((job for job in reversed(all_jobs) if job.kind == "train"), None)
         beside = all_jobs[-1] if all_jobs and all_jobs[-1].kind != "train" else None
-        busy = newest is not None and row.state in LIVE and (not row.step or row.state is State.QUEUED)
         return Detail(
             row,
             settings,
@@ -79,7 +79,7 @@ class Looking:
             other is not None and other is scene.baseline(row),
             differences(settings, self._settings(other, scene)) if other else (),
             tuple(reversed(events.of_run(self._ledger, row.id, limit=EVENTS))),
-            newest.doing if newest and busy else "",
+            _doing(newest, row, scene.now) if newest else "",
             newest.message if newest and row.state is State.FAILED else "",
             beside,
             jobs.seen_state(beside) if beside else None,
@@ -97,6 +97,13 @@ class Looking:
         """Those that are there, else read now: the first lines are told about before all settings have been read."""
         known = scene.settings.get(row.id)
         return table.settings(self._ledger, [row.id]).get(row.id, UNKNOWN) if known is None else known
+
+
+def _doing(newest: Job, row: Row, now: float) -> str:
+    """What the job is busy with before its first step; of one that works elsewhere, when this ledger was last told of it."""
+    if jobs.is_out_of_reach(newest, now=now):
+        return f"as of {figures.clock(newest.heartbeat or newest.created, now)}, on {newest.host}"
+    return newest.doing if row.state in LIVE and (not row.step or row.state is State.QUEUED) else ""
 
 
 def _other(row: Row, rows: Sequence[Row], scene: Scene) -> Row | None:

@@ -10,7 +10,7 @@ import pytest
 from engine.ledger import Ledger, merging, orders, runs
 from engine.ledger.states import State
 from tests.screens.driving import last_line, screen, until
-from tests.screens.example import example
+from tests.screens.example import NOW, example
 from workbench import cli
 from workbench.app import WorkbenchApp
 
@@ -22,7 +22,7 @@ def app(ledger: Ledger, tmp_path: Path) -> WorkbenchApp:
         four = example(box, tmp_path / "runs")
         with box.transaction() as connection:
             connection.execute("UPDATE job SET host = 'gpubox', boot_id = 'theirs', pid_namespace = 'theirs'")
-            connection.execute("UPDATE job SET created = created - 1e6, heartbeat = heartbeat - 1e6")
+            connection.execute("UPDATE job SET created = ?1, heartbeat = ?1", (NOW - 600,))
             connection.execute("UPDATE run SET folder = '/data/workbench/runs/' || uid")
     merging.merge(ledger, box.path)
     return WorkbenchApp(replace(four.session, ledger=ledger))
@@ -31,6 +31,7 @@ def app(ledger: Ledger, tmp_path: Path) -> WorkbenchApp:
 async def test_every_screen_shows_them(app: WorkbenchApp) -> None:
     async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: "52/84" in screen(pilot))
+        await until(pilot, lambda: "as of" in screen(pilot) and "on gpubox" in screen(pilot))
         await pilot.press("4")
         await until(pilot, lambda: "checkpoint 50 saved" in screen(pilot))
         await pilot.press("3")
