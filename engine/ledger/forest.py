@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from engine.ledger.importance import Study
 
 LEAST: Final = 10  # runs: two to ask about in each fold
-MOST: Final = 2000  # runs, drawn from more: others would only take time
+MOST: Final = 1000  # runs, drawn from more: others would only take time
 FOLDS: Final = 5
 TREES: Final = 100
-SHUFFLES: Final = 10
-AT_ONCE: Final = 50_000  # rows asked about in one go
+SHUFFLES: Final = 5
+AT_ONCE: Final = 10_000_000  # numbers asked about in one go
+MANY: Final = 9  # settings, from which a tree's splits choose among a third of them (Breiman's rule for regression)
 
 Floats = NDArray[np.float64]
 
@@ -38,16 +39,19 @@ def grown(found: Study, cancelled: Callable[[], bool] = lambda: False) -> Study:
 
     features, order = _drawn(found)
     worse, missed = np.zeros(len(found.settings)), 0.0
+    share = 1 / 3 if len(found.settings) >= MANY else 1.0  # of the settings, that each split of a tree chooses from
     for fold, (seen, asked) in enumerate(KFold(FOLDS, shuffle=True, random_state=0).split(features)):
         if cancelled():
             return found
-        forest = RandomForestRegressor(TREES, random_state=fold).fit(features[seen], order[seen])
+        forest = RandomForestRegressor(TREES, max_features=share, random_state=fold).fit(features[seen], order[seen])
         before = float(np.square(forest.predict(features[asked]) - order[asked]).sum())
         missed += before
-        for place in range(features.shape[1]):
+        for places in np.array_split(
+            range(features.shape[1]), _parts(features.shape[1] * features[asked].size * SHUFFLES)
+        ):
             if cancelled():
                 return found
-            worse[place] += _shuffled(forest.predict, features[asked], order[asked], place, fold) - before
+            worse[places] += _shuffled(forest.predict, features[asked], order[asked], places, fold) - before
     explained = 1 - missed / float(np.square(order - order.mean()).sum())
     worth = np.maximum(worse, 0.0)
     total = float(worth.sum())
@@ -64,10 +68,20 @@ def _drawn(found: Study) -> tuple[Floats, Floats]:
     return found.features[chosen], found.order[chosen]
 
 
-def _shuffled(predict: Callable[[Floats], Floats], asked: Floats, order: Floats, place: int, seed: int) -> float:
-    """The squared errors when one setting's values are shuffled, as the mean of several times; asked in one go, which is what takes time."""
-    draw = np.random.default_rng((seed, place))
-    times = max(1, min(SHUFFLES, AT_ONCE // len(asked)))
-    many = np.tile(asked, (times, 1))
-    many[:, place] = np.concatenate([draw.permutation(asked[:, place]) for _ in range(times)])
-    return float(np.square(predict(many) - np.tile(order, times)).sum()) / times
+def _parts(numbers: int) -> int:
+    return 1 + numbers // AT_ONCE
+
+
+def _shuffled(
+    predict: Callable[[Floats], Floats], asked: Floats, order: Floats, places: NDArray[np.int64], seed: int
+) -> Floats:
+    """The squared errors when each of these settings is shuffled, as means of several times; asked in one go, which is what takes time."""
+    draw = np.random.default_rng((seed, *places.tolist()))
+    many = np.tile(asked, (len(places) * SHUFFLES, 1))
+    blocks = many.reshape(len(places), SHUFFLES, *asked.shape)
+    for block, place in zip(blocks, places, strict=True):
+        for shuffled in block:
+            shuffled[:, place] = draw.permutation(asked[:, place])
+    missed = np.square(predict(many).reshape(len(places), SHUFFLES, len(asked)) - order)
+    means: Floats = missed.sum(axis=2).mean(axis=1)
+    return means

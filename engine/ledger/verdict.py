@@ -58,7 +58,8 @@ def forest_words(study: Study) -> str:
         return f"A forest needs {forest.LEAST} runs."
     if study.explained is None or study.explained <= 0:
         return "A forest foretells nothing of runs that it has not seen: it cannot say what mattered."
-    return f"A forest foretells {study.explained:.0%} of the order of runs that it has not seen."
+    drawn = f" ({forest.MOST:,} were drawn)" if study.runs > forest.MOST else ""
+    return f"A forest foretells {study.explained:.0%} of the order of runs that it has not seen{drawn}."
 
 
 def left_out(found: Evidence, study: Study) -> str:
