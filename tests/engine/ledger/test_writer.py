@@ -10,10 +10,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
+import numpy as np
 import pytest
 
-from engine.ledger import Ledger, events, metrics, runs, writer
+from engine.ledger import Ledger, events, lock, metrics, runs, writer
 from engine.ledger.lock import WriteLock
 from engine.ledger.metrics import Writer
 from engine.ledger.packing import Packer, Row
@@ -160,7 +162,7 @@ def test_a_full_disk_never_reaches_the_loop_and_is_made_good_when_space_is_freed
     said = disk(
         """
 import time
-from engine.ledger import Ledger, events, metrics, runs, writer
+from engine.ledger import Ledger, events, lock, metrics, runs, writer
 writer.QUEUE_BOUND, writer.RETRY = 500, 0.05
 ledger = Ledger.open(disk / "ledger.db")
 run = runs.create(ledger, name="speech", runs_folder=disk, profile="", settings={})
@@ -262,10 +264,69 @@ def test_a_run_that_is_deleted_meanwhile_ends_its_metrics_quietly(ledger: Ledger
     assert ledger.value("SELECT count(*) FROM tail") == 0
 
 
-def test_values_that_are_no_numbers_are_the_callers_error_and_harm_nothing(ledger: Ledger, run: Run) -> None:
+@pytest.mark.parametrize(
+    ("step", "values"),
+    [
+        (1, {"train/loss": "much"}),
+        (1, {"train/loss": None}),
+        (1, {7: 1.0}),
+        (1, {"train/\ud800": 1.0}),
+        (1.5, {"train/loss": 1.0}),
+        (2**63, {"train/loss": 1.0}),
+        (None, {"train/loss": 1.0}),
+    ],
+)
+def test_what_is_no_metric_is_the_callers_error_and_harms_nothing(
+    ledger: Ledger, run: Run, step: Any, values: Any
+) -> None:
     with Writer(ledger, run.id) as log:
         log.log(0, {"train/loss": 1.0})
         with pytest.raises((TypeError, ValueError)):
-            log.log(1, {"train/loss": "much"})  # type: ignore[dict-item]
+            log.log(step, values)
         log.log(2, {"train/loss": 1.0})
+    assert log.trouble == ""
     assert metrics.curve(ledger, run.id, "train/loss").steps.tolist() == [0, 2]
+
+
+def test_numbers_of_numpy_and_a_call_without_values_are_taken(ledger: Ledger, run: Run) -> None:
+    with Writer(ledger, run.id) as log:
+        log.log(np.int64(3), {"train/loss": np.float32(0.5)})  # type: ignore[arg-type]
+        sequence = log.log(4, {})
+        assert log.flush()
+        assert log.acknowledged == sequence
+    assert metrics.curve(ledger, run.id, "train/loss").steps.tolist() == [3]
+
+
+def test_a_time_without_writing_is_told_also_where_nothing_was_lost(
+    ledger: Ledger, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock, "PATIENCE", 0.05)
+    monkeypatch.setattr(writer, "RETRY", 0.05)
+    with Writer(ledger, run.id) as log:
+        with WriteLock(ledger.path.with_name("ledger.db.lock")):
+            log.log(1, {"train/loss": 1.0})
+            assert not log.flush(timeout=0.5)
+            assert "held" in log.trouble
+        assert log.flush()
+        log.log(2, {"train/loss": 1.0})
+    (told,) = [event for event in events.of_run(ledger, run.id) if event.kind == "gap"]
+    assert told.level == "warning"
+    assert told.text.startswith("no metrics were lost, for ")
+    assert told.detail["rows"] == 0
+    assert metrics.curve(ledger, run.id, "train/loss").steps.tolist() == [1, 2]
+
+
+def test_a_clock_that_steps_back_loses_nothing_and_moves_no_step(
+    ledger: Ledger, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter([2e9, 2e9 + 1, 1e9, 1e9 + 1, -5.0])
+    monkeypatch.setattr(writer.time, "time", lambda: next(clock, 1e9))
+    with Writer(ledger, run.id) as log:
+        for step in range(5):
+            log.log(step, {"train/loss": float(step)})
+        assert log.flush()
+        seen = metrics.curve(ledger, run.id, "train/loss")
+        log.log(5, {"train/loss": 5.0})
+    increment = metrics.curve(ledger, run.id, "train/loss", after=seen.seq)
+    assert seen.joined(increment).values.tolist() == [0, 1, 2, 3, 4, 5]
+    assert metrics.curve(ledger, run.id, "train/loss").times.tolist() == [2e9, 2e9 + 1, 1e9, 1e9 + 1, -5.0, 1e9]
