@@ -117,6 +117,8 @@ async def test_a_run_that_was_lost_is_queued_by_key(four: Example, monkeypatch: 
 async def test_a_run_is_exported_by_key_to_where_one_says(four: Example, monkeypatch: pytest.MonkeyPatch) -> None:
     ledger, run = four.session.ledger, four.runs["pubmedqa-lora-64"]
     monkeypatch.setattr("engine.jobs.spawn", lambda ledger, job: None)
+    assert run.result
+    run.result.mkdir(parents=True)
     with ledger.transaction() as connection:
         connection.execute(
             "UPDATE run_document SET profile = ?", ("model.base = 'base'\ndata = [{source = 'rows.jsonl'}]\n",)
@@ -232,7 +234,7 @@ async def test_delete_says_what_that_is_and_u_brings_rows_and_files_back(four: E
     async with WorkbenchApp(four.session).run_test() as pilot:
         await choose(pilot, run.name)
         await pilot.press("D")
-        await until(pilot, lambda: "its adapter, checkpoints and metrics (1.5 kB)? U brings" in last_line(pilot))
+        await until(pilot, lambda: "its adapter, checkpoints and metrics (1.5 kB)? U brings it" in last_line(pilot))
         await pilot.press("escape")
         await until(pilot, lambda: "enter open" in last_line(pilot))
         assert run.folder.is_dir() and runs.find(ledger, run.uid)
