@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -53,6 +54,8 @@ def add(ledger: Ledger, imported: Imported, *, runs_folder: Path, name: str = ""
     Raises:
         Problem: the ledger is read-only or its disk is full; what was written so far stands.
     """
+    if not abs(imported.created) < LATEST:  # NaN too
+        imported = replace(imported, created=time.time())
     with ledger.transaction(durable=True) as connection:
         row = connection.execute("SELECT id, name, source, deleted FROM run WHERE uid = ?", (imported.uid,)).fetchone()
         if row is None:
@@ -152,5 +155,5 @@ def rows(points: Iterable[tuple[str, Points]]) -> Iterator[Row]:
         names = tuple(key for key, _ in group)
         first = group[0][1]
         values = np.stack([each.values for _, each in group], axis=1)
-        for step, time, row in zip(first.steps.tolist(), first.times.tolist(), values.tolist(), strict=True):
-            yield Row(0, step, time, names, tuple(row))
+        for step, when, row in zip(first.steps.tolist(), first.times.tolist(), values.tolist(), strict=True):
+            yield Row(0, step, when, names, tuple(row))

@@ -131,9 +131,9 @@ def _column(rows: polars.DataFrame, wanted: Iterable[str]) -> str | None:
 
 def _troubles(file: File, unread: int) -> Iterable[str]:
     if file.damaged:
-        yield f"{file.damaged:,} lines could not be understood."
+        yield f"Lines that could not be understood: {file.damaged:,}."
     if unread:
-        yield f"{unread:,} rows have no whole number as their step."
+        yield f"Rows without a whole number as their step: {unread:,}."
     if file.waiting:
         yield f"The last line ({file.waiting:,} bytes) has no line break, so it may be half written: it was left out."
 

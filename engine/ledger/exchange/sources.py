@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, get_args
@@ -72,11 +72,14 @@ def is_ledger(path: Path) -> bool:
 def _wandb(path: Path) -> list[Reader]:
     if path.is_file():
         return [wandb.OfflineRun(path)] if path.suffix == ".wandb" else []
-    return [wandb.OfflineRun(file) for file in _each(path, ["*.wandb"])]
+    runs: dict[str, list[Path]] = {}
+    for file in sorted(_each(path, "*.wandb"), key=lambda file: file.parent.name):  # folders are named by their time
+        runs.setdefault(file.name, []).append(file)
+    return [wandb.OfflineRun(*files) for files in runs.values()]
 
 
 def _trackio(path: Path) -> list[Reader]:
-    files = [path] if path.is_file() else _each(path, ["*.db"])
+    files = [path] if path.is_file() else _each(path, "*.db")
     return [
         reader for file in files if _is_sqlite(file) and trackio.is_project(file) for reader in trackio.readers(file)
     ]
@@ -116,8 +119,8 @@ SEARCHES: Final[dict[Kind, Callable[[Path], list[Reader]]]] = {
 """By how much they tell of a run, the most first."""
 
 
-def _each(folder: Path, patterns: Iterable[str]) -> list[Path]:
-    return sorted(file for pattern in patterns for file in folder.rglob(pattern) if file.is_file())
+def _each(folder: Path, pattern: str) -> list[Path]:
+    return sorted(file for file in folder.rglob(pattern) if file.is_file())
 
 
 def _is_sqlite(path: Path) -> bool:

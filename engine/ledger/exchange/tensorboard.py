@@ -118,7 +118,7 @@ class EventFolder:
                 for each, summary in wire.fields(wire.inside(value)):
                     if each == 1:
                         self._take_value(step, when, dict(wire.fields(wire.inside(summary))))
-            elif number == 7 and dict(wire.fields(wire.inside(value))).get(1) == RESTARTED and step > 0:
+            elif number == 7 and dict(wire.fields(wire.inside(value))).get(1) == RESTARTED:
                 self._gathered.drop_from(step)
         return when
 
@@ -140,7 +140,7 @@ class EventFolder:
 def _trouble(file: _File) -> str:
     if file.broken:
         return f"{file.path.name} is damaged from byte {file.offset:,} on: {file.waiting:,} bytes were not read."
-    return f"{file.path.name}: {file.damaged:,} damaged records were left out." if file.damaged else ""
+    return f"{file.path.name}: damaged records, which were left out: {file.damaged:,}." if file.damaged else ""
 
 
 def _plugin(value: dict[int, wire.Field]) -> tuple[str, bytes]:

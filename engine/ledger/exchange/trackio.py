@@ -74,7 +74,7 @@ class Project:
                 self._damaged += 1
         if self._created is None:
             return None
-        broken = f"{self._damaged:,} rows of {self._name} could not be understood." if self._damaged else ""
+        broken = f"Rows of {self._name} that could not be understood: {self._damaged:,}." if self._damaged else ""
         return Imported(
             uid=uid_of(self.kind, self.path.stem, self._run, "" if self._run != self._name else repr(self._created)),
             kind=self.kind,

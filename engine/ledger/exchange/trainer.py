@@ -7,6 +7,7 @@ may be half there; then the one before counts. `training_args.bin` is a pickle a
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +18,10 @@ from engine.ledger.states import State
 
 FILE: Final = "trainer_state.json"
 SETTINGS: Final = ("max_steps", "num_train_epochs", "train_batch_size", "logging_steps", "eval_steps", "save_steps")
+ADAPTER: Final = "adapter_config.json"
+ADAPTER_SETTINGS: Final = (
+    *("base_model_name_or_path", "r", "lora_alpha", "lora_dropout", "target_modules", "use_dora", "use_rslora"),
+)
 NO_METRICS: Final = ("step", "total_flos")
 
 
@@ -40,6 +45,7 @@ class OutputFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._seen: list[tuple[Path, int, int]] = []
+        self._last: Imported | None = None
 
     def read(self) -> Imported | None:
         """What is known of the run, with all its points when something has changed; None while no state is whole.
@@ -51,6 +57,8 @@ class OutputFolder:
         try:
             there = files(self.path)
             marks = [(file, (stat := file.stat()).st_mtime_ns, stat.st_size) for file in there]
+            if marks == self._seen:
+                return self._last and replace(self._last, points={})
             for file in there:
                 if (state := _state(file)) is not None:
                     states.append((file, state))
@@ -59,16 +67,17 @@ class OutputFolder:
                     waiting += file.stat().st_size
         except OSError as error:
             raise Problem(f"{error.filename} cannot be read", f"{error.strerror}.", code="import") from error
+        self._seen, self._last = marks, None
         if not states:
             return None
         gathered = Gathering()
-        changed, self._seen = marks != self._seen, marks
-        for file, state in sorted(states, key=lambda pair: pair[0].stat().st_mtime, reverse=True) if changed else ():
+        for file, state in reversed(states):
             _gather(gathered, state, file.stat().st_mtime)  # the oldest comes last and has the say about times
         furthest = max(
             (state for _, state in states), key=lambda state: (_whole(state, "global_step"), len(_log(state)))
         )
-        return self._told(states[0][0], furthest, gathered, tuple(troubles), waiting)
+        self._last = self._told(states[0][0], furthest, gathered, tuple(troubles), waiting)
+        return self._last
 
     def _told(
         self, first: Path, state: dict[str, object], gathered: Gathering, troubles: tuple[str, ...], waiting: int
@@ -141,20 +150,13 @@ def _whole(row: dict[str, object], key: str) -> int:
 
 def _adapter(folder: Path) -> dict[str, object]:
     """What PEFT writes beside an adapter, of the newest checkpoint that has one."""
-    for file in sorted(folder.glob("**/adapter_config.json"), key=lambda each: each.stat().st_mtime, reverse=True):
+    there = [*folder.glob(ADAPTER), *folder.glob(f"checkpoint-*/{ADAPTER}")]
+    for file in sorted(there, key=lambda each: each.stat().st_mtime, reverse=True):
         try:
             found = json.loads(file.read_bytes())
         except (OSError, ValueError):
             continue
-        wanted = (
-            "base_model_name_or_path",
-            "r",
-            "lora_alpha",
-            "lora_dropout",
-            "target_modules",
-            "use_dora",
-            "use_rslora",
-        )
         if isinstance(found, dict):
-            return {"method.name": str(found.get("peft_type", "")).lower(), **{key: found.get(key) for key in wanted}}
+            settings = {key: found.get(key) for key in ADAPTER_SETTINGS}
+            return {"method.name": str(found.get("peft_type", "")).lower(), **settings}
     return {}

@@ -20,13 +20,13 @@ OWN: Final = ("_step", "_runtime", "_timestamp")
 
 
 class OfflineRun:
-    """A reader of one `.wandb` file."""
+    """A reader of a run's `.wandb` file, and of those in which it was `resumed` later, in their order."""
 
     kind: Kind = "wandb"
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *resumed: Path) -> None:
         self.path = path
-        self._offset = 0
+        self._offsets = dict.fromkeys((path, *resumed), 0)
         self._damaged = 0
         self._names = foreign.Names()
         self._gathered = Gathering()
@@ -45,34 +45,27 @@ class OfflineRun:
         Raises:
             Problem: it is not wandb's log, or can no longer be read.
         """
+        waiting = sum(map(self._read, self._offsets))
+        return self._told(waiting) if "run_id" in self._run else None
+
+    def _read(self, path: Path) -> int:
+        """What came since in one file; how many bytes wait for their rest."""
         more, waiting = True, 0
         while more:
-            found = self._records()
+            found = _records(path, self._offsets[path])
             more, waiting = found.more, found.waiting
-            self._offset = found.offset
+            self._offsets[path] = found.offset
             self._damaged += found.damaged
             for record in found.records:
                 try:
                     self._take(record)
                 except ValueError:
                     self._damaged += 1
-        return self._told(waiting) if "run_id" in self._run else None
-
-    def _records(self) -> wandb_log.Records:
-        try:
-            if self._offset == 0 and self.path.stat().st_size >= wandb_log.BEGIN and not wandb_log.is_log(self.path):
-                raise Problem(
-                    f"{self.path} is not a wandb run",
-                    "It does not begin as the logs do that wandb 0.13 and later write.",
-                    code="import",
-                )
-            return wandb_log.read(self.path, self._offset)
-        except OSError as error:
-            raise Problem(f"{self.path} cannot be read", f"{error.strerror}.", code="import") from error
+        return waiting
 
     def _told(self, waiting: int) -> Imported:
         run = self._run
-        broken = f"{self.path.name}: {self._damaged:,} damaged records were left out." if self._damaged else ""
+        broken = f"{self.path.name}: damaged records, which were left out: {self._damaged:,}." if self._damaged else ""
         ended = {None: None, 0: State.FINISHED}.get(self._exit, State.FAILED)
         return Imported(
             uid=uid_of(self.kind, run.get("entity", ""), run.get("project", ""), run["run_id"]),
@@ -124,7 +117,7 @@ class OfflineRun:
             elif number == 13:
                 self._environment["host"] = wire.text(value)
             elif number == 17:
-                self._started = wire.time(value)
+                self._started = self._started or wire.time(value)
 
     def _take_config(self, message: bytes) -> None:
         self._config |= {key: value for key, value in _items(message) if not key.startswith("_wandb")}
@@ -151,6 +144,19 @@ class OfflineRun:
         self._gathered.add_all(
             step, when, ((self._names(key), value) for key, value in foreign.numbers(metrics).items())
         )
+
+
+def _records(path: Path, offset: int) -> wandb_log.Records:
+    try:
+        if offset == 0 and path.stat().st_size >= wandb_log.BEGIN and not wandb_log.is_log(path):
+            raise Problem(
+                f"{path} is not a wandb run",
+                "It does not begin as the logs do that wandb 0.13 and later write.",
+                code="import",
+            )
+        return wandb_log.read(path, offset)
+    except OSError as error:
+        raise Problem(f"{path} cannot be read", f"{error.strerror}.", code="import") from error
 
 
 def _items(message: bytes) -> Iterator[tuple[str, object]]:

@@ -113,12 +113,12 @@ def test_a_run_that_was_thrown_away_does_not_come_back(ledger: Ledger, tmp_path:
 
 def test_what_could_not_be_read_is_told_once(ledger: Ledger, tmp_path: Path) -> None:
     for _ in range(2):
-        adding.add(ledger, imported(3, troubles=("1 lines could not be understood.",)), runs_folder=tmp_path)
+        adding.add(ledger, imported(3, troubles=("Lines that could not be understood: 1.",)), runs_folder=tmp_path)
     run = runs.find(ledger, "log")
     told = events.of_kind(ledger, run.id, "import")
     assert [(event.level, event.text) for event in told] == [
         ("info", "imported from /somewhere/log.csv (csv)"),
-        ("warning", "1 lines could not be understood."),
+        ("warning", "Lines that could not be understood: 1."),
     ]
 
 

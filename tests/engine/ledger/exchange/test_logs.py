@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import tempfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.errors import Problem
-from engine.ledger.exchange import event_files, wandb_log
+from engine.ledger import Ledger, metrics, runs
+from engine.ledger.exchange import adding, event_files, sources, wandb_log
 from engine.ledger.exchange.imported import Imported, Reader
 from engine.ledger.exchange.tensorboard import EventFolder
 from engine.ledger.exchange.wandb import OfflineRun
@@ -123,7 +125,7 @@ def test_behind_a_damaged_record_the_rest_is_read(tmp_path: Path) -> None:
     imported = EventFolder(tmp_path, "run").read()
     assert imported is not None
     assert imported.points["train/loss"].steps.tolist() == list(range(2, 13))
-    assert imported.troubles == (f"{EVENTS.name}: 1 damaged records were left out.",)
+    assert imported.troubles == (f"{EVENTS.name}: damaged records, which were left out: 1.",)
 
 
 def test_behind_a_damaged_length_nothing_is_guessed_at(tmp_path: Path) -> None:
@@ -181,6 +183,42 @@ def test_a_log_that_was_written_anew_is_read_anew(log: Path, tmp_path: Path) -> 
     again = reader.read()
     assert again is not None and again.waiting >= 0
     assert 0 < len(flat(again)) < len(whole) and flat(again).items() <= whole.items()
+
+
+def field(number: int, body: bytes) -> bytes:
+    """A field of bytes on the wire, of fewer than 128."""
+    tag = number << 3 | 2
+    return bytes([tag & 0x7F | 0x80, tag >> 7] if tag > 0x7F else [tag]) + bytes([len(body)]) + body
+
+
+def log_of(values: dict[int, float]) -> bytes:
+    """A log of wandb's with a run and its losses by step."""
+    items = ({"train/loss": value, "train/global_step": step} for step, value in values.items())
+    rows = (
+        b"".join(field(1, field(2, key.encode()) + field(16, repr(value).encode())) for key, value in row.items())
+        for row in items
+    )
+    records = [field(17, field(1, b"abcd1234")), *(field(2, row) for row in rows)]
+    content = wandb_log.MAGIC + b"\0"
+    for body in records:
+        content += zlib.crc32(b"\x01" + body).to_bytes(4, "little") + len(body).to_bytes(2, "little") + b"\x01" + body
+    return content
+
+
+def test_a_run_of_wandb_that_was_resumed_is_one_run(ledger: Ledger, tmp_path: Path) -> None:
+    """The second folder goes on from step 2: of a step that both have its point counts, however often both are read."""
+    for number, values in ((1, {1: 1.0, 2: 2.0, 3: 3.0}), (2, {3: 3.5, 4: 4.5})):
+        folder = tmp_path / f"offline-run-2026010{number}_000000-abcd1234"
+        folder.mkdir()
+        (folder / "run-abcd1234.wandb").write_bytes(log_of(values))
+    for new in (4, 0):
+        (reader,) = sources.find(tmp_path).readers
+        imported = reader.read()
+        assert imported is not None and imported.troubles == ()
+        added = adding.add(ledger, imported, runs_folder=tmp_path)
+        assert added.points == new
+    run = runs.find(ledger, added.uid)
+    assert metrics.curve(ledger, run.id, "train/loss").values.tolist() == [1.0, 2.0, 3.5, 4.5]
 
 
 def test_hyperparameters_that_come_later_do_not_make_another_run(tmp_path: Path) -> None:
