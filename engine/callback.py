@@ -114,6 +114,7 @@ class WorkbenchCallback(TrainerCallback, ExportableState):
             steps=state.max_steps,
             source=SOURCE,
         )
+        places.private_folder(run.folder)
         self.uid = run.uid
         job = jobs.create(ledger, "train", run=run.id, argument={"callback": str(folder)}, log=folder)
         job = jobs.sign_in(ledger, job, pid=os.getpid())

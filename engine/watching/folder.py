@@ -31,10 +31,10 @@ class Lying:
     texts: tuple[Path, ...] = ()
 
     @property
-    def state(self) -> Path | None:
-        """The newest state that Trainer saved."""
+    def states(self) -> list[Path]:
+        """The states that Trainer saved, the newest first; that one may be half written."""
         found = [file for each in self.checkpoints if (file := each / STATE).is_file()]
-        return max(found, key=lambda file: file.stat().st_mtime_ns, default=None)
+        return sorted(found, key=lambda file: file.stat().st_mtime_ns, reverse=True)
 
     @property
     def nothing(self) -> bool:

@@ -88,14 +88,16 @@ class Sources:
             *self._newest([self._session("wandb", path) for path in lying.wandb], _is_another),
         ]
         created = min((told.created for each in tracked if (told := each.last)), default=None)
-        saved = lying.state
-        if saved is not None and (created is None or saved.stat().st_mtime > created - LENIENT):
-            tracked += self._newest([self._session("trainer", saved)], _is_another)
+        saved = [file for file in lying.states if created is None or file.stat().st_mtime > created - LENIENT]
+        for file in saved:
+            if whole := self._newest([self._session("trainer", file)], _is_another):
+                tracked += whole
+                break
         heard = _together(tracked)
         if created is None and heard.created is not None:
             created = heard.created
         heard = self._with_text(replace(heard, lying=lying, created=created, others=self._others(lying, tracked)))
-        files = [*_inside(lying.events), *lying.wandb, *([saved] if saved else []), *self._texts]
+        files = [*_inside(lying.events), *lying.wandb, *saved[:1], *self._texts]
         return replace(heard, newest=max((file.stat().st_mtime for file in files if file.exists()), default=0.0))
 
     def _session(self, source: Source, path: Path) -> _Session:

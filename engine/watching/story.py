@@ -16,6 +16,7 @@ from engine import machine
 from engine.ledger import Ledger, checkpoints, events, jobs, runs
 from engine.ledger.runs import Run
 from engine.ledger.states import LIVE, State
+from engine.places import private_folder
 from engine.watching.folder import Lying, step_of
 from engine.watching.processes import Process
 
@@ -59,9 +60,10 @@ class Story:
         """A run for what is trained in `folder`.
 
         Raises:
-            Problem: the ledger cannot be written.
+            Problem: the ledger or the runs folder cannot be written.
         """
         run = runs.create(ledger, name=name, runs_folder=runs_folder, profile="", settings={}, source=SOURCE)
+        private_folder(run.folder)
         where = {"watched": {"folder": str(folder), "host": machine.here().host, "identity": {}}}
         runs.record(ledger, run, environment=where)
         if created is not None:
