@@ -53,7 +53,7 @@ def _different(topic: Topic, facts: Sequence[Mapping[str, object]]) -> list[Diff
 def _best(ledger: Ledger, run: Run) -> dict[str, object]:
     """Of the metrics that are judged, validation first."""
     known = runs.summary(ledger, run)
-    judged = (key for key in known if key.endswith("/loss") or key in runs.HIGHER_IS_BETTER)
+    judged = (key for key in known if key.endswith("/loss") or runs.higher_is_better(key))
     return {key: known[key].best for key in sorted(judged, key=lambda key: (not key.startswith("validation/"), key))}
 
 

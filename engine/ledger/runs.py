@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sqlite3
 import time
 import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -53,7 +55,7 @@ class Run:
 
 
 class Summary(NamedTuple):
-    """One metric of a run: its last value, its best (lowest; highest for keys in `HIGHER_IS_BETTER`), and smoothed as in `packing.Totals`.
+    """One metric of a run: its last value, its best (lowest; highest where `higher_is_better`), and smoothed as in `packing.Totals`.
 
     A last value that is NaN or infinite is None. A plain tuple, since a table of runs makes tens of thousands.
     """
@@ -74,15 +76,25 @@ class Document:
     fingerprints: dict[str, str] = field(default_factory=dict)
 
 
-HIGHER_IS_BETTER: Final = frozenset(
+HIGHER: Final = frozenset(
     {
-        *(f"train/{name}" for name in ("tokens_per_second", "tflops", "mfu")),
-        *(f"{part}/{name}" for part in ("train", "validation") for name in ("accuracy", "reward_margin")),
+        *("accuracy", "accuracies", "precision", "recall", "f1", "auc", "exact_match", "win_rate", "score", "correct"),
+        *("bleu", "chrf", "meteor", "rouge", "rouge1", "rouge2", "rougel", "rougelsum"),
+        *("reward", "rewards", "reward_margin", "margin", "margins"),
+        *("mfu", "tflops", "tokens_per_second", "samples_per_second", "steps_per_second"),
     }
 )
+"""Words in which the keys of metrics end whose best value is the highest; other programs' are among them."""
 _NAMES: Final = tuple(field.name for field in fields(Run))
 _COLUMNS: Final = ", ".join(_NAMES)
 NEWEST_FIRST: Final = "ORDER BY created DESC, id DESC"
+
+
+@cache
+def higher_is_better(key: str) -> bool:
+    """Whether a metric's best value is its highest: `validation/accuracy`, `eval_f1`, `rewards/margins`, `train/tokens_per_second`."""
+    words = re.split(r"[/_. -]", key.lower())
+    return any("_".join(words[start:]) in HIGHER for start in range(len(words)))
 
 
 def _run(row: tuple[Any, ...]) -> Run:
@@ -254,7 +266,7 @@ def _summaries(ledger: Ledger, where: str, values: tuple[Value, ...]) -> Iterato
         f" FROM series s JOIN key k ON k.id = s.key{where}"
     )
     for run, name, last, last_step, low, low_step, high, high_step, smoothed in ledger.rows(query, values):
-        best = (high, high_step) if name in HIGHER_IS_BETTER else (low, low_step)
+        best = (high, high_step) if higher_is_better(name) else (low, low_step)
         yield run, name, Summary(last, last_step, *best, smoothed)
 
 

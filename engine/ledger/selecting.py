@@ -12,7 +12,7 @@ from typing import Final
 from engine.errors import Problem, closest
 from engine.filtering import Field, Value, by_name, strict
 from engine.ledger import facts, table
-from engine.ledger.runs import HIGHER_IS_BETTER
+from engine.ledger.runs import higher_is_better
 from engine.ledger.store import Ledger
 from engine.ledger.table import Row, Settings
 
@@ -82,7 +82,7 @@ def in_order(found: Selected, by: str, *, reverse: bool = False) -> tuple[Row, .
         return found.rows[::-1] if reverse else found.rows
     name = field_called(by, found.fields).name
     asked = facts.metric(name)
-    falling = (asked is not None and asked[0] in HIGHER_IS_BETTER) is not reverse
+    falling = (asked is not None and higher_is_better(asked[0])) is not reverse
     values = [(found.value(row, name), row) for row in found.rows]
     there = [(_key(value), row) for value, row in values if _there(value)]
     there.sort(key=lambda pair: pair[0], reverse=falling)

@@ -20,7 +20,7 @@ import orjson
 
 from engine.errors import Problem
 from engine.ledger import jobs
-from engine.ledger.runs import HIGHER_IS_BETTER, Run
+from engine.ledger.runs import Run, higher_is_better
 from engine.ledger.states import LIVE, State
 from engine.ledger.store import Ledger, Value
 
@@ -235,7 +235,7 @@ def _query(known: Mapping[str, int], rest: str) -> tuple[str, tuple[Value, ...]]
     """Runs with their summaries beside them, four columns a metric."""
     figures, joins, values = [], [], []
     for place, (name, key) in enumerate(known.items()):
-        best = "max" if name in HIGHER_IS_BETTER else "min"
+        best = "max" if higher_is_better(name) else "min"
         figures += [f"s{place}.{column}" for column in ("last", best, "smoothed", "gaps")]
         joins.append(f"LEFT JOIN series s{place} ON s{place}.run = r.id AND s{place}.key = ?")
         values.append(key)

@@ -15,7 +15,7 @@ from typing import Final
 
 from engine.ledger import facts
 from engine.ledger.facts import Value
-from engine.ledger.runs import HIGHER_IS_BETTER
+from engine.ledger.runs import higher_is_better
 from engine.ledger.states import LIVE, State
 from engine.ledger.table import Row
 from screens.runs.grouping import Group, Item
@@ -82,7 +82,7 @@ def sorted_by(view: View, name: str) -> View:
     if name == view.sort:
         return replace(view, descending=not view.descending)
     asked = facts.metric(name)
-    return replace(view, sort=name, descending=asked is not None and asked[0] in HIGHER_IS_BETTER)
+    return replace(view, sort=name, descending=asked is not None and higher_is_better(asked[0]))
 
 
 def telling(rows: Sequence[Row], scene: Scene) -> frozenset[str]:

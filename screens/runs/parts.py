@@ -12,7 +12,7 @@ from textual.content import Content
 
 from engine.ledger.differences import flat
 from engine.ledger.jobs import Job
-from engine.ledger.runs import HIGHER_IS_BETTER
+from engine.ledger.runs import higher_is_better
 from engine.ledger.states import State
 from screens.runs.diff import plain
 from screens.runs.whole import Whole
@@ -106,7 +106,7 @@ def _metrics(whole: Whole, now: float, width: int) -> Content:
     for key, summary in sorted(
         whole.summary.items(), key=lambda item: (not item[0].startswith("validation/"), item[0])
     ):
-        judged = key.endswith("/loss") or key in HIGHER_IS_BETTER
+        judged = key.endswith("/loss") or higher_is_better(key)
         best = (figures.value(summary.best), figures.count(summary.best_step)) if judged else ("", "")
         rows.append((key, figures.value(summary.last), figures.count(summary.last_step), *best))
     return _grid(("metric", "last", "at", "best", "at"), rows, width, right=(1, 2, 3, 4))

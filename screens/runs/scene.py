@@ -9,7 +9,7 @@ from typing import Final
 
 from engine.ledger import facts
 from engine.ledger.facts import LOSS, Value
-from engine.ledger.runs import HIGHER_IS_BETTER
+from engine.ledger.runs import higher_is_better
 from engine.ledger.table import Row, Settings
 
 VERSUS: Final = "versus"
@@ -66,7 +66,7 @@ class Scene:
         """The best of what these runs have: the lowest, of what should be high the highest."""
         found = [value for row in rows if isinstance(value := self.value(row, name), int | float)]
         asked = facts.metric(name)
-        best = max if asked is not None and asked[0] in HIGHER_IS_BETTER else min
+        best = max if asked is not None and higher_is_better(asked[0]) else min
         return best(found, default=None)
 
     def common(self, rows: Sequence[Row], name: str) -> Value:

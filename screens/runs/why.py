@@ -13,7 +13,7 @@ from textual.events import Resize
 from engine.ledger import evidence, forest, importance, verdict
 from engine.ledger.evidence import Evidence, Which
 from engine.ledger.importance import Setting, Study
-from engine.ledger.runs import HIGHER_IS_BETTER, Run
+from engine.ledger.runs import Run, higher_is_better
 from screens.commands import Command
 from screens.runs import reasons
 from screens.session import Session
@@ -87,7 +87,7 @@ class WhyScreen(Page[Shown]):
             ledger = self.session.ledger
             self._metrics = self._metrics or evidence.metrics_of(ledger, self._runs)
             found = evidence.gathered(ledger, self._runs, metric, which)
-            higher = metric in HIGHER_IS_BETTER
+            higher = higher_is_better(metric)
             study = importance.study(found.settings, found.values, higher_is_better=higher)
             shown = Shown(metric, which, found, study, grown=study.runs < forest.LEAST or not study.settings)
         elif not shown.grown:

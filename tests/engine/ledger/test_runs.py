@@ -75,6 +75,19 @@ def test_summaries_take_the_best_in_the_right_direction(ledger: Ledger) -> None:
     assert runs.summaries(ledger, []) == {}
 
 
+def test_the_best_is_the_highest_where_the_key_says_so() -> None:
+    high = (
+        "validation/accuracy",
+        "train/tokens_per_second",
+        "eval_f1",
+        "rewards/margins",
+        "eval/rougeLsum",
+        "mean_token_accuracy",
+    )
+    low = ("validation/loss", "train/loss", "train/grad_norm", "eval_loss", "score/loss", "train/rate", "f1x", "")
+    assert [runs.higher_is_better(key) for key in (*high, *low)] == [True] * len(high) + [False] * len(low)
+
+
 def test_what_is_recorded_is_added_to_what_is_known(ledger: Ledger, run: Run) -> None:
     runs.record(ledger, run, environment={"torch": "2", "gpu": {"name": "x"}}, fingerprints={"data": "1", "base": "2"})
     runs.record(ledger, run, environment={"torch": "3"}, fingerprints={"result": "4"})

@@ -145,7 +145,7 @@ def _print_run(ledger: Ledger, run: runs.Run, document: runs.Document) -> None:
 
 def _best(key: str, summary: runs.Summary) -> tuple[float | None, int | None]:
     """The best value and its step; nothing for what is neither better high nor low, such as the learning rate."""
-    judged = key.endswith("/loss") or key in runs.HIGHER_IS_BETTER
+    judged = key.endswith("/loss") or runs.higher_is_better(key)
     return (summary.best, summary.best_step) if judged else (None, None)
 
 

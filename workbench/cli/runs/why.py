@@ -9,7 +9,7 @@ from engine.errors import Problem
 from engine.ledger import evidence, facts, forest, importance, verdict
 from engine.ledger.evidence import Which
 from engine.ledger.importance import Setting
-from engine.ledger.runs import HIGHER_IS_BETTER
+from engine.ledger.runs import higher_is_better
 from engine.ledger.selecting import selected
 from workbench.cli.existing import existing_ledger
 from workbench.cli.output import Cell, print_json, print_table, printable, words
@@ -32,7 +32,7 @@ def why(options: argparse.Namespace) -> int:
     metric, which = _asked(options.metric)
     rows = selected(ledger, options.filter or "").rows
     found = evidence.gathered(ledger, rows, metric, which)
-    study = importance.study(found.settings, found.values, higher_is_better=metric in HIGHER_IS_BETTER)
+    study = importance.study(found.settings, found.values, higher_is_better=higher_is_better(metric))
     study = forest.grown(study)
     settings = verdict.strongest(study)
     answer = verdict.answer(metric, which, study)
