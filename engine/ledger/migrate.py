@@ -45,6 +45,9 @@ def _copy(connection: sqlite3.Connection, copy: Path) -> None:
     try:
         connection.execute("VACUUM INTO ?", (str(part),))
         os.fsync(file)
+    except BaseException:
+        part.unlink()
+        raise
     finally:
         os.close(file)
     part.replace(copy)
