@@ -24,8 +24,9 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 KEYS = st.one_of(
     st.sampled_from(["train/loss", "validation/loss"]), st.text("abc,\"'\n\t µ/.;", min_size=1, max_size=5)
 )
+STEPS = st.one_of(st.integers(0, 5), st.integers(-(2**40), 2**40))  # some of them replayed
 ROWS = st.lists(
-    st.tuples(st.integers(-(2**40), 2**40), st.dictionaries(KEYS, st.floats(width=64), min_size=1, max_size=3)),
+    st.tuples(STEPS, st.dictionaries(KEYS, st.floats(width=64), min_size=1, max_size=3)),
     max_size=12,
 )
 PLANS = st.lists(st.tuples(TEXT, ROWS, st.floats(allow_nan=False)), min_size=1, max_size=3)
@@ -222,3 +223,28 @@ print(sorted(os.listdir(disk)))
         size=128,
     )
     assert printed.splitlines() == [*(f"disk a.{suffix}" for suffix in ("csv", "parquet", "json", "db")), "[]"]
+
+
+def test_a_ledger_on_read_only_media_is_exported_from(disk: Script, tmp_path: Path) -> None:
+    printed = disk(
+        f"""
+from engine.ledger import Ledger, runs
+from engine.ledger.exchange import documents, portable, tables
+from engine.ledger.metrics import Writer
+with Ledger.open(disk / "ledger.db") as ledger:
+    run = runs.create(ledger, name="speech", runs_folder=disk, profile="", settings={{}})
+    with Writer(ledger, run.id) as writer:
+        writer.log(1, {{"loss": 0.5}})
+read_only()
+with Ledger.open(disk / "ledger.db") as ledger:
+    chosen = runs.listed(ledger)
+    print(ledger.read_only)
+    for write, suffix in ((tables.write_csv, "csv"), (tables.write_parquet, "parquet"), (documents.write, "json"), (portable.write, "db")):
+        to = Path({str(tmp_path)!r}) / f"speech.{{suffix}}"
+        write(ledger, chosen, to, lambda done, total: None)
+        print(suffix, to.stat().st_size > 0)
+"""
+    )
+    assert printed.splitlines() == ["True", *(f"{suffix} True" for suffix in ("csv", "parquet", "json", "db"))]
+    with Ledger.open(tmp_path / "speech.db", read_only=True) as opened:
+        assert metrics.curve(opened, runs.find(opened, "speech").id, "loss").values.tolist() == [0.5]
