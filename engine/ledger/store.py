@@ -78,8 +78,12 @@ class Ledger:
                     "Copy it to a folder you can write to and open the copy.",
                     code="ledger",
                 )
-            with in_words(path), ledger._lock:
-                migrate(ledger._writing(), path)
+            try:
+                with in_words(path), ledger._lock:
+                    migrate(ledger._writing(), path)
+            except BaseException:
+                ledger.close()
+                raise
         return ledger
 
     @contextmanager
