@@ -20,6 +20,8 @@ CHILDREN: Final = ("run_document", "job", "event", "orders", "checkpoint", "arti
 
 def new_runs(connection: sqlite3.Connection, uids: Collection[str]) -> None:
     """Add runs that are not here yet, whole."""
+    if not uids:
+        return
     shown = ", ".join(name for name in columns(connection, "run") if name not in ("id", "changed"))
     connection.execute(
         f"INSERT INTO main.run ({shown}) SELECT {shown} FROM other.run"
@@ -39,6 +41,8 @@ def new_runs(connection: sqlite3.Connection, uids: Collection[str]) -> None:
 
 def machine_part(connection: sqlite3.Connection, pairs: Mapping[int, int]) -> None:
     """Replace all that machines made of runs here by the other ledger's; `pairs` are its row ids and ours. Folders stay."""
+    if not pairs:
+        return
     own = ("id", "uid", "folder", "changed", *SAID)
     made = [name for name in columns(connection, "run") if name not in own]
     with _taken(connection, pairs):
@@ -50,6 +54,8 @@ def machine_part(connection: sqlite3.Connection, pairs: Mapping[int, int]) -> No
 
 def people_part(connection: sqlite3.Connection, pairs: Mapping[int, int]) -> None:
     """Replace all that was said of runs here by what was said there."""
+    if not pairs:
+        return
     with _taken(connection, pairs):
         _update(connection, SAID)
         connection.execute("DELETE FROM main.tag WHERE run IN (SELECT ours FROM temp.taken)")
