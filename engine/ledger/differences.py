@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from engine.ledger import runs
+from engine.ledger.best import higher_is_better
 from engine.ledger.runs import Run
 from engine.ledger.store import Ledger
 
@@ -53,7 +54,7 @@ def _different(topic: Topic, facts: Sequence[Mapping[str, object]]) -> list[Diff
 def _best(ledger: Ledger, run: Run) -> dict[str, object]:
     """Of the metrics that are judged, validation first."""
     known = runs.summary(ledger, run)
-    judged = (key for key in known if key.endswith("/loss") or runs.higher_is_better(key))
+    judged = (key for key in known if key.endswith("/loss") or higher_is_better(key))
     return {key: known[key].best for key in sorted(judged, key=lambda key: (not key.startswith("validation/"), key))}
 
 

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import sqlite3
 import time
 import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from functools import cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from engine.errors import Problem, closest
 from engine.ledger import jobs
+from engine.ledger.best import higher_is_better
 from engine.ledger.states import LIVE, State
 from engine.ledger.store import Ledger, Value
 
@@ -76,25 +75,9 @@ class Document:
     fingerprints: dict[str, str] = field(default_factory=dict)
 
 
-HIGHER: Final = frozenset(
-    {
-        *("accuracy", "accuracies", "precision", "recall", "f1", "auc", "exact_match", "win_rate", "score", "correct"),
-        *("bleu", "chrf", "meteor", "rouge", "rouge1", "rouge2", "rougel", "rougelsum"),
-        *("reward", "rewards", "reward_margin", "margin", "margins"),
-        *("mfu", "tflops", "tokens_per_second", "samples_per_second", "steps_per_second"),
-    }
-)
-"""Words in which the keys of metrics end whose best value is the highest; other programs' are among them."""
 _NAMES: Final = tuple(field.name for field in fields(Run))
 _COLUMNS: Final = ", ".join(_NAMES)
 NEWEST_FIRST: Final = "ORDER BY created DESC, id DESC"
-
-
-@cache
-def higher_is_better(key: str) -> bool:
-    """Whether a metric's best value is its highest: `validation/accuracy`, `eval_f1`, `rewards/margins`, `train/tokens_per_second`."""
-    words = re.split(r"[/_. -]", key.lower())
-    return any("_".join(words[start:]) in HIGHER for start in range(len(words)))
 
 
 def _run(row: tuple[Any, ...]) -> Run:

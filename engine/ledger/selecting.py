@@ -12,7 +12,7 @@ from typing import Final
 from engine.errors import Problem, closest
 from engine.filtering import Field, Value, by_name, strict
 from engine.ledger import facts, table
-from engine.ledger.runs import higher_is_better
+from engine.ledger.best import higher_is_better
 from engine.ledger.store import Ledger
 from engine.ledger.table import Row, Settings
 

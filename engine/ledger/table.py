@@ -20,7 +20,8 @@ import orjson
 
 from engine.errors import Problem
 from engine.ledger import jobs
-from engine.ledger.runs import Run, higher_is_better
+from engine.ledger.best import higher_is_better
+from engine.ledger.runs import Run
 from engine.ledger.states import LIVE, State
 from engine.ledger.store import Ledger, Value
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Final
 
 from engine.ledger import facts
+from engine.ledger.best import higher_is_better
 from engine.ledger.facts import Value
-from engine.ledger.runs import higher_is_better
 from engine.ledger.states import LIVE, State
 from engine.ledger.table import Row
 from screens.runs.grouping import Group, Item

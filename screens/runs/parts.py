@@ -10,9 +10,9 @@ from typing import Final
 from rich.cells import cell_len
 from textual.content import Content
 
+from engine.ledger.best import higher_is_better
 from engine.ledger.differences import flat
 from engine.ledger.jobs import Job
-from engine.ledger.runs import higher_is_better
 from engine.ledger.states import State
 from screens.runs.diff import plain
 from screens.runs.whole import Whole

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from engine.ledger import facts
+from engine.ledger.best import higher_is_better
 from engine.ledger.facts import LOSS, Value
-from engine.ledger.runs import higher_is_better
 from engine.ledger.table import Row, Settings
 
 VERSUS: Final = "versus"

@@ -11,9 +11,10 @@ from textual.content import Content
 from textual.events import Resize
 
 from engine.ledger import evidence, forest, importance, verdict
+from engine.ledger.best import higher_is_better
 from engine.ledger.evidence import Evidence, Which
 from engine.ledger.importance import Setting, Study
-from engine.ledger.runs import Run, higher_is_better
+from engine.ledger.runs import Run
 from screens.commands import Command
 from screens.runs import reasons
 from screens.session import Session
@@ -26,10 +27,10 @@ COLUMNS: Final = (
     Column("setting", 18, stretch=True),
     Column("more is", 7),
     Column("corr.", 5, right=True),
-    Column("95 %", 10, right=True),
+    Column("95 %", 9, right=True),
     Column("forest", 6, right=True),
     Column("", 6),
-    Column("best with", 16),
+    Column("best with", 15),
 )
 GROWING: Final = "A forest is being grown ..."
 BAR: Final = 6  # cells of a whole share

@@ -9,6 +9,7 @@ import pytest
 
 from engine.errors import Problem
 from engine.ledger import Ledger, jobs, labels, metrics, runs
+from engine.ledger.best import higher_is_better
 from engine.ledger.runs import Run, Summary
 from engine.ledger.states import State
 
@@ -85,7 +86,7 @@ def test_the_best_is_the_highest_where_the_key_says_so() -> None:
         "mean_token_accuracy",
     )
     low = ("validation/loss", "train/loss", "train/grad_norm", "eval_loss", "score/loss", "train/rate", "f1x", "")
-    assert [runs.higher_is_better(key) for key in (*high, *low)] == [True] * len(high) + [False] * len(low)
+    assert [higher_is_better(key) for key in (*high, *low)] == [True] * len(high) + [False] * len(low)
 
 
 def test_what_is_recorded_is_added_to_what_is_known(ledger: Ledger, run: Run) -> None:

@@ -12,6 +12,7 @@ import tomlkit
 
 from engine.errors import Problem
 from engine.ledger import Ledger, artifacts, checkpoints, events, jobs, labels, lineage, orders, queue, runs
+from engine.ledger.best import higher_is_better
 from engine.ledger.exchange.adding import END_UNKNOWN
 from engine.ledger.states import State
 from screens.widgets import figures
@@ -145,7 +146,7 @@ def _print_run(ledger: Ledger, run: runs.Run, document: runs.Document) -> None:
 
 def _best(key: str, summary: runs.Summary) -> tuple[float | None, int | None]:
     """The best value and its step; nothing for what is neither better high nor low, such as the learning rate."""
-    judged = key.endswith("/loss") or runs.higher_is_better(key)
+    judged = key.endswith("/loss") or higher_is_better(key)
     return (summary.best, summary.best_step) if judged else (None, None)
 
 

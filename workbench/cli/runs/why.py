@@ -7,9 +7,9 @@ from dataclasses import asdict
 
 from engine.errors import Problem
 from engine.ledger import evidence, facts, forest, importance, verdict
+from engine.ledger.best import higher_is_better
 from engine.ledger.evidence import Which
 from engine.ledger.importance import Setting
-from engine.ledger.runs import higher_is_better
 from engine.ledger.selecting import selected
 from workbench.cli.existing import existing_ledger
 from workbench.cli.output import Cell, print_json, print_table, printable, words
