@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -165,13 +165,14 @@ def _lenient(template: profiles.Template) -> profiles.Template:
 @dataclass(frozen=True)
 class Looked:
     """What looking at all rows found. With a profile `parts` counts the rows of training, validation and test, `mixture` says how often
-    each source is seen. `rows_of` has for a finding all its rows, counted from 1, where they are all known."""
+    each source is seen. `rows_of` has for a finding all its rows, counted from 1, where they are all known, `split` those of each part."""
 
     report: DataReport
     findings: tuple[Finding, ...]
     parts: tuple[int, int, int] | None
     rows_of: Mapping[str, NDArray[np.int64]]
     mixture: tuple[Part, ...] = ()
+    split: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
 
 
 def look(opened: Opened, progress: Callable[[int, int], None], stopped: Callable[[], bool]) -> Looked:
@@ -194,4 +195,8 @@ def look(opened: Opened, progress: Callable[[int, int], None], stopped: Callable
         (len(parts.train), len(parts.validation), len(parts.test)),
         {**found.rows_of, "split_twins": np.array(parts.twins, np.int64) + 1},
         division.mixture,
+        {
+            name: np.array(rows, np.int64) + 1
+            for name, rows in (("train", parts.train), ("validation", parts.validation), ("test", parts.test))
+        },
     )

@@ -29,25 +29,23 @@ TELL_EVERY: Final = 256  # rows
 
 
 def fields(opened: Opened, looked: Looked | None) -> tuple[Field, ...]:
-    """What can be asked of a row: its text (plain words), number, lengths, label, findings once it was looked for them, and its columns.
+    """What can be asked of a row: its text (plain words), number, lengths, label, its columns, and, once all
+    rows were looked at, what was found in it and which part of the split it belongs to.
 
     A column that is called like one of the others is asked for as `column.NAME`.
     """
     lengths = ("tokens", "supervised") if opened.renderer is not None else ("characters",)
-    found = tuple(sorted(looked.rows_of)) if looked else ()
-    own = (
-        RAW,
-        ROW,
-        *(LENGTHS[name] for name in lengths),
-        LABEL,
-        *((Field("finding", "choice", "what was found in it", found),) if looked else ()),
-    )
+    own = [RAW, ROW, *(LENGTHS[name] for name in lengths), LABEL]
+    if looked is not None:
+        own.append(Field("finding", "choice", "what was found in it", tuple(sorted(looked.rows_of))))
+        if looked.split:
+            own.append(Field("split", "choice", "the part it belongs to", tuple(looked.split)))
     return (*own, *(Field(name, "any", f"the column {column}") for name, column in columns(opened).items()))
 
 
 def columns(opened: Opened) -> dict[str, str]:
     """The names that a filter has for columns of the data."""
-    taken = {RAW.name, ROW.name, LABEL.name, "finding", *LENGTHS}
+    taken = {RAW.name, ROW.name, LABEL.name, "finding", "split", *LENGTHS}
     known = dict.fromkeys(column for source in opened.sources for column in source.source.columns)
     return {f"column.{column}" if column.casefold() in taken else column: column for column in known if column}
 
@@ -71,7 +69,8 @@ def passing(
 
     A row is read only where the filter asks for what stands in it. What a broken row has not is not there.
     """
-    masks = _masks(len(opened), looked) if "finding" in only.fields else {}
+    known = {"finding": looked.rows_of, "split": looked.split} if looked else {}
+    masks = {name: _masks(len(opened), of) for name, of in known.items() if name in only.fields}
     named = columns(opened)
     found = []
     for place, row in enumerate(rows):
@@ -85,10 +84,10 @@ def passing(
     return found
 
 
-def _masks(rows: int, looked: Looked | None) -> dict[str, NDArray[np.bool_]]:
-    """Of each finding whether it is true of a row: [rows]."""
+def _masks(rows: int, rows_of: Mapping[str, NDArray[np.int64]]) -> dict[str, NDArray[np.bool_]]:
+    """Of each name whether it is true of a row: [rows]."""
     masks = {}
-    for name, numbers in (looked.rows_of if looked else {}).items():
+    for name, numbers in rows_of.items():
         masks[name] = np.zeros(rows, np.bool_)
         masks[name][numbers[numbers <= rows] - 1] = True  # a test set of its own is divided too, but not looked at here
     return masks
@@ -101,7 +100,7 @@ class _Facts:
     opened: Opened
     row: int
     columns: Mapping[str, str]
-    masks: Mapping[str, NDArray[np.bool_]]
+    masks: Mapping[str, Mapping[str, NDArray[np.bool_]]]
 
     def value(self, name: str) -> Value:
         if name == "raw":
@@ -114,8 +113,8 @@ class _Facts:
             return length if length >= 0 else None
         if name == "label":
             return self._example.label if self._example else None
-        if name == "finding":
-            return tuple(each for each, mask in self.masks.items() if mask[self.row])
+        if name in self.masks:
+            return tuple(each for each, mask in self.masks[name].items() if mask[self.row])
         return _plain(self._values.get(self.columns[name]))
 
     @cached_property

@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from textual.content import Content
-
 from engine.data.finding import Finding
 from engine.data.opened import Looked, Opened
 from engine.filtering import Filter
-from screens.widgets.filter_line import written
 
 
 @dataclass(frozen=True)
@@ -35,15 +32,9 @@ class Narrowing:
         numbers = self.finding.rows if known is None else known.tolist()
         return [number - 1 for number in numbers if number <= len(opened)]
 
-    def told(self, shown: int, total: int, doing: str) -> Content:
-        """What is shown and why; empty where that is everything."""
-        parts = []
-        if self.only.text:
-            counted = doing or f"{shown:,} of {total:,}"
-            parts.append(Content.styled(f"{counted}  ", "bold") + written(self.only))
-        if self.finding is not None:
-            many = "" if self.finding.count <= shown or self.only.text else f" (the first {shown})"
-            parts.append(Content.styled(f"only: {self.finding.sentence}{many}", "$text-warning"))
-        return (
-            Content("   ").join([*parts, Content.styled("esc shows all", "$foreground-muted")]) if parts else Content()
-        )
+    def told(self, shown: int) -> str:
+        """Of which finding `shown` rows are listed; empty where that is not why they are."""
+        if self.finding is None:
+            return ""
+        first = "" if self.finding.count <= shown or self.only.text else f" (the first {shown})"
+        return f"only: {self.finding.sentence}{first}   esc shows all"

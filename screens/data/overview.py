@@ -40,7 +40,7 @@ class Overview(Container):
         super().__init__(id="top")
         self._opened: Opened | None = None
         self._looked: Looked | None = None
-        self._only = Content()
+        self._only = ""
         self._doing = ""
 
     def compose(self) -> ComposeResult:
@@ -49,7 +49,7 @@ class Overview(Container):
         yield Line(id="found")
         yield Line(id="lengths")
 
-    def show(self, opened: Opened | None, looked: Looked | None, only: Content, doing: str) -> None:
+    def show(self, opened: Opened | None, looked: Looked | None, only: str, doing: str) -> None:
         """`only` says which rows alone are listed; `doing` is said until `looked` is there."""
         self._opened, self._looked, self._only, self._doing = opened, looked, only, doing
         self._draw()
@@ -64,8 +64,8 @@ class Overview(Container):
         if opened is None or not width:
             return
         title = summary.title(opened, looked)
-        if self._only.plain:  # what the table shows comes before what the data are
-            title = self._only + "   " + title
+        if self._only:
+            title += Content.styled(f"   {self._only}", "$text-warning")
         self.query_one("#title", Line).show(title.truncate(width, ellipsis=True))
         found, lengths = self.query_one("#found", Line), self.query_one("#lengths", Line)
         if looked is None:

@@ -9,13 +9,12 @@ from dataclasses import replace
 from typing import Final
 
 from textual import work
-from textual.content import Content
 from textual.message import Message
 from textual.worker import Worker, get_current_worker
 
 from engine.data import passing
 from engine.data.opened import Looked, Opened
-from engine.filtering import Filter
+from engine.filtering import Filter, parse
 from screens.data.narrowing import Narrowing
 from screens.data.rows import ROW_COLUMNS, row_cells
 from screens.widgets.table import Cell, Table
@@ -34,18 +33,14 @@ class RowTable(Table[int]):
         self.narrowing = Narrowing()
         self._opened: Opened | None = None
         self._looked: Looked | None = None
-        self._doing = ""
+        self.doing = ""
+        """How far a filter is that takes long."""
         self._chosen = 0
         self._put: int | None = None  # where we put the cursor, for want of the row that was chosen
 
     def _cells_of(self, row: int) -> tuple[Cell, ...]:
         assert self._opened is not None
         return row_cells(self._opened, row)
-
-    @property
-    def told(self) -> Content:
-        """Which rows are listed; empty where all are."""
-        return self.narrowing.told(len(self.rows), len(self._opened) if self._opened else 0, self._doing)
 
     def open(self, opened: Opened, *, fresh: bool) -> None:
         """Other data (`fresh`), or the same as another model sees them, of which other rows may pass."""
@@ -59,7 +54,7 @@ class RowTable(Table[int]):
     def learn(self, looked: Looked) -> None:
         """All rows have been looked at: lengths and findings are known."""
         self._looked = looked
-        if self.narrowing.only.parts:
+        if self.narrowing.only.text:
             self.narrow(self.narrowing)
         self.refresh()
 
@@ -69,9 +64,11 @@ class RowTable(Table[int]):
 
     def narrow(self, narrowing: Narrowing) -> None:
         """Only the rows that are meant."""
-        self.narrowing, self._doing = narrowing, ""
         if self._opened is None:
             return
+        asked = passing.fields(self._opened, self._looked)  # others than when it was typed, with another base model
+        narrowing = replace(narrowing, only=parse(narrowing.only.text, asked))
+        self.narrowing, self.doing = narrowing, ""
         rows = narrowing.before_filter(self._opened, self._looked)
         if narrowing.only.parts:
             self._look_which_pass(self._opened, self._looked, narrowing.only, rows)
@@ -93,13 +90,13 @@ class RowTable(Table[int]):
             self.app.call_from_thread(self._take, worker, found)
 
     def _say(self, worker: Worker[None], doing: str) -> None:
-        if not worker.is_cancelled and doing != self._doing:
-            self._doing = doing
+        if not worker.is_cancelled and doing != self.doing:
+            self.doing = doing
             self.post_message(self.Narrowed())
 
     def _take(self, worker: Worker[None], found: Sequence[int]) -> None:
         if not worker.is_cancelled:  # else another filter was typed meanwhile
-            self._doing = ""
+            self.doing = ""
             self._list(found)
 
     def _list(self, rows: Sequence[int]) -> None:

@@ -25,6 +25,7 @@ from screens.data.verbs import VERBS
 from screens.data.views import Record, look_at, plain
 from screens.messages import LookAtData
 from screens.session import Session
+from screens.widgets.filter_line import FilterLine
 from screens.widgets.line import Line
 from screens.widgets.page import Page
 from screens.widgets.table import Table
@@ -43,7 +44,7 @@ class DataScreen(Page[None]):
     DataScreen.-wide #middle { layout: horizontal; }
     DataScreen.-wide Table { width: 1fr; height: 100%; }
     DataScreen.-wide #detail { width: 1fr; height: 100%; border-left: solid $panel; }
-    DataScreen.-record #top, DataScreen.-record Table { display: none; }
+    DataScreen.-record #top, DataScreen.-record FilterLine, DataScreen.-record Table { display: none; }
     DataScreen.-record #detail { border-left: none; }
     DataScreen #findings { display: none; }
     DataScreen.-findings #findings { display: block; }
@@ -66,6 +67,7 @@ class DataScreen(Page[None]):
         """What is said of all rows, the rows, and the selected one."""
         with Container(id="body"):
             yield Overview()
+            yield FilterLine()
             with Container(id="middle"):
                 yield RowTable()
                 yield Table[Finding](FINDING_COLUMNS, finding_cells, lambda finding: finding.id, id="findings")
@@ -192,7 +194,10 @@ class DataScreen(Page[None]):
         if self._opened is None:
             self.query_one("#welcome", Line).show(welcome(self._doing))
         else:
-            self.query_one(Overview).show(self._opened, self._looked, self.table.told, self._doing)
+            table = self.table
+            only = table.narrowing.told(len(table.rows))
+            self.query_one(Overview).show(self._opened, self._looked, only, self._doing)
+            self.query_one(FilterLine).tell(table.narrowing.only, len(table.rows), len(self._opened), table.doing)
 
     def on_table_moved(self, event: Table.Moved) -> None:
         """Another row or finding is to be shown."""

@@ -16,10 +16,10 @@ class FilterLine(Line):
     FilterLine.-applies { display: block; }
     """
 
-    def tell(self, only: Filter, passing: int, total: int) -> None:
-        """What was typed, and how many pass it."""
+    def tell(self, only: Filter, passing: int, total: int, doing: str = "") -> None:
+        """What was typed, and how many pass it; `doing` as long as that is not known."""
         self.set_class(bool(only.text), "-applies")
-        self.show(written(only) + Content.styled(f"   {passing:,} of {total:,}", "$foreground-muted"))
+        self.show(written(only) + Content.styled(f"   {doing or f'{passing:,} of {total:,}'}", "$foreground-muted"))
 
 
 def written(only: Filter) -> Content:

@@ -17,6 +17,7 @@ from engine.profile_file import dump
 from screens.data import DataScreen
 from screens.messages import LookAtData
 from screens.session import Session
+from screens.widgets.filter_line import FilterLine
 from screens.widgets.last_line import LastLine, Words
 from screens.widgets.line import Line
 from tests.tiny import tiny_profile, write_rows
@@ -59,6 +60,10 @@ def line(page: DataScreen, name: str) -> str:
 
 def last_line(page: DataScreen) -> str:
     return page.query_one(LastLine).query_one(Words).content.plain
+
+
+def filter_line(page: DataScreen) -> str:
+    return page.query_one(FilterLine).content.plain
 
 
 def table_text(page: DataScreen) -> str:
@@ -176,20 +181,27 @@ async def apply_filter(pilot: Pilot[None], text: str) -> None:
 async def test_a_filter_lists_only_the_rows_that_pass(ledger: Ledger, tmp_path: Path, tiny_base: Path) -> None:
     rows = write_rows(tmp_path / "rows.jsonl", 40)
     async with shown(ledger, tmp_path) as (page, pilot):
-        page.receive(LookAtData(str(rows), profile_text(tiny_base, rows)))
+        page.receive(LookAtData(str(rows), profile_text(tiny_base, rows, **{"split.test": 0.2})))
         await until(lambda: looked(page))
+        await apply_filter(pilot, "split=test")
+        await until(lambda: len(page.table.rows) == 8)
+        tested = list(page.table.rows)
+        await apply_filter(pilot, "-split:test")
+        await until(lambda: sorted([*page.table.rows, *tested]) == list(range(40)))
+        await pilot.press("escape")
+        await until(lambda: len(page.table.rows) == 40)
         await pilot.press("G")
         await apply_filter(pilot, '"recording 3"')
         await until(lambda: list(page.table.rows) == [3, *range(30, 40)])
         assert page.table.selected == 39  # the cursor stays on its row
-        assert "11 of 40  / " in line(page, "title")
+        assert filter_line(page) == '/ "recording 3"   11 of 40'
         await apply_filter(pilot, '"recording 3" row<40 tokens>20 supervised>=1 instruction~recording')
         await until(lambda: list(page.table.rows) == [3, *range(30, 39)])
         assert page.table.selected == 38
         await apply_filter(pilot, "tokens>100k")
-        await until(lambda: "0 of 40" in line(page, "title"))
+        await until(lambda: "0 of 40" in filter_line(page))
         await pilot.press("escape")
-        await until(lambda: len(page.table.rows) == 40 and "of 40" not in line(page, "title"))
+        await until(lambda: len(page.table.rows) == 40 and not page.query_one(FilterLine).display)
 
 
 async def test_a_filter_with_a_typo_says_so_and_applies_the_rest(ledger: Ledger, tmp_path: Path) -> None:
@@ -198,7 +210,20 @@ async def test_a_filter_with_a_typo_says_so_and_applies_the_rest(ledger: Ledger,
         await until(lambda: looked(page))
         await apply_filter(pilot, "row<=3 lable=no")
         await until(lambda: list(page.table.rows) == [0, 1, 2])
-        assert "there is no field lable - did you mean label?" in line(page, "title")
+        assert "there is no field lable - did you mean label?" in filter_line(page)
+
+
+async def test_with_another_base_a_filter_means_what_it_says_then(
+    ledger: Ledger, tmp_path: Path, tiny_base: Path
+) -> None:
+    async with shown(ledger, tmp_path, (120, 30)) as (page, pilot):
+        await type_path(page, pilot, str(write_rows(tmp_path / "rows.jsonl", 30)))
+        await until(lambda: looked(page))
+        await apply_filter(pilot, "characters>100 finding!=exact")
+        await until(lambda: 0 < len(page.table.rows) < 30)
+        await pilot.press("b", "ctrl+u", *str(tiny_base), "enter")
+        await until(lambda: "as seen by base" in line(page, "title") and looked(page))
+        await until(lambda: "there is no field characters" in filter_line(page) and len(page.table.rows) == 30)
 
 
 async def test_a_finding_can_be_asked_for_with_all_its_rows(ledger: Ledger, tmp_path: Path) -> None:
