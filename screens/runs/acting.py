@@ -128,7 +128,8 @@ class ActingPage(RunPage[Snapshot]):
         if total is None:
             return
         what = f"{_named(chosen)} with {_what_is_in(chosen)} ({figures.size(total)})"
-        if not await self.ask(f"Delete {what}? U brings back for {KEPT_DAYS} days."):
+        back = f"U brings {'it' if len(chosen) == 1 else 'them'} back within {KEPT_DAYS} days"
+        if not await self.ask(f"Delete {what}? {back}."):
             return
         done: list[str] = []
 
@@ -143,7 +144,7 @@ class ActingPage(RunPage[Snapshot]):
             self._deleted.append(tuple(done))
         if whole:
             self._table.unmark()
-            self.say(f"Deleted {_named(chosen)}. U brings {'it' if len(chosen) == 1 else 'them'} back.")
+            self.say(f"Deleted {_named(chosen)}. {back}.")
 
     @work(group="orders")
     async def action_undo(self) -> None:

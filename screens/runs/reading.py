@@ -52,6 +52,7 @@ class Snapshot:
     archived: int = 0
     states: Mapping[State, int] = field(default_factory=dict)
     only: Filter = field(default_factory=Filter)
+    view: View = field(default_factory=View)
     fields: Sequence[Field] = facts.FIELDS
     detail: Detail | Together | None = None
     more: bool = False
@@ -108,7 +109,9 @@ class Reading:
             passing = self._passing(self._sorted(visible, at, wanted.view, scene), only, scene)
             lines = grouping.lines(passing, wanted.view.group, _groups(wanted.view.group, scene), wanted.unfolded)
             hidden = len(followed.rows) - len(visible)
-            made = Snapshot(lines, passing, total=len(visible), archived=hidden, states=self._states, only=only)
+            made = Snapshot(
+                lines, passing, total=len(visible), archived=hidden, states=self._states, only=only, view=wanted.view
+            )
             self._before = of, made
         return self._before[1]
 

@@ -97,9 +97,11 @@ class RunsScreen(LabellingPage):
 
     def show(self, snapshot: Snapshot) -> None:
         """Rows, filter line, detail."""
-        self._snapshot = snapshot
+        before, self._snapshot = self._snapshot.view, snapshot
         self.set_class(not snapshot.total and not snapshot.archived, "-empty")
         self._table.show(snapshot.lines, [each.column for each in snapshot.shown])
+        if replace(before, columns=()) != replace(snapshot.view, columns=()):
+            self._table.move_to(0)  # who sorts wants to see what comes first
         self._choose()
         self._show_filter()
         self._show_detail()
@@ -120,17 +122,19 @@ class RunsScreen(LabellingPage):
             many = f"{snapshot.total:,} run{'s' if snapshot.total != 1 else ''}   "
             left = Content.assemble((many, "$text"), detail.counted(dict(snapshot.states)), marked)
         right = Content.styled(self._how(), "$foreground-muted")
-        room = line.content_size.width - left.cell_length - right.cell_length
-        line.show(left + Content(" " * room) + right if room > 2 else left)
+        width = line.content_size.width
+        room = width - left.cell_length - right.cell_length
+        line.show(left + Content(" " * room) + right if room > 2 else left.truncate(width, ellipsis=True))
 
     def _how(self) -> str:
         """How the table is sorted and grouped, where that is not as usual, and what is out of sight."""
         view = self._asked.view
         hidden = self._snapshot.archived
+        seen = any(each.name == view.sort for each in self._snapshot.shown)  # its title says so
         parts = (
             f"{hidden} archived" if hidden else "",
             f"by {GROUPINGS[view.group]}" if view.group else "",
-            f"sorted by {columns.title(view.sort)}" if replace(view, columns=(), group="") != View() else "",
+            f"sorted by {columns.title(view.sort)}" if not seen else "",
         )
         return " · ".join(filter(None, parts))
 
