@@ -14,7 +14,7 @@ from engine import places
 from engine.errors import Problem
 from workbench import cli
 from workbench.cli import output
-from workbench.cli.runs import read
+from workbench.cli.runs import listing
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
@@ -61,7 +61,7 @@ def test_a_bug_is_one_line_and_a_log(monkeypatch: pytest.MonkeyPatch, capsys: py
     def broken(_: object) -> int:
         raise ZeroDivisionError("a secret mistake")
 
-    monkeypatch.setattr(read, "list_runs", broken)
+    monkeypatch.setattr(listing, "list_runs", broken)
     assert cli.main(["runs"]) == 2
     told = capsys.readouterr().err
     assert "Traceback" not in told
@@ -89,7 +89,7 @@ def test_how_a_command_ends(
     def ends(_: object) -> int:
         raise raised
 
-    monkeypatch.setattr(read, "list_runs", ends)
+    monkeypatch.setattr(listing, "list_runs", ends)
     assert cli.main(["runs"]) == code
     assert capsys.readouterr().err.startswith(told)
 
