@@ -154,8 +154,5 @@ async def offer_copies(page: Page[Any]) -> None:
 
 def _copies(runs_folder: Path) -> tuple[list[Path], float] | None:
     """The copies there, and when the newest was made."""
-    try:
-        paths = beside_runs.found(runs_folder)
-        return (paths, paths[0].stat().st_mtime) if paths else None
-    except OSError:
-        return None
+    paths = beside_runs.found(runs_folder)
+    return (paths, paths[0].stat().st_mtime) if paths else None

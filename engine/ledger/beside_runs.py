@@ -34,7 +34,11 @@ log = logging.getLogger("engine")
 
 
 def wanted(ledger: Path, runs_folder: Path) -> str:
-    """Why a copy should be kept beside the runs; empty where the ledger's disk lasts as long as theirs."""
+    """Why a copy should be kept beside the runs; empty where the ledger's disk lasts as long as theirs.
+
+    Raises:
+        OSError: a disk does not answer.
+    """
     own, theirs = storage_of(ledger), storage_of(runs_folder)
     if theirs.short_lived:
         return ""
@@ -50,12 +54,11 @@ def place(ledger: Ledger, runs_folder: Path) -> Path:
 
 
 def found(runs_folder: Path) -> list[Path]:
-    """The copies of all ledgers, the newest first.
-
-    Raises:
-        OSError: the folder cannot be read.
-    """
-    return sorted(runs_folder.glob(f"{PREFIX}*.db"), key=lambda path: path.stat().st_mtime, reverse=True)
+    """The copies of all ledgers, the newest first; none where the disk does not answer."""
+    try:
+        return sorted(runs_folder.glob(f"{PREFIX}*.db"), key=lambda path: path.stat().st_mtime, reverse=True)
+    except OSError:
+        return []
 
 
 def restore(ledger: Ledger, paths: list[Path], progress: merging.Progress | None = None) -> Merged:
@@ -73,7 +76,12 @@ def restore(ledger: Ledger, paths: list[Path], progress: merging.Progress | None
 @contextmanager
 def kept(ledger: Ledger, runs_folder: Path) -> Iterator[None]:
     """Keep a copy beside the runs while a job works, and make a last one when it has ended. Nothing that goes wrong holds up the job."""
-    if not wanted(ledger.path, runs_folder):
+    try:
+        why = wanted(ledger.path, runs_folder)
+    except OSError as error:
+        log.warning("no copy of the ledger beside the runs: %s", error)
+        why = ""
+    if not why:
         yield
         return
     over = threading.Event()

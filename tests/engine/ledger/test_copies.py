@@ -195,6 +195,18 @@ def test_a_copy_that_cannot_be_made_holds_up_nothing(
     assert "no copy of the ledger" in caplog.text
 
 
+def test_a_disk_that_does_not_answer_holds_up_no_job(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stale(path: Path) -> Storage:
+        raise OSError(116, "Stale file handle")
+
+    monkeypatch.setattr(beside_runs, "storage_of", stale)
+    with beside_runs.kept(ledger, tmp_path):
+        pass
+    assert beside_runs.found(tmp_path) == []
+
+
 @pytest.mark.parametrize(
     ("own", "theirs", "kept"),
     [("ext4", "ext4", False), ("overlay", "ext4", True), ("overlay", "overlay", False), ("ext4", "nfs4", True)],
