@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from rich.cells import cell_len
 from textual import work
 from textual.app import ComposeResult
 from textual.containers import Container, Vertical, VerticalScroll
@@ -27,12 +28,8 @@ from screens.widgets.run_page import RunPage, called
 from screens.widgets.table import MOVES, Cell, Column, Table
 
 NO_NOTE: Final = "*No note yet: n writes one.*"
-RELATIONS: Final = (
-    Column("", 6),
-    Column("name", 16, stretch=True),
-    Column("state", 11),
-    Column("", 14),
-)
+PARTS_WIDTH: Final = 21  # columns of the list
+NAME: Final = 18  # columns that a relative's name has in any case
 
 
 class Reader(VerticalScroll, can_focus=True):
@@ -111,7 +108,7 @@ class AboutScreen(RunPage[Whole | None]):
                 with Reader(id="text"):
                     yield Line(id="lines")
                     yield Markdown(id="note", open_links=False)
-                yield Table[Relative](RELATIONS, self._relative_cells, _key, id="relatives")
+                yield Table[Relative](_relations(NAME), self._relative_cells, _key, id="relatives")
 
     def on_mount(self) -> None:
         """The list of parts has the focus. Textual calls the page's own `on_mount` too."""
@@ -166,11 +163,13 @@ class AboutScreen(RunPage[Whole | None]):
         note.display = part.name == "note"
         lines.display = part.name != "note"
         if part.name == "lineage":
-            self._relatives.show(snapshot.relatives)
+            longest = max((cell_len(each.name) + 2 * max(0, each.depth - 1) for each in snapshot.relatives), default=0)
+            room = self.size.width - PARTS_WIDTH - 40  # for the name, beside the other columns
+            self._relatives.show(snapshot.relatives, _relations(max(NAME, min(longest, room))))
         elif part.name == "note":
             self._render_note(snapshot.run.note)
         else:
-            width = max(20, self.size.width - 21 - 4)
+            width = max(20, self.size.width - PARTS_WIDTH - 4)
             told = part.told(snapshot, self.session.clock(), width)
             lines.show(told if told.plain else Content.styled(f"no {part.name}", MUTED))
 
@@ -182,7 +181,7 @@ class AboutScreen(RunPage[Whole | None]):
 
     def _part_cells(self, part: Part) -> tuple[Cell, ...]:
         count = part.count(self._snapshot) if self._snapshot else None
-        noted = "✎" if part.name == "note" and self._snapshot and self._snapshot.run.note else ""
+        noted = "✓" if part.name == "note" and self._snapshot and self._snapshot.run.note else ""
         empty = count == 0 or (part.name == "note" and not noted)
         return ((part.name, MUTED if empty else ""), (noted if count is None else f"{count:,}", MUTED))
 
@@ -260,6 +259,10 @@ class AboutScreen(RunPage[Whole | None]):
             self.reread()
         else:
             self.dismiss()
+
+
+def _relations(name: int) -> tuple[Column, ...]:
+    return (Column("", 6), Column("name", name), Column("state", 11), Column("", 14, stretch=True))
 
 
 def _where(relative: Relative) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from textual.pilot import Pilot
 from textual.widgets import TextArea
 
+from engine.errors import Problem
 from engine.ledger import Ledger, artifacts, evaluations, runs
 from engine.ledger.runs import Run
 from screens.runs.about import AboutScreen
@@ -15,6 +17,7 @@ from screens.runs.note import NoteScreen
 from tests.screens.driving import last_line, screen, until
 from tests.screens.example import Example
 from workbench.app import WorkbenchApp
+from workbench.settings import Settings
 
 PROFILE = 'title = "PubMedQA"  # yes or no\n\n[method]\nname = "lora"\nrank = 16\n'
 
@@ -204,3 +207,23 @@ async def test_a_run_of_which_nothing_is_known_has_a_page(four: Example, tmp_pat
         for part in [each.name for each in page._parts.rows]:
             await go_to(pilot, page, part)
         await until(pilot, lambda: "no artifacts" in screen(pilot))
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)], ids=["80x24", "120x40"])
+def test_picture(four: Example, snap_compare: Callable[..., bool], size: tuple[int, int]) -> None:
+    run = four.runs["pubmedqa-lora-16"]
+    with four.session.ledger.transaction() as connection:
+        connection.execute("UPDATE run SET parent = ? WHERE name = 'pubmedqa-lora-64'", (run.uid,))
+
+    async def ready(pilot: Pilot[None]) -> None:
+        page = await opened(pilot, four, run.uid)
+        await go_to(pilot, page, "lineage")
+        await until(pilot, lambda: "child" in screen(pilot))
+
+    assert snap_compare(WorkbenchApp(four.session), terminal_size=size, run_before=ready)
+
+
+def test_a_users_keys_may_name_the_commands_of_what_opens_over_a_screen(four: Example, tmp_path: Path) -> None:
+    WorkbenchApp(four.session, Settings(runs_folder=tmp_path, keymap={"overlay.axis": "a"}, seen_places=True))
+    with pytest.raises(Problem, match=r"overlay\.axes"):
+        WorkbenchApp(four.session, Settings(runs_folder=tmp_path, keymap={"overlay.axes": "a"}, seen_places=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -194,3 +195,17 @@ def test_an_axis_of_time_has_ticks_that_people_can_add_up(last: float) -> None:
     assert axis.low == 0 and axis.high >= last
     assert 2 <= len(axis.ticks) <= 9
     assert len(set(TIME.labels(axis))) == len(axis.ticks)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)], ids=["80x24", "120x40"])
+def test_picture(four: Example, snap_compare: Callable[..., bool], size: tuple[int, int]) -> None:
+    chosen = [four.runs[name] for name in ("pubmedqa-lora-16", "pubmedqa-lora-64", "speech-dora")]
+
+    async def ready(pilot: Pilot[None]) -> None:
+        over = await opened(pilot, chosen, four.session)
+        await pilot.press("]", "j")
+        await until(
+            pilot, lambda: over._chart._front is over._snapshot.lines[1].series and "train/loss" in screen(pilot)
+        )
+
+    assert snap_compare(WorkbenchApp(four.session), terminal_size=size, run_before=ready)
