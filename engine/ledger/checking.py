@@ -123,7 +123,7 @@ def _summaries(ledger: Ledger, run: int, uid: str, name: str, fix: bool) -> Iter
         if fix:
             with ledger.transaction(durable=True) as connection:  # counted again: the run may be at work
                 packing.keep(connection, run, key, packing.recounted(connection, run, key))
-        what = f"{name}: the summary of {metric} is not that of its {true.n} points"
+        what = f"{name}: the summary of {metric} is not that of its points"
         yield Finding("summary", what, "Count it anew: workbench ledger check --fix", uid, mended=fix)
 
 

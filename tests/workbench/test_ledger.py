@@ -59,7 +59,7 @@ def test_ledgers_are_merged_and_what_could_not_be_is_said(
                 )
     assert cli.main(["ledger", "merge", files[0]]) == 1
     said_now = capsys.readouterr()
-    assert "0 runs added, 1 updated" in said_now.out
+    assert "runs: 0 added, 1 updated" in said_now.out
     assert "went on in both ledgers" in said_now.err
     assert cli.main(["ledger", "merge", str(tmp_path / "none.db")]) == 2
 

@@ -72,7 +72,7 @@ def show(options: argparse.Namespace) -> int:
         print_json({**told, "read_only": ledger.read_only, "copies": found})
         return 0
     print(f"{ledger.path}, {figures.size(size)} on {disk.kind}{', read-only' if ledger.read_only else ''}")
-    print(f"{count:,} runs, {points:,} points")
+    print(f"runs {count:,}, points {points:,}")
     for path in found:
         print(f"copy: {path}, {figures.size(path.stat().st_size)}, {figures.clock(path.stat().st_mtime, time.time())}")
     if why and not found:
@@ -117,9 +117,8 @@ def tell(options: argparse.Namespace, merged: Merged) -> int:
 def say(merged: Merged) -> None:
     """What merging did, in words."""
     new, changed, same = (len(each) for each in (merged.added, merged.updated, merged.kept))
-    print(
-        f"{new:,} run{'s' * (new != 1)} added, {changed:,} updated, {same:,} as they were; {merged.evaluations:,} evaluations taken"
-    )
+    evaluated = f"; {merged.evaluations:,} evaluations taken" if merged.evaluations else ""
+    print(f"runs: {new:,} added, {changed:,} updated, {same:,} as they were{evaluated}")
     for uid, name in merged.renamed.items():
         words(f"{uid} is called {printable(name)} now: an older run has its name")
     for conflict in merged.conflicts:
