@@ -86,6 +86,8 @@ def _imported(ledger: Ledger, path: Path, options: argparse.Namespace) -> Iterat
     try:
         if options.kind is None and path.is_file() and (merged := _merged(ledger, path)) is not None:
             yield from _told(ledger, path, merged)
+            if options.name:
+                words(f"--name was passed over: the runs of {path.name} have theirs. Others: workbench runs rename")
             return
         found = sources.find(path, options.kind)
     except Problem as problem:
