@@ -19,6 +19,8 @@ Source = Literal["tensorboard", "wandb", "trainer", "text"]
 BEST_FIRST: Final[tuple[Source, ...]] = ("tensorboard", "wandb", "trainer", "text")
 """Trackers know the time of each point; Trainer's state comes with a checkpoint and has no times; printed figures are rounded."""
 
+TIMED: Final[frozenset[Source]] = frozenset({"tensorboard", "wandb"})
+SAME_TIME: Final = 1.0  # seconds: the metrics of a step lie in one row, a few milliseconds after one another
 CHUNK: Final = 4096  # rows of a transaction
 
 
@@ -72,6 +74,8 @@ class Combining:
         found = at[inside]
         same_step = there.steps[found] == given.steps[inside]
         stands[inside] = same_step & _equal(there.values[found], given.values[inside])
+        if source in TIMED:
+            stands[inside] &= np.abs(there.times[found] - given.times[inside]) < SAME_TIME
         wanted &= ~stands
         columns = (given.steps[wanted].tolist(), given.times[wanted].tolist(), given.values[wanted].tolist())
         return list(zip(*columns, strict=True))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -42,13 +42,13 @@ class Lying:
         return not (self.events or self.wandb or self.checkpoints or self.texts)
 
 
-def look(folder: Path) -> Lying:
-    """What lies in `folder` now. A folder that vanishes or may not be read holds nothing."""
+def look(folder: Path, elsewhere: Iterable[Path] = ()) -> Lying:
+    """What lies in `folder` now, and trackers' files `elsewhere`. A folder that vanishes or may not be read holds nothing."""
     events: dict[Path, str] = {}
     wandb: list[Path] = []
     checkpoints: list[Path] = []
     texts: list[Path] = []
-    for file in _files(folder, DEPTH):
+    for file in (*_files(folder, DEPTH), *elsewhere):
         if "tfevents." in file.name:
             events[file.parent] = min(file.name, events.get(file.parent, file.name))
         elif file.suffix == ".wandb":
@@ -63,6 +63,11 @@ def look(folder: Path) -> Lying:
         tuple(sorted(checkpoints, key=step_of)),
         tuple(sorted(texts)),
     )
+
+
+def is_tracked(file: Path) -> bool:
+    """Whether a tracker that is understood writes this file."""
+    return "tfevents." in file.name or file.suffix == ".wandb"
 
 
 def step_of(checkpoint: Path) -> int:

@@ -62,6 +62,11 @@ def printed_to(pid: int) -> Path | None:
     return None
 
 
+def written(pid: int) -> set[Path]:
+    """The files that a process and its children have open to write: trackers may keep theirs anywhere."""
+    return {path for each in (pid, *_children(pid)) for path in _open_to_write(each)}
+
+
 def gpu_mib(pid: int) -> dict[str, float]:
     """What a process and its children hold on each GPU in MiB, by the card's name; empty where the driver knows none of them.
 
@@ -96,20 +101,22 @@ def _is_python(pid: int) -> bool:
 
 
 def _is_behind(pid: int, folder: Path) -> bool:
+    return any(path.is_relative_to(folder) for path in _open_to_write(pid)) or _was_told(pid, folder)
+
+
+def _open_to_write(pid: int) -> Iterator[Path]:
     try:
-        return any(_writes(pid, folder)) or _was_told(pid, folder)
+        links = list((PROC / str(pid) / "fd").iterdir())
     except OSError:  # gone meanwhile, or another user's
-        return False
-
-
-def _writes(pid: int, folder: Path) -> Iterator[bool]:
-    for link in (PROC / str(pid) / "fd").iterdir():
+        return
+    for link in links:
         try:
-            if link.readlink().is_relative_to(folder):
-                flags = next(line for line in _info(pid, link.name) if line.startswith("flags:"))
-                yield bool(int(flags.split()[1], 8) & WRITING)
+            path = link.readlink()
+            flags = next(line for line in _info(pid, link.name) if line.startswith("flags:"))
         except (OSError, StopIteration):  # closed meanwhile
             continue
+        if int(flags.split()[1], 8) & WRITING:
+            yield path
 
 
 def _info(pid: int, number: str) -> list[str]:
@@ -118,7 +125,10 @@ def _info(pid: int, number: str) -> list[str]:
 
 def _was_told(pid: int, folder: Path) -> bool:
     """Whether a word of its command line names the folder, as in `--output_dir out` or `--output_dir=out`."""
-    here = (PROC / str(pid) / "cwd").readlink()
+    try:
+        here = (PROC / str(pid) / "cwd").readlink()
+    except OSError:
+        return False
     parts = {part for word in _words(pid)[1:] for part in (word, word.partition("=")[2]) if part}
     return any(os.path.normpath(here / part) == str(folder) for part in parts)
 

@@ -73,6 +73,7 @@ class Sources:
     def __init__(self, folder: Path, text: Path | None = None) -> None:
         self._folder = folder
         self.text = text
+        self.elsewhere: set[Path] = set()  # trackers' files that the program has open in other folders
         self._sessions: dict[Path, _Session] = {}
         self._texts: dict[Path, TextLog] = {}
 
@@ -82,7 +83,7 @@ class Sources:
         Raises:
             Problem: a source can no longer be read.
         """
-        lying = look(self._folder)
+        lying = look(self._folder, self.elsewhere)
         tracked = [
             *self._newest([self._session("tensorboard", path) for path in lying.events], _begins_anew),
             *self._newest([self._session("wandb", path) for path in lying.wandb], _is_another),
@@ -96,7 +97,7 @@ class Sources:
         heard = _together(tracked)
         if created is None and heard.created is not None:
             created = heard.created
-        heard = self._with_text(replace(heard, lying=lying, created=created, others=self._others(lying, tracked)))
+        heard = self._with_text(replace(heard, lying=lying, created=created, others=self._others(tracked)))
         files = [*_inside(lying.events), *lying.wandb, *saved[:1], *self._texts]
         return replace(heard, newest=max((file.stat().st_mtime for file in files if file.exists()), default=0.0))
 
@@ -121,8 +122,10 @@ class Sources:
                 session.last = replace(session.last, points=_before(session.last.points, min(later)))
         return group
 
-    def _others(self, lying: Lying, tracked: list[_Session]) -> int:
-        return len({*lying.events, *lying.wandb} - {each.reader.path for each in tracked})
+    def _others(self, tracked: list[_Session]) -> int:
+        """Runs of trackers that are not the newest."""
+        known = [each for each in self._sessions.values() if each.source != "trainer" and each.last is not None]
+        return len([each for each in known if each not in tracked])
 
     def _with_text(self, heard: Heard) -> Heard:
         """And what the newest file of output says."""

@@ -19,7 +19,7 @@ from engine.ledger.runs import Run
 from engine.ledger.states import LIVE, State
 from engine.watching import processes, story
 from engine.watching.combining import Combining
-from engine.watching.folder import host_of
+from engine.watching.folder import host_of, is_tracked
 from engine.watching.processes import Process
 from engine.watching.sources import Heard, Sources
 from engine.watching.story import Story
@@ -57,6 +57,7 @@ class Watch:
         self._runs_folder = runs_folder
         self._name = name or self.folder.name
         self._output = output
+        self._elsewhere: set[Path] = set()
         self._searched = -SEARCH_EVERY
         self._stands_in = False  # for a process that is not known: the run lives while this watch does
         if output is not None and not output.is_file():
@@ -73,6 +74,7 @@ class Watch:
     def _begin(self) -> None:
         """Read everything from its beginning."""
         self._sources = Sources(self.folder, self._output)
+        self._sources.elsewhere = self._elsewhere
         self._story: Story | None = None
         self._combining: Combining | None = None
         self._identity: dict[str, str] = {}
@@ -124,15 +126,20 @@ class Watch:
         return self._story
 
     def _search(self) -> None:
-        """Find who trains here, while nobody is known."""
-        if self.process is not None or time.monotonic() - self._searched < SEARCH_EVERY:
+        """Find who trains here, while nobody is known; then the files that its trackers have open in other folders."""
+        if time.monotonic() - self._searched < SEARCH_EVERY:
             return
         self._searched = time.monotonic()
-        found = processes.behind(self.folder)
-        self.several = found if len(found) > 1 else ()
-        if len(found) == 1:
-            self._know(found[0])
-            self._sources.text = self._output
+        if self.process is None:
+            found = processes.behind(self.folder)
+            self.several = found if len(found) > 1 else ()
+            if len(found) == 1:
+                self._know(found[0])
+                self._sources.text = self._output
+        if self.process is not None and self.process.alive:
+            opened = processes.written(self.process.pid)
+            self._elsewhere |= {file for file in opened if is_tracked(file) and not file.is_relative_to(self.folder)}
+            self._sources.elsewhere = self._elsewhere
 
     def _know(self, process: Process) -> None:
         """This is it; what it prints to is looked up while it lives."""

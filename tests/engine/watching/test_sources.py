@@ -190,6 +190,17 @@ def test_of_several_sources_the_best_counts_in_whatever_order_they_come(
     assert ledger.value("SELECT count(*) FROM tail WHERE run = ?", (run.id,)) == len(steps)
 
 
+def test_a_tracker_that_comes_late_brings_the_times(ledger: Ledger, out: Path) -> None:
+    run = runs.create(ledger, name="timed", runs_folder=out, profile="", settings={})
+    combining = Combining(ledger, run.id)
+    exact = given_points({1: 0.5, 2: 1.0})
+    late = {key: Points(each.steps, each.times + 60, each.values) for key, each in exact.items()}
+    combining.add("trainer", late)
+    assert combining.add("tensorboard", exact) == 2
+    assert combining.add("trainer", late) == 0
+    assert metrics.curve(ledger, run.id, "train/loss").times.tolist() == [START + 1, START + 2]
+
+
 def test_nothing_is_read_twice(out: Path) -> None:
     events(out, "a", {1: 1.0})
     sources = Sources(out)
