@@ -7,6 +7,7 @@ import sqlite3
 from pathlib import Path
 
 from engine.atomic import sync
+from engine.errors import Problem
 from engine.ledger import schema
 
 
@@ -16,7 +17,8 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
     The caller holds the ledger's lock.
 
     Raises:
-        sqlite3.Error: the disk is full, or the file is not what its version says; it is left as it was.
+        Problem: the file is not what its version says; it is left as it was.
+        sqlite3.Error: the disk is full or failing; likewise.
     """
     version = int(connection.execute("PRAGMA user_version").fetchone()[0])
     if version >= schema.VERSION:  # another process was quicker
@@ -31,9 +33,16 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
         connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {schema.VERSION}")
         connection.execute("COMMIT")
-    except BaseException:
+    except BaseException as error:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
+        if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_ERROR:
+            raise Problem(
+                f"{path} could not be brought up to date",
+                f"It says that its schema is {version}, but SQLite says: {error}.",
+                "It is as it was. Something else has changed it: restore a copy, or name another with --ledger.",
+                code="ledger",
+            ) from error
         raise
 
 

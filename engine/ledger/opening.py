@@ -16,6 +16,7 @@ from engine.storage import storage_of
 
 BUSY_TIMEOUT: Final = 5.0  # seconds that SQLite waits for programs that do not take our lock
 WAL_LIMIT: Final = 16 * 2**20  # bytes that the WAL file shrinks to after a burst
+SMALLEST: Final = 512  # bytes of a database, its smallest page; SQLite takes less for a new one
 
 
 def make(path: Path) -> None:
@@ -86,7 +87,14 @@ def version_of(path: Path) -> int:
             "Name another with --ledger.",
             code="ledger",
         )
-    if not 0 <= version <= schema.VERSION:
+    if version < 0 or (tables and not version) or (not tables and 0 < path.stat().st_size < SMALLEST):
+        raise Problem(
+            f"{path} is no whole ledger",
+            f"Its schema says version {version}, which is not what is in it: it was cut off, or changed by something else.",
+            "Restore a copy, or name another with --ledger.",
+            code="ledger",
+        )
+    if version > schema.VERSION:
         raise Problem(
             f"{path} was written by a newer Workbench",
             f"Its schema is {version}, this program knows {schema.VERSION}.",

@@ -19,6 +19,8 @@ def in_words(path: Path) -> Iterator[None]:
     """
     try:
         yield
+    except UnicodeDecodeError as error:  # what SQLite says of a damaged schema quotes it
+        raise _damaged(path, str(error)) from error
     except sqlite3.Error as error:
         problem = _problem(error, path)
         if problem is None:
@@ -28,6 +30,8 @@ def in_words(path: Path) -> Iterator[None]:
 
 def _problem(error: sqlite3.Error, path: Path) -> Problem | None:
     said = f"SQLite says: {error}."
+    if str(error).startswith("Could not decode to UTF-8"):  # Python's own, without a code
+        return _damaged(path, said)
     # The low byte is the primary result code, the rest says where it happened (https://sqlite.org/rescode.html).
     match getattr(error, "sqlite_errorcode", 0) & 0xFF:
         case sqlite3.SQLITE_FULL:
@@ -47,12 +51,7 @@ def _problem(error: sqlite3.Error, path: Path) -> Problem | None:
                 code="busy",
             )
         case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
-            return Problem(
-                f"{path} cannot be read as a ledger: it is damaged or something else",
-                said,
-                "Restore a copy, or name another with --ledger.",
-                code="ledger",
-            )
+            return _damaged(path, said)
         case sqlite3.SQLITE_READONLY:
             return Problem(
                 f"{path} cannot be written",
@@ -63,3 +62,12 @@ def _problem(error: sqlite3.Error, path: Path) -> Problem | None:
         case sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM | sqlite3.SQLITE_AUTH:
             return Problem(f"{path} cannot be opened", said, "Check that it is there and may be read.", code="ledger")
     return None
+
+
+def _damaged(path: Path, said: str) -> Problem:
+    return Problem(
+        f"{path} cannot be read as a ledger: it is damaged or something else",
+        said,
+        "Restore a copy, or name another with --ledger.",
+        code="ledger",
+    )

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.errors import Problem
 from engine.ledger import Ledger, metrics, runs, schema
 from engine.ledger.metrics import Writer
 
@@ -58,8 +59,9 @@ def test_an_older_ledger_becomes_current_and_a_copy_stays(older: Path, monkeypat
 
 def test_a_migration_that_fails_leaves_the_file_as_it_was(older: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_current(monkeypatch, NEXT[0], "CREATE TABLE run (x)")
-    with pytest.raises(sqlite3.OperationalError, match="already exists"):
+    with pytest.raises(Problem, match="could not be brought up to date") as caught:
         Ledger.open(older)
+    assert "already exists" in caught.value.why
     monkeypatch.undo()
     with Ledger.open(older) as ledger:
         assert [run.name for run in runs.listed(ledger)] == ["speech"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from engine.errors import Problem
-from engine.ledger import Ledger, opening, runs, schema
+from engine.ledger import Ledger, metrics, opening, runs, schema
 from engine.storage import storage_of
 
 Script = Callable[..., str]
@@ -110,6 +111,64 @@ def test_a_newer_ledger_is_refused_and_left_alone(ledger: Ledger) -> None:
         Ledger.open(ledger.path)
     assert f"schema is {schema.VERSION + 1}" in caught.value.why
     assert "pip install -U" in caught.value.do
+
+
+@pytest.mark.parametrize("version", [-7, 0, 1, 2])
+def test_a_ledger_whose_version_something_else_has_changed_is_refused_and_left_alone(
+    ledger: Ledger, version: int
+) -> None:
+    ledger.close()
+    connection = sqlite3.connect(ledger.path)
+    connection.execute(f"PRAGMA user_version = {version}")
+    connection.close()
+    before = ledger.path.read_bytes()
+    with pytest.raises(Problem) as caught:
+        Ledger.open(ledger.path)
+    assert f"{version}" in caught.value.why
+    assert "Restore a copy" in caught.value.do or "restore a copy" in caught.value.do
+    assert ledger.path.read_bytes() == before
+
+
+@pytest.mark.parametrize("size", [1, 60, 100, 511, 512, 4095, 4096, 8192, -4096])
+def test_a_ledger_cut_off_anywhere_is_refused_and_left_alone(ledger: Ledger, tmp_path: Path, size: int) -> None:
+    for number in range(40):
+        runs.create(ledger, name=f"run {number}", runs_folder=tmp_path, profile="x" * 2000, settings={})
+    ledger.close()
+    os.truncate(ledger.path, size % ledger.path.stat().st_size)
+    before = ledger.path.read_bytes()
+    for read_only in (True, False):
+        with pytest.raises(Problem, match=r"damaged|no whole ledger|not a Workbench ledger"):
+            Ledger.open(ledger.path, read_only=read_only)
+    assert ledger.path.read_bytes() == before
+
+
+def test_bytes_changed_among_the_rows_are_a_problem_or_are_not_noticed_but_never_a_crash(
+    ledger: Ledger, tmp_path: Path
+) -> None:
+    made = [
+        runs.create(ledger, name=f"run {number}", runs_folder=tmp_path, profile="", settings={}) for number in range(40)
+    ]
+    with metrics.Writer(ledger, made[0].id) as log:
+        for step in range(3000):
+            log.log(step, {"train/loss": 1.0})
+    ledger.close()
+    whole = ledger.path.read_bytes()
+    draw = random.Random(7)
+    refused = 0
+    for _ in range(100):
+        changed = bytearray(whole)
+        for _ in range(draw.choice([1, 10, 100])):
+            changed[draw.randrange(len(changed) // 2, len(changed))] = draw.randrange(
+                256
+            )  # not the schema: that is SQL
+        ledger.path.write_bytes(changed)
+        try:
+            with Ledger.open(ledger.path, read_only=True) as other:
+                metrics.keys(other, made[0].id)
+                metrics.curve(other, made[0].id, "train/loss")
+        except Problem as problem:
+            refused += problem.code == "ledger"
+    assert refused
 
 
 def test_a_missing_ledger_is_made_only_to_write(tmp_path: Path) -> None:
