@@ -66,6 +66,11 @@ def gathered(ledger: Ledger, chosen: Sequence[Compared], metric: str, which: Whi
     )
 
 
+def mixed(chosen: Sequence[Compared], metric: str) -> bool:
+    """Whether it is known of some of these runs that the metric does not mean the same in them."""
+    return metric.startswith(WITHIN) and len({run.comparable for run in chosen if run.comparable}) > 1
+
+
 def metrics_of(ledger: Ledger, chosen: Sequence[Compared]) -> list[str]:
     """The metrics that at least two of these runs have, validation and losses first."""
     query = (

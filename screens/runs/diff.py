@@ -11,7 +11,7 @@ from textual.app import ComposeResult
 from textual.content import Content
 from textual.events import Resize
 
-from engine.ledger import differences
+from engine.ledger import differences, evidence
 from engine.ledger.differences import Difference, Topic
 from engine.ledger.runs import Run
 from screens.commands import Command
@@ -27,6 +27,7 @@ HEADINGS: Final[dict[Topic, str]] = {
     "fingerprint": "fingerprints",
     "environment": "environment",
 }
+MIXED: Final = "\n! Other validation rows or another objective: these losses say little of each other."
 WIDEST: Final = 40  # columns of a value; the whole one stands below
 
 
@@ -46,7 +47,7 @@ class DiffScreen(Page[tuple[Difference, ...]]):
     TITLE = "Diff"
     VERBS = (Command("diff.back", "escape", "back", "Back to the runs.", "dismiss"),)
     CSS = """
-    DiffScreen #title { height: 1; padding: 0 1; }
+    DiffScreen #title { height: auto; padding: 0 1; }
     DiffScreen #whole { height: auto; max-height: 8; padding: 0 1; border-top: solid $panel; }
     """
 
@@ -71,7 +72,11 @@ class DiffScreen(Page[tuple[Difference, ...]]):
     def show(self, snapshot: tuple[Difference, ...]) -> None:
         """Title, columns as wide as what is in them, rows."""
         rows = _rows(snapshot)
-        self.query_one("#title", Line).show(Content.styled(_summary(snapshot, len(self._runs)), "bold"))
+        mixed = any(each.topic == "best" and evidence.mixed(self._runs, each.key) for each in snapshot)
+        title = Content.styled(_summary(snapshot, len(self._runs)), "bold")
+        if mixed:
+            title += Content.styled(MIXED, "$text-warning")
+        self.query_one("#title", Line).show(title)
         self._table.show(rows, self._columns(rows))
         self._show_whole()
 

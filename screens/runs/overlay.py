@@ -9,7 +9,9 @@ from typing import Final
 import numpy as np
 from rich.cells import cell_len
 from textual.app import ComposeResult
+from textual.content import Content
 
+from engine.ledger import evidence
 from engine.ledger import runs as known_runs
 from engine.ledger.runs import Run
 from screens.commands import Command
@@ -28,6 +30,7 @@ from screens.widgets.table import Cell, Column, Table
 NAMES: Final = 24  # columns of a run's name at most
 VALUE: Final = 16  # columns of a setting's value in the legend
 LEGEND: Final = 9  # lines at most, of the titles and the runs; more are scrolled to
+MIXED: Final = "! Other validation rows or another objective: these losses say little of each other."
 UNTOLD: Final = ("title", "evaluation.")  # settings that have no part in a curve
 
 
@@ -69,7 +72,8 @@ class OverlayScreen(Page[Overlaid]):
     CSS = """
     OverlayScreen Chart { padding: 0 1; }
     OverlayScreen #legend { height: auto; border-top: solid $panel; }
-    OverlayScreen #note { height: 1; padding: 0 1; color: $text-muted; display: none; }
+    OverlayScreen #note, OverlayScreen #mixed { height: 1; padding: 0 1; color: $text-muted; display: none; }
+    OverlayScreen.-mixed #mixed { display: block; }
     OverlayScreen.-zoomed #legend { display: none; }
     OverlayScreen.-zoomed #note { display: block; }
     """
@@ -87,6 +91,7 @@ class OverlayScreen(Page[Overlaid]):
     def compose_body(self) -> ComposeResult:
         """The chart; under it a line a run."""
         yield Chart("curves", names=False)
+        yield Line(Content.styled(MIXED, "$text-warning"), id="mixed")
         yield Line(id="note")
         table = Table[Entry](_columns(NAMES, at=False), self._cells, lambda entry: entry.curve.run.uid, id="legend")
         table.styles.height = min(LEGEND, len(self._runs) + 1) + 1  # and its border
@@ -115,6 +120,7 @@ class OverlayScreen(Page[Overlaid]):
         self._snapshot = snapshot
         self._metric = snapshot.metric
         self._chart.smoothed = snapshot.smoothed
+        self.set_class(evidence.mixed(self._runs, snapshot.metric), "-mixed")
         self._show_legend()
         self._draw()
 

@@ -181,6 +181,19 @@ async def test_d_shows_in_what_they_differ_and_1_goes_back_to_the_table(two: tup
         await until(pilot, lambda: type(pilot.app.screen).__name__ == "RunsScreen")
 
 
+async def test_losses_that_may_not_be_compared_are_warned_of(four: Example) -> None:
+    alike = [four.runs["pubmedqa-lora-16"], four.runs["pubmedqa-lora-64"]]
+    async with WorkbenchApp(four.session).run_test(size=(100, 30)) as pilot:
+        over = await opened(pilot, alike, four.session)
+        assert "say little of each other" not in screen(pilot)
+        over.dismiss()
+        await opened(pilot, [*alike, four.runs["speech-dora"]], four.session)
+        await until(pilot, lambda: "! Other validation rows or another objective" in screen(pilot))
+        await pilot.press("d")
+        await until(pilot, lambda: "settings differ" in screen(pilot))
+        assert "! Other validation rows or another objective" in screen(pilot)
+
+
 @pytest.mark.parametrize(
     ("seconds", "words"),
     [(0, "0"), (45, "45s"), (90, "1m30s"), (3600, "1h"), (9000, "2h30m"), (129_600, "1d12h"), (86_460, "1d0h")],
