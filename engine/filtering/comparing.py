@@ -110,7 +110,7 @@ def comparison(of: Field, symbol: str, values: Sequence[str]) -> Test:
     if symbol in ORDER:
         limit = duration(values[0]) if of.kind == "duration" else number(values[0])
         assert limit is not None
-        return _ordered(ORDER[symbol], limit)
+        return _ordered(ORDER[symbol], limit, texts=of.kind == "any")
     wanted = [_Wanted(value.casefold(), number(value)) for value in values]
     one = _contains if symbol in WITHIN else _begins if of.kind == "choice" else _equals
     if symbol.startswith("!"):
@@ -121,8 +121,15 @@ def comparison(of: Field, symbol: str, values: Sequence[str]) -> Test:
     return lambda value: any(one(value, each) for each in wanted)
 
 
-def _ordered(compare: Callable[[float, float], bool], limit: float) -> Test:
-    return lambda value: isinstance(value, int | float) and not isinstance(value, bool) and compare(value, limit)
+def _ordered(compare: Callable[[float, float], bool], limit: float, *, texts: bool) -> Test:
+    """`texts` that are numbers count as such: columns of a table often are."""
+
+    def test(value: Value) -> bool:
+        if texts and isinstance(value, str):
+            value = number(value.strip())
+        return isinstance(value, int | float) and not isinstance(value, bool) and compare(value, limit)
+
+    return test
 
 
 def _equals(value: Value, wanted: _Wanted) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from textual.content import Content
+from textual.events import Resize
 
 from engine.filtering import Filter
 from screens.widgets.line import Line
@@ -16,10 +17,25 @@ class FilterLine(Line):
     FilterLine.-applies { display: block; }
     """
 
+    _left = Content()
+    _right = ""
+
     def tell(self, only: Filter, passing: int, total: int, doing: str = "") -> None:
         """What was typed, and how many pass it; `doing` as long as that is not known."""
         self.set_class(bool(only.text), "-applies")
-        self.show(written(only) + Content.styled(f"   {doing or f'{passing:,} of {total:,}'}", "$foreground-muted"))
+        self._left, self._right = written(only), doing or f"{passing:,} of {total:,}"
+        self._fit()
+
+    def on_resize(self, _: Resize) -> None:
+        """How many stands at the right end."""
+        self._fit()
+
+    def _fit(self) -> None:
+        room = max(0, self.content_size.width - len(self._right) - 3)
+        left = self._left.truncate(room, ellipsis=True) if room else self._left
+        self.show(
+            left.pad_right(max(0, room - left.cell_length)) + Content.styled(f"   {self._right}", "$foreground-muted")
+        )
 
 
 def written(only: Filter) -> Content:

@@ -64,7 +64,10 @@ def _pointing(text: str, mistake: Mistake, left: int, width: int) -> Content:
     """Carets over what is wrong, and the words on the side where there is room for them."""
     start = min(max(0, left + cell_len(text[: mistake.start])), width - 1)
     end = min(max(start + 1, left + cell_len(text[: mistake.end])), width)
-    carets, words = "^" * (end - start), str(mistake) + (" (tab)" if mistake.suggestion else "")
+    carets, words = (
+        "^" * (end - start),
+        mistake.message + (f" - tab: {mistake.suggestion}" if mistake.suggestion else ""),
+    )
     style = "$text-warning"
     if cell_len(words) < width - end or start <= width - end:
         return Content.assemble(

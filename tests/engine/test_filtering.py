@@ -125,6 +125,11 @@ def test_nan_is_found_by_its_name_and_by_no_order() -> None:
     assert not passes("loss=nan") and not passes("loss!=nan", loss=math.nan)
 
 
+def test_a_column_of_texts_may_hold_numbers() -> None:
+    assert passes("method.rank>=8", **{"method.rank": "16 "}) and passes("method.rank=16", **{"method.rank": "16"})
+    assert not passes("method.rank>8", **{"method.rank": "auto"})
+
+
 def test_a_switch_is_no_number() -> None:
     assert passes("method.rank=true", **{"method.rank": True})
     assert not passes("method.rank=1", **{"method.rank": True})

@@ -194,7 +194,7 @@ async def test_a_filter_lists_only_the_rows_that_pass(ledger: Ledger, tmp_path: 
         await apply_filter(pilot, '"recording 3"')
         await until(lambda: list(page.table.rows) == [3, *range(30, 40)])
         assert page.table.selected == 39  # the cursor stays on its row
-        assert filter_line(page) == '/ "recording 3"   11 of 40'
+        assert filter_line(page).split("   ")[0] == '/ "recording 3"' and filter_line(page).endswith("   11 of 40")
         await apply_filter(pilot, '"recording 3" row<40 tokens>20 supervised>=1 instruction~recording')
         await until(lambda: list(page.table.rows) == [3, *range(30, 39)])
         assert page.table.selected == 38
