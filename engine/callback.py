@@ -32,7 +32,7 @@ from engine.ledger import Ledger, checkpoints, events, jobs, metrics, runs
 from engine.ledger.exchange import foreign, trainer
 from engine.ledger.jobs import Job
 from engine.ledger.runs import Run
-from engine.ledger.states import LIVE, State
+from engine.ledger.states import State
 
 Hook = TypeVar("Hook", bound=Callable[..., None])
 SOURCE: Final = "trainer"
@@ -218,10 +218,11 @@ def _uid_in(kept: object) -> str:
 
 
 def _known(ledger: Ledger, uid: str) -> Run | None:
-    """The run that a checkpoint belongs to; None where this ledger has it not, or somebody goes on with it already."""
+    """The run that a checkpoint belongs to; None where this ledger has it not, or somebody may be going on with it already."""
     found = ledger.rows("SELECT id FROM run WHERE uid = ? AND deleted IS NULL", (uid,))
     run = runs.by_id(ledger, int(found[0][0])) if found else None
-    return run if run is not None and run.state not in LIVE else None
+    job = jobs.newest_training(ledger, run.id) if run else None
+    return None if job is not None and jobs.may_be_at_work(job) else run
 
 
 def _settings(args: TrainingArguments, model: object) -> dict[str, object]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from engine import machine
 from engine.errors import Problem
-from engine.ledger import Ledger, metrics
+from engine.ledger import Ledger, jobs, metrics, runs
 from engine.ledger.exchange.foreign import short_gpu
 from engine.ledger.exchange.imported import Points
 from engine.ledger.runs import Run
@@ -113,7 +113,13 @@ class Watch:
         os.close(self._lock)
 
     def _open(self, heard: Heard) -> Story:
-        """The run that this training has in the ledger already, or a new one."""
+        """The run that this training has in the ledger already, or a new one.
+
+        Raises:
+            Problem: the program logs itself, with `engine.callback`.
+        """
+        if self.process is not None:
+            _refuse_what_logs_itself(self._ledger, self.process)
         known = story.find(self._ledger, self.folder, heard.identity)
         self._story = (
             Story(self._ledger, known, self.folder)
@@ -212,6 +218,22 @@ class Watch:
         if not isinstance(epochs, int | float) or not len(curve.steps) or curve.values[-1] <= 0:
             return None
         return max(step, round(float(curve.steps[-1] / curve.values[-1] * epochs)))
+
+
+def _refuse_what_logs_itself(ledger: Ledger, process: Process) -> None:
+    for job in jobs.live(ledger):
+        run = runs.by_id(ledger, job.run) if job.run is not None else None
+        if (
+            (job.pid, job.pid_started) == (process.pid, process.started)
+            and run is not None
+            and run.source != story.SOURCE
+        ):
+            raise Problem(
+                f"Process {process.pid} logs itself as {run.name}",
+                "Its figures are in the ledger already.",
+                f"Follow it: workbench runs follow {run.name}",
+                code="running",
+            )
 
 
 def _whole(value: object) -> int | None:

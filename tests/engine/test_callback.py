@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from engine.errors import Problem
 from engine.ledger import Ledger, checkpoints, events, jobs, metrics, runs
 from engine.ledger.states import State
+from engine.watching.watch import Watch
 from tests.engine.watching.conftest import Start, logged, out, start, until
 
 __all__ = ["out", "start"]  # fixtures
@@ -24,6 +28,10 @@ def test_a_run_logs_itself_and_goes_on_as_the_same_after_a_kill(ledger: Ledger, 
     (run,) = runs.listed(ledger)
     assert (run.name, run.state, run.steps, run.source) == ("out", State.RUNNING, 30, "trainer")
     until(lambda: metrics.curve(ledger, run.id, "train/loss").steps.tolist()[-1:] == [14], "the metrics of step 14")
+    watch = Watch(ledger, out, runs_folder=out.parent / "runs", pid=trainee.pid)
+    with pytest.raises(Problem, match="logs itself as out"):
+        watch.look()
+    watch.close()
     trainee.kill()
     trainee.wait()
     assert runs.find(ledger, run.uid).state is State.LOST
