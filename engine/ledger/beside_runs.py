@@ -50,7 +50,7 @@ def wanted(ledger: Path, runs_folder: Path) -> str:
 def place(ledger: Ledger, runs_folder: Path) -> Path:
     """Where this ledger's copy is kept; the machine's name is in it for people."""
     host = re.sub(r"[^A-Za-z0-9.-]", "-", machine.here().host)
-    return runs_folder / f"{PREFIX}{host}-{ledger.value('SELECT uid FROM identity')}.db"
+    return runs_folder / f"{PREFIX}{host}-{ledger.value('SELECT uid FROM identity')!s}.db"
 
 
 def found(runs_folder: Path) -> list[Path]:

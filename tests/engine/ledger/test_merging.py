@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import subprocess
+import sys
 import tempfile
 import zlib
 from collections.abc import Callable
@@ -25,6 +27,7 @@ from engine.ledger import (
     labels,
     merging,
     metrics,
+    opening,
     runs,
     schema,
     sealing,
@@ -457,6 +460,49 @@ def test_large_ledgers_come_in_portions_and_an_interrupted_merge_is_finished_by_
     assert len(merged.kept) == there
     with Ledger.open(path) as other:
         assert told(ledger) == told(other)
+
+
+MERGE = """
+import sys, time
+from pathlib import Path
+from engine.ledger import Ledger, merging
+merging.PORTION = 1
+ledger = Ledger.open(Path(sys.argv[1]))
+merging.merge(ledger, Path(sys.argv[2]), progress=lambda done, total: print(done, flush=True))
+"""
+
+
+def test_a_merge_that_is_killed_is_finished_by_the_next(ledger: Ledger, tmp_path: Path) -> None:
+    path = tmp_path / "other.db"
+    for number in range(30):
+        filled(path, f"run-{number}")
+    command = [sys.executable, "-c", MERGE, str(ledger.path), str(path)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout
+    for _ in range(3):
+        process.stdout.readline()
+    process.kill()
+    process.communicate()
+    there = len(runs.listed(ledger))
+    assert there >= 3
+    assert whole(ledger)
+    assert len(merge(ledger, path).added) == 30 - there
+    with Ledger.open(path) as other:
+        assert told(ledger) == told(other)
+
+
+def test_a_query_that_is_broken_off_does_not_keep_the_other_ledger(ledger: Ledger, tmp_path: Path) -> None:
+    path, there = filled(tmp_path / "other.db")
+
+    def broken() -> None:
+        with ledger.transaction(beside=opening.uri(path)) as connection:
+            for _ in connection.execute("SELECT * FROM other.packed"):
+                raise RuntimeError("on purpose")
+
+    with pytest.raises(RuntimeError, match="on purpose") as raised:
+        broken()
+    assert raised.tb is not None  # and with it the query
+    assert merge(ledger, path).added == (there.uid,)
 
 
 def test_a_disk_that_fills_leaves_the_ledger_as_it_was(disk: Script, tmp_path: Path) -> None:
