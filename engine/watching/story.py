@@ -53,7 +53,7 @@ class Story:
         self._ledger = ledger
         self._folder = folder
         self._job = jobs.newest_training(ledger, run.id)
-        self._told: dict[str, object] = {}
+        self._told: dict[str, object] = {}  # by topic: what is as it was is not written again
 
     @classmethod
     def begin(cls, ledger: Ledger, folder: Path, *, name: str, runs_folder: Path, created: float | None) -> Story:

@@ -87,6 +87,17 @@ class Watch:
             Problem: the ledger cannot be written or a file cannot be read; the next look does what this one could not.
         """
         self._search()
+        try:
+            return self._looked()
+        except BaseException as error:
+            self._begin()  # what was read is not written: the next look reads all again, and writes what the ledger has not
+            if FileNotFoundError in (type(error), type(error.__cause__)):
+                return self.run  # Trainer has removed an old checkpoint just now
+            if isinstance(error, OSError):
+                raise Problem(f"{error.filename} cannot be read", f"{error.strerror}.", code="watch") from error
+            raise
+
+    def _looked(self) -> Run | None:
         heard = self._sources.read()
         if self._story is not None and story.is_another(self._identity, heard.identity):
             self._begin()
@@ -94,14 +105,10 @@ class Watch:
         self.heard = heard
         if heard.lying.nothing and self.process is None:
             return None
-        try:
-            told = self._story or self._open(heard)
-            self._identity |= heard.identity
-            self._write(told, heard)
-            self.run = told.seen()
-        except BaseException:
-            self._begin()  # what was read is not written: the next look reads all again, and writes what the ledger has not
-            raise
+        told = self._story or self._open(heard)
+        self._identity |= heard.identity
+        self._write(told, heard)
+        self.run = told.seen()
         return self.run
 
     def close(self) -> None:

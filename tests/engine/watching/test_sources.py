@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import shutil
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +17,7 @@ from tensorboardX import SummaryWriter
 
 from engine import machine
 from engine.errors import Problem
-from engine.ledger import Ledger, jobs, metrics, runs
+from engine.ledger import Ledger, checkpoints, jobs, metrics, runs
 from engine.ledger.exchange.imported import Gathering, Points
 from engine.ledger.states import State
 from engine.watching.combining import BEST_FIRST, Combining, Source
@@ -226,3 +229,36 @@ def test_what_could_not_be_written_is_written_by_the_next_look(
     assert run is not None
     assert losses(ledger, run) == {1: 1.0, 2: 0.5}
     assert len(runs.listed(ledger)) == 1
+
+
+def test_checkpoints_that_come_and_go_disturb_no_look(ledger: Ledger, out: Path) -> None:
+    over = threading.Event()
+
+    def rotate() -> None:
+        """As Trainer does with save_total_limit."""
+        for step in itertools.count(1):
+            if over.is_set():
+                return
+            folder = out / f"checkpoint-{step}"
+            folder.mkdir()
+            log = [{"step": at, "loss": 1 / at} for at in range(1, step + 1)]
+            (folder / "weights").write_bytes(bytes(100_000))
+            (folder / "trainer_state.json").write_text(json.dumps({"global_step": step, "log_history": log}))
+            if step > 2:
+                shutil.rmtree(out / f"checkpoint-{step - 2}")
+
+    rotating = threading.Thread(target=rotate)
+    rotating.start()
+    watch = Watch(ledger, out, runs_folder=out.parent / "ours")
+    try:
+        for _ in range(60):
+            watch.look()
+        over.set()
+        rotating.join()
+        run = watch.look()
+    finally:
+        over.set()
+        watch.close()
+    assert run is not None
+    assert losses(ledger, run) == {step: 1 / step for step in range(1, run.step + 1)}
+    assert [kept.step for kept in checkpoints.of_run(ledger, run.id)] == [run.step - 1, run.step]
