@@ -128,15 +128,9 @@ class Packer:
 
     def _summarise(self, connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
         """Add new steps to the totals; where a step was replayed, take them anew from all points."""
-        added: dict[str, list[tuple[int, float]]] = {}
-        for row in rows:
-            for name, value in zip(row.names, row.values, strict=True):
-                added.setdefault(name, []).append((row.step, value))
-        for name, told in added.items():
+        for name, (steps, values) in _by_key(rows).items():
             key = self._keys[name]
             stood = totals(connection, self._run, key)
-            steps = np.array([step for step, _ in told], np.int64)
-            values = np.array([value for _, value in told], np.float64)
             if (stood.n == 0 or steps[0] > stood.last_step) and bool(np.all(steps[1:] > steps[:-1])):
                 now = stood.followed_by(steps, values)
             else:
@@ -145,6 +139,25 @@ class Packer:
                 except Problem:  # what is damaged is told by a check; new rows are not lost for it
                     now = stood.followed_by(steps, values)
             keep(connection, self._run, key, now)
+
+
+def _by_key(rows: Sequence[Row]) -> dict[str, tuple[NDArray[np.int64], NDArray[np.float64]]]:
+    """Steps and values of each key, in the order in which they were logged."""
+    places: dict[tuple[str, ...], list[int]] = {}  # of the rows of a key set
+    for place, row in enumerate(rows):
+        places.setdefault(row.names, []).append(place)
+    parts: dict[str, list[tuple[list[int], NDArray[np.int64], NDArray[np.float64]]]] = {}
+    for names, inside in places.items():
+        steps = np.array([rows[place].step for place in inside], np.int64)
+        table = np.array([rows[place].values for place in inside], np.float64)
+        for name, values in zip(names, table.T, strict=True):
+            parts.setdefault(name, []).append((inside, steps, values))
+    found = {}
+    for name, told in parts.items():
+        order = np.argsort(np.concatenate([inside for inside, _, _ in told])) if len(told) > 1 else slice(None)
+        steps = np.concatenate([steps for _, steps, _ in told])[order]
+        found[name] = steps, np.concatenate([values for _, _, values in told])[order]
+    return found
 
 
 def _packed(values: tuple[float, ...]) -> bytes:
