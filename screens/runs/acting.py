@@ -96,7 +96,11 @@ class ActingPage(RunPage[Snapshot]):
 
     @work(group="orders")
     async def action_export(self) -> None:
-        """A process of its own writes the model; the detail says how far it is."""
+        """A process of its own writes the model; the detail says how far it is. Of marked runs what is known is written to a file."""
+        if self._table.marked:
+            if chosen := self.several():
+                await self._export_records(chosen)
+            return
         run = self._fit("export")
         if run is None:
             return
@@ -114,6 +118,23 @@ class ActingPage(RunPage[Snapshot]):
 
         if await self.attempt(start):
             self.say(f"{called(run)} is exported to {out}. It goes on without this screen.")
+
+    async def _export_records(self, chosen: Sequence[Run]) -> None:
+        typed = await self.prompt(f"what is known of {_named(chosen)} to a .csv, .parquet, .json or .db", "runs.csv")
+        if not typed or not typed.strip():
+            return
+        to, ledger = Path(typed.strip()).expanduser().absolute(), self.session.ledger
+        replace = to.is_file()
+        if replace and not await self.ask(f"{to} is there already. Replace it?"):
+            return
+
+        def write() -> int:
+            from engine.ledger.exchange import exporting  # costs time that opening the application should not pay
+
+            return exporting.write(ledger, chosen, to, replace=replace)
+
+        if size := await self.attempt(write):
+            self.say(f"{_named(chosen)}: {figures.size(size)} in {to}.")
 
     @work(group="orders")
     async def action_delete(self) -> None:

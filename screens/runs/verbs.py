@@ -32,7 +32,7 @@ VERBS: Final = (
         "runs.export",
         "x",
         "export",
-        "Merge the run's adapter into its base: a whole model in a folder. Asks where.",
+        "Merge the run's adapter into its base: a whole model in a folder. Of marked runs what is known, as a file. Asks where.",
         "export",
     ),
     Command("runs.group", "(", "group", "Put runs together by sweep, tag, base model, method, or not at all.", "group"),

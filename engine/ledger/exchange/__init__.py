@@ -2,5 +2,5 @@
 
 In: `sources.find(path)` says what is there and gives a reader a run; `Reader.read()` gives an `Imported` (`imported.py`), and
 `adding.add` puts it into a ledger, once however often it is given. The formats: `tensorboard`, `wandb`, `trackio`, `trainer`,
-`plain`. Out: `tables` (CSV and Parquet), `documents` (JSON), `portable` (a ledger of its own); these come back too.
+`plain`. Out: `exporting.write`, with `tables` (CSV and Parquet), `documents` (JSON), `portable` (a ledger of its own); these come back too.
 """

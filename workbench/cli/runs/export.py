@@ -7,24 +7,16 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from engine.errors import Problem, closest
 from engine.ledger import runs
-from engine.ledger.exchange import documents, portable, tables
+from engine.ledger.exchange import exporting
 from screens.widgets import figures
 from workbench.cli.existing import existing_ledger
 from workbench.cli.output import print_json, words
 
-FORMATS = {
-    ".csv": "the metrics, a row a point",
-    ".parquet": "the same as Parquet",
-    ".json": "everything that the ledger has of them",
-    ".db": "the same as a ledger, for --ledger",
-}
-
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Where to, and in which form."""
-    forms = "; ".join(f"{suffix}: {what}" for suffix, what in FORMATS.items())
+    forms = "; ".join(f"{suffix}: {what}" for suffix, what in exporting.FORMS.items())
     parser.add_argument("--to", type=Path, required=True, metavar="FILE", help=forms)
     parser.add_argument("--force", action="store_true", help="replace the file if it is there")
 
@@ -32,28 +24,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def export(options: argparse.Namespace) -> int:
     """Write the runs to the file `--to`, in the form that its name says."""
     to: Path = options.to.expanduser()
-    suffix = to.suffix.lower()
-    if suffix not in FORMATS:
-        raise Problem(
-            f"{to.name} does not say what it is to be{closest(suffix, FORMATS)}",
-            "Known are " + ", ".join(f"{known} ({what})" for known, what in FORMATS.items()) + ".",
-            code="export",
-        )
-    if to.exists() and not options.force:
-        raise Problem(f"{to} is there already", do="Name another file, or replace it: --force", code="exists")
     ledger = existing_ledger(options.ledger)
     chosen = list({run.uid: run for run in (runs.find(ledger, name) for name in options.runs)}.values())
-    told = progress("runs")
-    match suffix:
-        case ".csv":
-            tables.write_csv(ledger, chosen, to, told)
-        case ".parquet":
-            tables.write_parquet(ledger, chosen, to, told)
-        case ".json":
-            documents.write(ledger, chosen, to, told)
-        case _:
-            portable.write(ledger, chosen, to, told, replace=options.force)
-    size = to.stat().st_size
+    size = exporting.write(ledger, chosen, to, replace=options.force, progress=progress("runs"))
     if options.json:
         print_json({"path": str(to.absolute()), "runs": [run.uid for run in chosen], "bytes": size})
     else:
