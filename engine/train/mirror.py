@@ -75,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             with _alone(folder / f"{chosen.kind}.json") as mark:
                 tracker = OPEN[chosen.kind](run, runs.settings(ledger, run), folder / chosen.kind)
-                events.add(ledger, "mirror", f"Metrics also go to {chosen.kind}", run=run.id)
+                events.add(ledger, "mirror", f"Metrics also go to {chosen.kind}: {tracker.look}", run=run.id)
                 hand_on(ledger, job, run, tracker, mark)
         except Exception as error:
             log.error("the mirror ended", exc_info=error)

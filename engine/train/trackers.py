@@ -14,7 +14,11 @@ PROJECT: Final = "workbench"  # where the tracker's own variable (WANDB_PROJECT,
 
 
 class Tracker(Protocol):
-    """One run in somebody else's tracker. `log` is called with rising steps; several times for one step."""
+    """One run in somebody else's tracker; `look` is how a person sees it there. `log` is called with rising steps, for one step perhaps
+    several times.
+    """
+
+    look: str
 
     def log(self, step: int, time: float, values: Mapping[str, float]) -> None:
         """Values of some metrics at an optimizer step; `time` in seconds since the epoch."""
@@ -32,6 +36,7 @@ class TensorBoard:
     def __init__(self, run: Run, settings: Mapping[str, object], folder: Path) -> None:
         from tensorboardX import SummaryWriter
 
+        self.look = f"tensorboard --logdir {folder}"
         self._writer = SummaryWriter(logdir=str(folder), flush_secs=3600)
         self._writer.add_text("settings", f"```\n{json.dumps(settings, indent=1)}\n```", 0)
 
@@ -64,6 +69,7 @@ class Wandb:
             resume="allow",
             settings=wandb.Settings(silent=True, console="off", disable_git=True, disable_code=True),
         )
+        self.look = self._run.url or f"wandb sync {Path(self._run.dir).parent}"
 
     def log(self, step: int, time: float, values: Mapping[str, float]) -> None:
         """Sent when a later step comes."""
@@ -83,8 +89,9 @@ class Trackio:
     def __init__(self, run: Run, settings: Mapping[str, object], folder: Path) -> None:
         import trackio
 
+        project = os.environ.get("TRACKIO_PROJECT", PROJECT)
         self._run = trackio.init(
-            project=os.environ.get("TRACKIO_PROJECT", PROJECT),
+            project=project,
             name=f"{run.name}-{run.uid[:4]}",
             config=dict(settings),
             resume="allow",
@@ -92,6 +99,7 @@ class Trackio:
             auto_log_gpu=False,
             auto_log_cpu=False,
         )
+        self.look = f"trackio show --project {project}"
 
     def log(self, step: int, time: float, values: Mapping[str, float]) -> None:
         """Sent by a thread of its own."""
@@ -105,4 +113,8 @@ class Trackio:
         self._run.finish()
 
 
-OPEN: Final[Mapping[str, Callable[[Run, Mapping[str, object], Path], Tracker]]] = {"tensorboard": TensorBoard, "wandb": Wandb, "trackio": Trackio}
+OPEN: Final[Mapping[str, Callable[[Run, Mapping[str, object], Path], Tracker]]] = {
+    "tensorboard": TensorBoard,
+    "wandb": Wandb,
+    "trackio": Trackio,
+}

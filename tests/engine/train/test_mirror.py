@@ -60,7 +60,8 @@ def test_a_run_that_is_killed_and_resumed_is_mirrored_once(bench: Bench) -> None
         curve = metrics.curve(ledger, run.id, tag)
         mirrored = {step: value for name, step, value in found if name == tag}
         assert [mirrored[step] for step in curve.steps.tolist()] == pytest.approx(curve.values.tolist(), rel=1e-6)
-    assert [event.text for event in events.of_kind(ledger, run.id, "mirror")] == ["Metrics also go to tensorboard"] * 2
+    told = f"Metrics also go to tensorboard: tensorboard --logdir {run.folder / mirror.FOLDER / 'tensorboard'}"
+    assert [event.text for event in events.of_kind(ledger, run.id, "mirror")] == [told] * 2
 
 
 def ended(bench: Bench, steps: int) -> tuple[Run, jobs.Job]:
