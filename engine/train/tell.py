@@ -135,8 +135,11 @@ class Teller:
             log.warning("progress: %s", problem.what)
 
     def doing(self, what: str) -> None:
-        """What the job is at, in a few words."""
-        jobs.beat(self._parts.ledger, self._parts.job, doing=what)
+        """What the job is at, in a few words; goes to the log alone where the ledger cannot be written now."""
+        try:
+            jobs.beat(self._parts.ledger, self._parts.job, doing=what)
+        except Problem as problem:
+            log.warning("%s (not in the ledger: %s)", what, problem.what)
 
     def waited(self, seconds: float) -> None:
         """Time that was no training, left out of the expected end."""
