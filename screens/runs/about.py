@@ -166,8 +166,10 @@ class AboutScreen(RunPage[Whole | None]):
             longest = max((cell_len(each.name) + 2 * max(0, each.depth - 1) for each in snapshot.relatives), default=0)
             room = self.size.width - PARTS_WIDTH - 40  # for the name, beside the other columns
             self._relatives.show(snapshot.relatives, _relations(max(NAME, min(longest, room))))
-        elif part.name == "note":
-            self._render_note(snapshot.run.note)
+        elif part.told is None:
+            if self._noted != snapshot.run.note:
+                self._noted = snapshot.run.note
+                self._render_note(self._noted)
         else:
             width = max(20, self.size.width - PARTS_WIDTH - 4)
             told = part.told(snapshot, self.session.clock(), width)
@@ -175,12 +177,10 @@ class AboutScreen(RunPage[Whole | None]):
 
     @work(group="note", exclusive=True)
     async def _render_note(self, note: str) -> None:
-        if note != self._noted:
-            self._noted = note
-            await self.query_one("#note", Markdown).update(note.strip() or NO_NOTE)
+        await self.query_one("#note", Markdown).update(note.strip() or NO_NOTE)
 
     def _part_cells(self, part: Part) -> tuple[Cell, ...]:
-        count = part.count(self._snapshot) if self._snapshot else None
+        count = part.count(self._snapshot) if self._snapshot and part.count else None
         noted = "✓" if part.name == "note" and self._snapshot and self._snapshot.run.note else ""
         empty = count == 0 or (part.name == "note" and not noted)
         return ((part.name, MUTED if empty else ""), (noted if count is None else f"{count:,}", MUTED))

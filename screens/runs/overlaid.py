@@ -57,7 +57,7 @@ class Reading:
         self._curves = Curves(kept=max(32, 4 * len(self._runs)))
         self._names: dict[int, tuple[str, ...]] = {}
         self._best: dict[int, dict[str, Summary]] = {}
-        self._made: dict[tuple[int, str, str], tuple[Curve, Series | None]] = {}
+        self._made: dict[tuple[int, str, str], tuple[Curve, Curve | None, Series | None]] = {}
 
     def read(self, metric: str | None, scale: Scale, *, smoothed: bool = False) -> Overlaid:
         """This metric, or the first that there is. What looks at all points is done here, where no key waits for it."""
@@ -91,25 +91,26 @@ class Reading:
         if best is None:
             return Line(run, None, None, None, "no such metric")
         curve = self._curve(run, metric)
+        counted = self._curve(run, COUNTED[scale.name]) if scale.name in COUNTED else None
         key = (run.id, metric, scale.name)
         kept = self._made.get(key)
-        if kept is None or kept[0] is not curve:
-            across = self._across(run, curve, scale)
+        if kept is None or kept[0] is not curve or kept[1] is not counted:
+            across = self._across(run, curve, counted, scale)
             series = Series(run.name, across, curve.values, colour) if across is not None else None
-            kept = self._made[key] = (curve, series)
-        return Line(run, kept[1], best.best, best.best_step, "" if kept[1] else f"{scale.name} not counted")
+            kept = self._made[key] = (curve, counted, series)
+        series = kept[2]
+        return Line(run, series, best.best, best.best_step, "" if series else f"{scale.name} not counted")
 
     def _curve(self, run: Run, metric: str) -> Curve:
         return self._curves.get(self._ledger, run.id, metric)
 
-    def _across(self, run: Run, curve: Curve, scale: Scale) -> Floats | None:
+    def _across(self, run: Run, curve: Curve, counted: Curve | None, scale: Scale) -> Floats | None:
         """Where the curve's points lie on the scale; None where the run does not say."""
-        if scale is STEP:
-            return curve.steps.astype(np.float64)
         if scale is TIME:
             worked = [job for job in jobs.of_run(self._ledger, run.id) if job.kind == "train" and job.started]
             return time_at_work(curve.times, worked)
-        counted = self._curve(run, COUNTED[scale.name])
+        if counted is None:
+            return curve.steps.astype(np.float64)
         known = np.isfinite(counted.values)
         if not known.any():
             return None

@@ -29,13 +29,17 @@ PRINT: Final = 16  # characters of a fingerprint that tell it from others
 Cell = str | Content
 
 
+Told = Callable[[Whole, float, int], Content]
+Count = Callable[[Whole], int]
+
+
 @dataclass(frozen=True)
 class Part:
-    """`count` says how many there are of what it lists, None where it lists nothing; `told` gives its lines for a time and a width."""
+    """`told` gives its lines for a time and a width, None where a widget of its own shows it; `count` how many there are of what it lists."""
 
     name: str
-    count: Callable[[Whole], int | None]
-    told: Callable[[Whole, float, int], Content]
+    told: Told | None
+    count: Count | None = None
 
 
 def _overview(whole: Whole, now: float, width: int) -> Content:
@@ -220,19 +224,18 @@ def _artifacts(whole: Whole, now: float, width: int) -> Content:
 
 
 PARTS: Final = (
-    Part("overview", lambda _: None, _overview),
-    Part("note", lambda _: None, lambda whole, now, width: Content(whole.run.note)),
-    Part("lineage", lambda whole: len(whole.relatives), lambda whole, now, width: Content()),
-    Part("metrics", lambda whole: len(whole.summary), _metrics),
-    Part("profile", lambda _: None, _profile),
-    Part("versions", lambda _: None, _environment),
-    Part("jobs", lambda whole: len(whole.jobs), _jobs),
-    Part("events", lambda whole: len(whole.events), _events),
-    Part("checkpoints", lambda whole: len(whole.checkpoints), _checkpoints),
-    Part("evaluations", lambda whole: len(whole.evaluations), _evaluations),
-    Part("artifacts", lambda whole: len(whole.artifacts), _artifacts),
+    Part("overview", _overview),
+    Part("note", None),
+    Part("lineage", None, lambda whole: len(whole.relatives)),
+    Part("metrics", _metrics, lambda whole: len(whole.summary)),
+    Part("profile", _profile),
+    Part("versions", _environment),
+    Part("jobs", _jobs, lambda whole: len(whole.jobs)),
+    Part("events", _events, lambda whole: len(whole.events)),
+    Part("checkpoints", _checkpoints, lambda whole: len(whole.checkpoints)),
+    Part("evaluations", _evaluations, lambda whole: len(whole.evaluations)),
+    Part("artifacts", _artifacts, lambda whole: len(whole.artifacts)),
 )
-"""Note and lineage are drawn by widgets of their own."""
 
 # How lines are put together
 

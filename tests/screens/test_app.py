@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.segment import Segment
 from textual.color import Color
+from textual.events import Key
 from textual.message import Message
 from textual.pilot import Pilot
 from textual.widgets import Input
 
-from engine.ledger import Ledger, runs
+from engine.ledger import Ledger, orders, runs
 from engine.profile import flat
 from engine.profile_file import dump
 from screens.messages import SCREENS, CompareRuns, ConfigureFrom, EvaluateRuns, GoTo, LookAtData, WatchRun
@@ -44,6 +45,19 @@ async def test_figures_go_to_the_five_screens_and_the_first_line_says_where_one_
             await until(pilot, lambda tab=tab: tab in screen(pilot).splitlines()[0])  # type: ignore[misc]
             assert here(pilot) == name
         assert screen(pilot).splitlines()[0].endswith("0▄you  1█used")
+
+
+async def test_from_runs_monitor_shows_the_run_that_was_looked_at(four: Example) -> None:
+    async with WorkbenchApp(four.session).run_test(size=(100, 30)) as pilot:
+        await until(pilot, lambda: "speech-dora" in screen(pilot))
+        page = pilot.app.screen
+        while page.chosen is None or page.chosen.name != "speech-dora":
+            await pilot.press("j")
+            await pilot.pause()
+        await pilot.press("4")
+        await until(pilot, lambda: here(pilot) == "monitor" and "speech-dora" in screen(pilot).splitlines()[1])
+        await pilot.press("2", "4")
+        await until(pilot, lambda: here(pilot) == "monitor" and "speech-dora" in screen(pilot).splitlines()[1])
 
 
 async def test_a_click_on_a_tab_goes_there(four: Example) -> None:
@@ -266,3 +280,27 @@ async def test_from_a_run_to_one_like_it_and_to_its_data(four: Example, tiny_bas
         await until(pilot, lambda: "like again, nothing changed" in screen(pilot))
         await pilot.press("o")
         await until(pilot, lambda: here(pilot) == "data" and "rows.jsonl  12 rows  as seen by" in screen(pilot))
+
+
+def packet(pilot: Pilot[None], text: str) -> None:
+    """Keys that arrive together, as they do over a slow line."""
+    for letter in text:
+        name = {"/": "slash", "\r": "enter", "=": "equals_sign"}.get(letter, letter)
+        pilot.app.post_message(Key(name, None if letter == "\r" else letter))
+
+
+async def test_what_is_typed_ahead_of_a_prompt_goes_there(four: Example) -> None:
+    async with WorkbenchApp(four.session).run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: "pubmedqa-lora-16" in screen(pilot))
+        packet(pilot, "/state=finP\r")
+        await until(pilot, lambda: "/ state=finP" in screen(pilot))
+        assert not orders.waiting(four.session.ledger, four.runs["pubmedqa-lora-16"].id)
+
+
+async def test_no_question_is_answered_before_it_was_asked(four: Example) -> None:
+    async with WorkbenchApp(four.session).run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: "pubmedqa-lora-16" in screen(pilot))
+        packet(pilot, "Sy")
+        await until(pilot, lambda: "y yes" in screen(pilot))
+        assert not orders.waiting(four.session.ledger, four.runs["pubmedqa-lora-16"].id)
+        await pilot.press("n")

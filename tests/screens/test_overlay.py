@@ -137,6 +137,19 @@ def test_a_live_runs_curve_grows_and_what_has_ended_is_not_read_again(four: Exam
     assert after[1].series is before[1].series
 
 
+def test_a_point_finds_its_place_once_the_tokens_up_to_it_are_known(four: Example) -> None:
+    run = four.runs["pubmedqa-lora-16"]
+    reading = Reading(four.session.ledger, [run])
+    with metrics.Writer(four.session.ledger, run.id) as writer:
+        writer.log(1000, {"validation/loss": 0.5})
+    early = reading.read("validation/loss", TOKENS).lines[0].series
+    assert early is not None and early.across[-1] == 52 * 1400
+    with metrics.Writer(four.session.ledger, run.id) as writer:
+        writer.log(1000, {"train/tokens": 1_400_000.0})
+    late = reading.read("validation/loss", TOKENS).lines[0].series
+    assert late is not None and late.across[-1] == 1_400_000
+
+
 async def test_another_metric_smoothing_logarithm_and_zoom(four: Example) -> None:
     chosen = [four.runs["pubmedqa-lora-16"], four.runs["pubmedqa-lora-64"]]
     async with WorkbenchApp(four.session).run_test(size=(100, 30)) as pilot:
