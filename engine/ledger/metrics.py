@@ -8,6 +8,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,8 @@ from engine.ledger.store import Ledger
 from engine.ledger.writer import Writer
 
 __all__ = ["Curve", "Writer", "curve", "curves", "keys"]
+
+Number = TypeVar("Number", np.int64, np.float64)
 
 
 @dataclass(frozen=True)
@@ -33,13 +36,19 @@ class Curve:
 
     def joined(self, increment: Curve) -> Curve:
         """This curve with what `curve(..., after=self.seq)` gave since; a step in both is taken from there."""
-        kept = ~np.isin(self.steps, increment.steps)
-        steps = np.concatenate([self.steps[kept], increment.steps])
-        order = np.argsort(steps, kind="stable")
+        if not len(increment.steps):
+            return self
+        same = int(np.searchsorted(self.steps, increment.steps[0]))  # before that nothing was added
+        kept = same + np.flatnonzero(~np.isin(self.steps[same:], increment.steps))
+        order = np.argsort(np.concatenate([self.steps[kept], increment.steps]), kind="stable")
+
+        def merged(mine: NDArray[Number], theirs: NDArray[Number]) -> NDArray[Number]:
+            return np.concatenate([mine[:same], np.concatenate([mine[kept], theirs])[order]])
+
         return Curve(
-            steps[order],
-            np.concatenate([self.values[kept], increment.values])[order],
-            np.concatenate([self.times[kept], increment.times])[order],
+            merged(self.steps, increment.steps),
+            merged(self.values, increment.values),
+            merged(self.times, increment.times),
             increment.seq,
         )
 
