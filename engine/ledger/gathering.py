@@ -1,6 +1,7 @@
-"""Evaluations of two ledgers gathered in one: of a model on a suite under the same conditions, for one run, there is one.
+"""What two ledgers gathered of runs beside their training: evaluations, and the jobs and exports that anybody who has the result can make.
 
-A finished one stands before one that is not, the newer before the older; of two unfinished ones that with more answers.
+Each is decided for itself. Of a model on a suite under the same conditions, for one run, there is one evaluation: a finished one stands
+before one that is not, the newer before the older; of two unfinished ones that with more answers. Of a job, the copy that is further stands.
 """
 
 from __future__ import annotations
@@ -8,13 +9,15 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Final, NamedTuple
 
 from engine.ledger.standing import Where, columns
 
 _Identity = tuple[str | None, str, str, str]  # uid of the run, model, suite, conditions
 
+RUN: Final = "(SELECT id FROM main.run WHERE uid = (SELECT uid FROM other.run WHERE id = x.run))"
+_UIDS: Final = "SELECT value FROM json_each(?)"
 _HERE: Final = "e.run IS NULL OR r.uid IN (SELECT uid FROM main.run)"
 # A base model's evaluation belongs to no run: it comes along where it is what a chosen run's is held against.
 _CHOSEN: Final = """
@@ -50,13 +53,84 @@ def gather(connection: sqlite3.Connection, only: Collection[str] | None, *, aski
             further.append(there.id)
             if here:
                 connection.execute("DELETE FROM main.evaluation WHERE id = ?", (here.id,))
-    run = "(SELECT id FROM main.run WHERE uid = (SELECT uid FROM other.run WHERE id = x.run))"
     evaluation = (
         "(SELECT id FROM main.evaluation WHERE uid = (SELECT uid FROM other.evaluation WHERE id = x.evaluation))"
     )
-    _take(connection, "evaluation", {"id": None, "run": run}, "id", further)
+    _take(connection, "evaluation", {"id": None, "run": RUN}, "id", further)
     _take(connection, "item", {"evaluation": evaluation}, "evaluation", further)
     return len(further)
+
+
+def beside_training(connection: sqlite3.Connection, uids: Collection[str]) -> set[str]:
+    """Take over what evaluations and exports left of these runs, which are here: their jobs, with events, and the exports' artifacts.
+
+    Returns the uids of the runs that something was taken of.
+    """
+    jobs = _further(_jobs(connection, "main", uids), _jobs(connection, "other", uids), _forget(connection, "job"))
+    exports = _further(
+        _exports(connection, "main", uids), _exports(connection, "other", uids), _forget(connection, "artifact")
+    )
+    job = "(SELECT id FROM main.job WHERE uid = (SELECT uid FROM other.job WHERE id = x.job))"
+    _take(connection, "job", {"id": None, "run": RUN}, "id", list(jobs))
+    _take(connection, "event", {"id": None, "run": RUN, "job": job}, "job", list(jobs), order="x.id")
+    _take(connection, "artifact", {"id": None, "run": RUN}, "id", list(exports))
+    return {*jobs.values(), *exports.values()}
+
+
+class _Made(NamedTuple):
+    """A row that was made beside training: its id, its run's uid, and what decides between two copies, the higher."""
+
+    id: int
+    run: str
+    rank: tuple[float, float, int, str]
+
+
+def _further(ours: dict[str, _Made], theirs: dict[str, _Made], forget: Callable[[int], object]) -> dict[int, str]:
+    """Of theirs those that are new or further, with their runs; ours in their place are forgotten."""
+    further = {}
+    for name, there in theirs.items():
+        here = ours.get(name)
+        if here is None or there.rank > here.rank:
+            further[there.id] = there.run
+            if here:
+                forget(here.id)
+    return further
+
+
+def _forget(connection: sqlite3.Connection, table: str) -> Callable[[int], object]:
+    return lambda row: connection.execute(f"DELETE FROM main.{table} WHERE id = ?", (row,))
+
+
+def _jobs(connection: sqlite3.Connection, where: Where, uids: Collection[str]) -> dict[str, _Made]:
+    events: dict[int, list[object]] = {}
+    told = [name for name in columns(connection, "event") if name not in ("id", "run", "job")]
+    for row in connection.execute(
+        f"SELECT job, {', '.join(told)} FROM {where}.event WHERE job IN"
+        f" (SELECT j.id FROM {where}.job j JOIN {where}.run r ON r.id = j.run WHERE j.kind <> 'train' AND r.uid IN ({_UIDS}))"
+        " ORDER BY id",
+        (json.dumps(list(uids)),),
+    ):
+        events.setdefault(row[0], []).append(row[1:])
+    shown = ", ".join(f"j.{name}" for name in columns(connection, "job") if name not in ("id", "run"))
+    rows = connection.execute(
+        f"SELECT j.uid, j.id, r.uid, coalesce(j.ended, 0), coalesce(j.heartbeat, 0), {shown}"
+        f" FROM {where}.job j JOIN {where}.run r ON r.id = j.run WHERE j.kind <> 'train' AND r.uid IN ({_UIDS})",
+        (json.dumps(list(uids)),),
+    )
+    found = {}
+    for name, job, run, ended, beat, *content in rows:
+        happened = events.get(job, [])
+        found[str(name)] = _Made(job, run, (ended, beat, len(happened), repr((content, happened))))
+    return found
+
+
+def _exports(connection: sqlite3.Connection, where: Where, uids: Collection[str]) -> dict[str, _Made]:
+    rows = connection.execute(
+        f"SELECT r.uid || '/' || a.path, a.id, r.uid, a.created, a.bytes, a.fingerprint"
+        f" FROM {where}.artifact a JOIN {where}.run r ON r.id = a.run WHERE a.kind = 'export' AND r.uid IN ({_UIDS})",
+        (json.dumps(list(uids)),),
+    )
+    return {str(name): _Made(row, run, (made, size, 0, known)) for name, row, run, made, size, known in rows}
 
 
 def _evaluations(
@@ -84,12 +158,17 @@ def _rank(
 
 
 def _take(
-    connection: sqlite3.Connection, table: str, changed: dict[str, str | None], which: str, ids: Collection[int]
+    connection: sqlite3.Connection,
+    table: str,
+    changed: dict[str, str | None],
+    which: str,
+    ids: Collection[int],
+    order: str = "1, 2",
 ) -> None:
     names = [name for name in columns(connection, table) if changed.get(name, "") is not None]
     values = ", ".join(changed.get(name) or f"x.{name}" for name in names)
     connection.execute(
         f"INSERT INTO main.{table} ({', '.join(names)}) SELECT {values} FROM other.{table} x"
-        f" WHERE x.{which} IN (SELECT value FROM json_each(?)) ORDER BY 1, 2",
+        f" WHERE x.{which} IN (SELECT value FROM json_each(?)) ORDER BY {order}",
         (json.dumps(list(ids)),),
     )

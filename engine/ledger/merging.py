@@ -3,10 +3,10 @@
 A run is known by its uid. Where both ledgers have it, each half of it is decided for itself, by a rule that does not ask which ledger is
 merged into which; so merging is commutative, and merging again adds nothing:
 
-- what a machine made (state, metrics, events, jobs, checkpoints, artifacts) comes whole from the copy that is further: more jobs, then more
-  events, more points, the newer heartbeat, and among copies that are alike in all of these the higher hash of the content;
+- its training (state, metrics, events, jobs, checkpoints, results) comes whole from the copy that is further: more training jobs, then more
+  points, the newer heartbeat, more events, and among copies that are alike in all of these the higher hash of the content;
 - what people said (name, note, tags, baseline, archive, bin) comes from the copy that was edited last;
-- evaluations are gathered: of one model on one suite under the same conditions the one that is further stands.
+- evaluations and exports, which anybody can make who has the result, are gathered from both.
 
 A run that was deleted for good has left nothing behind to know it by: a ledger that still has it brings it back.
 """
@@ -199,8 +199,9 @@ def _merge_runs(ledger: Ledger, connection: sqlite3.Connection, uids: Sequence[s
     taking.machine_part(connection, further)
     taking.people_part(connection, said)
     connection.executemany("UPDATE run SET folder = ? WHERE id = ?", folders)
+    beside = gathering.beside_training(connection, uids)
     changed = {*further.values(), *said.values(), *(run for _, run in folders)}
-    updated = tuple(uid for uid, here in ours.items() if here.id in changed)
+    updated = tuple(uid for uid, here in ours.items() if here.id in changed or uid in beside)
     return Merged(added, updated, tuple(uid for uid in ours if uid not in updated), tuple(conflicts))
 
 
@@ -210,7 +211,10 @@ def _at_work(ledger: Ledger, connection: sqlite3.Connection) -> set[int]:
     return {
         job.run
         for job in jobs.live(ledger)
-        if job.run is not None and jobs.may_be_at_work(job) and (job.heartbeat or 0.0) >= beats.get(job.uid, 0.0)
+        if job.kind == "train"
+        and job.run is not None
+        and jobs.may_be_at_work(job)
+        and (job.heartbeat or 0.0) >= beats.get(job.uid, 0.0)
     }
 
 

@@ -12,7 +12,9 @@ import sqlite3
 from collections.abc import Collection, Iterable, Iterator
 from typing import Final, Literal, NamedTuple
 
-PLAIN: Final = 2  # the newest version of marshal's format in which equal values are equal bytes, whoever else holds them
+PLAIN: Final = (
+    2  # the newest version of marshal's format in which equal values are equal bytes, whoever else holds them
+)
 Where = Literal["main", "other"]
 
 
@@ -29,13 +31,21 @@ class Said(NamedTuple):
 
 
 class Copy(NamedTuple):
-    """One ledger's copy of a run: its row, what it was seen to do (`far`: the higher is further), what was said of it."""
+    """One ledger's copy of a run: its row, how far its training is (`far`: the higher), what was said of it, its training jobs."""
 
     id: int
     folder: str
     far: tuple[float, ...]
     said: Said
     jobs: frozenset[str]
+
+
+TRAINING: Final = {
+    "job": "kind = 'train'",
+    "event": "(job IS NULL OR (SELECT kind FROM {}.job WHERE id = job) = 'train')",
+    "artifact": "kind <> 'export'",
+}
+"""Which rows are part of a run's training; the others are those of evaluations and exports, which `gathering` gathers."""
 
 
 def copies(connection: sqlite3.Connection, where: Where, uids: Collection[str]) -> dict[str, Copy]:
@@ -45,22 +55,24 @@ def copies(connection: sqlite3.Connection, where: Where, uids: Collection[str]) 
     tags = _gathered(
         connection.execute(f"SELECT run, name FROM {where}.tag WHERE run IN ({chosen}) ORDER BY name", wanted)
     )
-    jobs = _gathered(connection.execute(f"SELECT run, uid FROM {where}.job WHERE run IN ({chosen})", wanted))
+    jobs = _gathered(
+        connection.execute(f"SELECT run, uid FROM {where}.job WHERE kind = 'train' AND run IN ({chosen})", wanted)
+    )
     rows = connection.execute(
         f"""
         SELECT uid, id, folder, edited, name, note, coalesce(archived, 0), coalesce(deleted, 0), NOT baseline,
-            (SELECT count(*) FROM {where}.event WHERE run = r.id),
             (SELECT coalesce(sum(n), 0) FROM {where}.series WHERE run = r.id),
-            (SELECT coalesce(max(heartbeat), 0) FROM {where}.job WHERE run = r.id)
+            (SELECT coalesce(max(heartbeat), 0) FROM {where}.job WHERE run = r.id AND kind = 'train'),
+            (SELECT count(*) FROM {where}.event WHERE run = r.id AND {TRAINING["event"].format(where)})
         FROM {where}.run r WHERE id IN ({chosen})
         """,
         wanted,
     )
     found = {}
-    for uid, run, folder, edited, name, note, archived, deleted, plain, events, points, heartbeat in rows:
+    for uid, run, folder, edited, name, note, archived, deleted, plain, points, heartbeat, events in rows:
         said = Said(edited, name, note, tuple(tags.get(run, ())), archived, deleted, bool(plain))
         own = frozenset(jobs.get(run, ()))
-        found[str(uid)] = Copy(run, folder, (len(own), events, points, heartbeat), said, own)
+        found[str(uid)] = Copy(run, folder, (len(own), points, heartbeat, events), said, own)
     return found
 
 
@@ -83,7 +95,7 @@ _ORDER: Final = {
 
 
 def digests(connection: sqlite3.Connection, where: Where, runs: Collection[int]) -> dict[int, bytes]:
-    """By row id, a hash of all that machines made of these runs. Rows of the same content hash alike, whatever their ids are."""
+    """By row id, a hash of all that training made of these runs. Rows of the same content hash alike, whatever their ids are."""
     hashes = {run: hashlib.sha256() for run in runs}
     wanted = (json.dumps(list(runs)),)
     for table in (
@@ -101,7 +113,8 @@ def digests(connection: sqlite3.Connection, where: Where, runs: Collection[int])
         owner = "id" if table == "run" else "run"
         for run, *cells in connection.execute(
             f"SELECT {owner}, {', '.join(_portable(connection, where, table))} FROM {where}.{table}"
-            f" WHERE {owner} IN (SELECT value FROM json_each(?)) ORDER BY {owner}, {_ORDER.get(table, 'id').format(where)}",
+            f" WHERE {owner} IN (SELECT value FROM json_each(?)) AND {TRAINING.get(table, '1').format(where)}"
+            f" ORDER BY {owner}, {_ORDER.get(table, 'id').format(where)}",
             wanted,
         ):
             hashes[run].update(marshal.dumps((table, cells), PLAIN))

@@ -12,10 +12,10 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
-from engine.ledger.standing import SAID, columns
+from engine.ledger.standing import SAID, TRAINING, columns
 
 CHILDREN: Final = ("run_document", "job", "event", "orders", "checkpoint", "artifact", "series", "tail", "segment")
-"""What machines made of a run, a table each, in an order in which rows find what they refer to. `packed` goes with its segment."""
+"""What training made of a run, a table each, in an order in which rows find what they refer to. `packed` goes with its segment."""
 
 
 def new_runs(connection: sqlite3.Connection, uids: Collection[str]) -> None:
@@ -40,15 +40,16 @@ def new_runs(connection: sqlite3.Connection, uids: Collection[str]) -> None:
 
 
 def machine_part(connection: sqlite3.Connection, pairs: Mapping[int, int]) -> None:
-    """Replace all that machines made of runs here by the other ledger's; `pairs` are its row ids and ours. Folders stay."""
+    """Replace all that training made of runs here by the other ledger's; `pairs` are its row ids and ours. Folders stay."""
     if not pairs:
         return
     own = ("id", "uid", "folder", "changed", *SAID)
     made = [name for name in columns(connection, "run") if name not in own]
     with _taken(connection, pairs):
         _update(connection, made)
-        for table in reversed(CHILDREN):
-            connection.execute(f"DELETE FROM main.{table} WHERE run IN (SELECT ours FROM temp.taken)")
+        for table in ("event", *CHILDREN):  # events first: they are known by their job
+            which = TRAINING.get(table, "1").format("main")
+            connection.execute(f"DELETE FROM main.{table} WHERE run IN (SELECT ours FROM temp.taken) AND {which}")
         _take_children(connection)
 
 
@@ -87,11 +88,12 @@ def _update(connection: sqlite3.Connection, names: Collection[str]) -> None:
 
 
 def _take(connection: sqlite3.Connection, table: str, changed: Mapping[str, str], joins: str, order: str = "1") -> None:
-    """Insert a table's rows that `joins` leaves, with other values in the columns `changed`; an empty one is left out."""
+    """Insert a table's rows that `joins` leaves and that are of training, with other values in the columns `changed`; an empty one is left out."""
     names = [name for name in columns(connection, table) if changed.get(name) != ""]
     values = ", ".join(changed.get(name, f"x.{name}") for name in names)
     connection.execute(
-        f"INSERT INTO main.{table} ({', '.join(names)}) SELECT {values} FROM other.{table} x {joins} ORDER BY {order}"
+        f"INSERT INTO main.{table} ({', '.join(names)}) SELECT {values} FROM other.{table} x {joins}"
+        f" WHERE {TRAINING.get(table, '1').format('other')} ORDER BY {order}"
     )
 
 

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from engine.errors import Problem
 from engine.ledger import (
     Ledger,
+    artifacts,
     checkpoints,
     evaluations,
     events,
@@ -60,8 +61,8 @@ def told(ledger: Ledger) -> dict[str, Any]:
         parts["series"] = rows(
             "SELECT k.name, s.* FROM series s JOIN key k ON k.id = s.key WHERE run = ? ORDER BY 1", run
         )
-        parts["event"] = rows(
-            "SELECT e.*, j.uid FROM event e LEFT JOIN job j ON j.id = e.job WHERE e.run = ? ORDER BY e.id", run
+        parts["event"] = sorted(
+            rows("SELECT e.*, j.uid FROM event e LEFT JOIN job j ON j.id = e.job WHERE e.run = ?", run)
         )
         for name in metrics.keys(ledger, run):
             curve = metrics.curve(ledger, run, name)
@@ -115,9 +116,15 @@ def logged(
 def worked(connection: sqlite3.Connection, uid: str, job: int, beat: int) -> None:
     connection.execute(
         "INSERT OR IGNORE INTO job (uid, kind, run, argument, state, created, log, heartbeat, host)"
-        " SELECT ?, 'train', id, '{}', 'finished', 1, 'log', ?, 'box' FROM run WHERE uid = ?",
-        (f"{uid[0]}{job}", beat, uid),
+        " SELECT ?, ?, id, '{}', 'finished', 1, 'log', ?, 'box' FROM run WHERE uid = ?",
+        (f"{uid[0]}{job}", "export" if job == 2 else "train", beat, uid),
     )
+    if job == 2:
+        connection.execute(
+            "INSERT OR REPLACE INTO artifact (run, kind, path, bytes, fingerprint, created)"
+            " SELECT id, 'export', 'export/merged', ?, 'f', 1 FROM run WHERE uid = ?",
+            (beat, uid),
+        )
     connection.execute(
         "INSERT INTO event (run, job, time, level, kind, text)"
         " SELECT run, id, 1, 'info', 'test', ? FROM job WHERE uid = ?",
@@ -285,6 +292,30 @@ def test_a_run_that_went_on_is_brought_up_to_date_and_keeps_what_was_said_here(l
     # An old copy takes nothing back.
     assert merge(ledger, filled(tmp_path / "third.db", "else")[0]).kept == ()
     assert merge(ledger, path).kept == (there.uid,)
+
+
+def test_what_was_evaluated_here_does_not_hold_back_what_was_trained_there(ledger: Ledger, tmp_path: Path) -> None:
+    """Three jobs here, none of them training, and one there that went on."""
+    path, there = filled(tmp_path / "other.db")
+    merge(ledger, path)
+    here = runs.find(ledger, there.uid)
+    for _ in range(3):
+        job = jobs.create(ledger, "evaluate", run=here.id, argument={}, log=here.folder / "evaluate.txt")
+        events.add(ledger, "evaluation", "retention 61 %", run=here.id, job=job.id)
+        jobs.set_state(ledger, job, State.FINISHED)
+    artifacts.add(ledger, here, "export", tmp_path / "merged", size=1, fingerprint="f")
+    with Ledger.open(path) as other, metrics.Writer(other, there.id) as log:
+        log.log(50, {"train/loss": 0.01, "train/rate": 1e-4})
+        events.add(other, "checkpoint", "checkpoint 50 saved", run=there.id)
+    merged = merge(ledger, path)
+    assert (merged.updated, merged.conflicts) == ((there.uid,), ())
+    assert metrics.curve(ledger, here.id, "train/loss").steps.tolist() == list(range(51))
+    assert [job.kind for job in jobs.of_run(ledger, here.id)].count("evaluate") == 3
+    assert [each.text for each in events.of_run(ledger, here.id)].count("retention 61 %") == 3
+    assert [each.kind for each in artifacts.of_run(ledger, here.id)] == ["export"]
+    with Ledger.open(path) as other:
+        assert merge(other, ledger.path).updated == (there.uid,)
+        assert told(other) == told(ledger)
 
 
 def test_a_run_that_went_on_in_two_places_keeps_the_longer_history_and_says_so(ledger: Ledger, tmp_path: Path) -> None:
