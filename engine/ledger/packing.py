@@ -127,11 +127,13 @@ class Packer:
         return self._keysets[names]
 
     def _summarise(self, connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
-        """Add new steps to the totals; where a step was replayed, take them anew from all points."""
+        """Add new steps to the totals; where a step was replayed, count them anew from all points."""
         for name, (steps, values) in _by_key(rows).items():
             key = self._keys[name]
             stood = totals(connection, self._run, key)
-            if (stood.n == 0 or steps[0] > stood.last_step) and bool(np.all(steps[1:] > steps[:-1])):
+            rise = bool(np.all(steps[1:] > steps[:-1])) and (stood.n == 0 or bool(steps[0] > stood.last_step))
+            known = stood.smoothed is not None or stood.n == stood.gaps  # older ledgers did not keep it
+            if rise and known:
                 now = stood.followed_by(steps, values)
             else:
                 try:

@@ -141,10 +141,14 @@ def test_settings_and_metrics_of_schema_2_are_all_there_and_a_run_goes_on(home: 
         assert metrics.curve(ledger, 1, "train/loss").values.tolist() == [step / 7 for step in range(5000)]
         assert sorted(ledger.rows("SELECT id, changed FROM run")) == [(1, 1), (2, 2)]
         with Writer(ledger, 1) as log:
-            for step in range(4990, 5010):
+            for step in range(5000, 5010):
                 log.log(step, {"train/loss": step / 7})
         assert metrics.curve(ledger, 1, "train/loss").values.tolist() == [step / 7 for step in range(5010)]
         assert ledger.value("SELECT count(*) FROM tail") == 0
+        smoothed = runs.summaries(ledger)[1]["train/loss"].smoothed
+        assert smoothed == pytest.approx(5009 / 7 - 9 / 7), (
+            "nine steps behind, as an average of weight 0.9 on a line is"
+        )
         assert ledger.rows("PRAGMA foreign_key_check") == []
     assert version(home / "ledger.db.before-3") == 2
 
