@@ -27,9 +27,8 @@ from engine.ledger.copies import backup
 from engine.ledger.store import Ledger
 from engine.storage import storage_of
 
-PORTION: Final = (
-    10_000_000  # points merged in one transaction: a training that logs meanwhile waits for a second at most
-)
+# Points merged in one transaction: a training that logs meanwhile waits for a second at most.
+PORTION: Final = 10_000_000
 Progress = Callable[[int, int], None]  # runs done and to do
 
 
@@ -171,38 +170,31 @@ def joined(first: Merged, then: Merged) -> Merged:
 def _merge_runs(ledger: Ledger, connection: sqlite3.Connection, uids: Sequence[str]) -> Merged:
     ours, theirs = standing.copies(connection, "main", uids), standing.copies(connection, "other", uids)
     uids = [uid for uid in uids if uid in theirs]  # the other ledger may be in use, and runs be deleted from it
-    ours = {uid: ours[uid] for uid in uids if uid in ours}
-    alike = [uid for uid in ours if ours[uid].far == theirs[uid].far]
+    both = [uid for uid in uids if uid in ours]
+    alike = [uid for uid in both if ours[uid].far == theirs[uid].far]
     mine = standing.digests(connection, "main", [ours[uid].id for uid in alike])
     others = standing.digests(connection, "other", [theirs[uid].id for uid in alike])
     busy = _at_work(ledger, connection)
-    further, said, conflicts = {}, {}, []
-    folders: list[tuple[str, int]] = []
-    for uid, here in ours.items():
-        there = theirs[uid]
-        ahead = (there.far, others.get(there.id, b"")) > (here.far, mine.get(here.id, b""))
-        if ahead and here.id in busy:
-            ahead = False
-            conflicts.append(Conflict(uid, here.said.name, "it is at work here; merge again when it has ended"))
-        elif here.jobs - there.jobs and there.jobs - here.jobs:
-            kept = "the other ledger's" if ahead else "this ledger's"
-            conflicts.append(Conflict(uid, here.said.name, f"it went on in both ledgers; {kept} history is kept"))
-        if ahead:
-            further[there.id] = here.id
-        if there.said > here.said:
-            said[there.id] = here.id
-        same = uid in alike and mine[here.id] == others[there.id]
-        if (folder := _folder(here.folder, there.folder, ahead=ahead, same=same)) != here.folder:
-            folders.append((folder, here.id))
+    verdicts = {}
+    for uid in both:
+        here, there = ours[uid], theirs[uid]
+        content = mine.get(here.id, b""), others.get(there.id, b"")
+        verdicts[uid] = standing.judged(here, there, content, at_work=here.id in busy)
     added = tuple(uid for uid in uids if uid not in ours)
     taking.new_runs(connection, added)
-    taking.machine_part(connection, further)
-    taking.people_part(connection, said)
+    taking.training_part(connection, {theirs[uid].id: ours[uid].id for uid in both if verdicts[uid].ahead})
+    taking.people_part(connection, {theirs[uid].id: ours[uid].id for uid in both if verdicts[uid].said})
+    moved = [uid for uid in both if verdicts[uid].folder != ours[uid].folder]
+    folders = [(verdicts[uid].folder, ours[uid].id) for uid in moved]
     connection.executemany("UPDATE run SET folder = ? WHERE id = ?", folders)
-    beside = gathering.beside_training(connection, uids)
-    changed = {*further.values(), *said.values(), *(run for _, run in folders)}
-    updated = tuple(uid for uid, here in ours.items() if here.id in changed or uid in beside)
-    return Merged(added, updated, tuple(uid for uid in ours if uid not in updated), tuple(conflicts))
+    changed = {*moved, *gathering.beside_training(connection, uids)}
+    changed |= {uid for uid in both if verdicts[uid].ahead or verdicts[uid].said}
+    return Merged(
+        added,
+        tuple(uid for uid in both if uid in changed),
+        tuple(uid for uid in both if uid not in changed),
+        tuple(Conflict(uid, ours[uid].said.name, each.conflict) for uid, each in verdicts.items() if each.conflict),
+    )
 
 
 def _at_work(ledger: Ledger, connection: sqlite3.Connection) -> set[int]:
@@ -216,17 +208,6 @@ def _at_work(ledger: Ledger, connection: sqlite3.Connection) -> set[int]:
         and jobs.may_be_at_work(job)
         and (job.heartbeat or 0.0) >= beats.get(job.uid, 0.0)
     }
-
-
-def _folder(here: str, there: str, *, ahead: bool, same: bool) -> str:
-    """Where a run's files are: where they are on this machine, else where the further copy has them."""
-    if here == there:
-        return here
-    if Path(here).is_dir():
-        return here
-    if Path(there).is_dir() or ahead:
-        return there
-    return max(here, there) if same else here
 
 
 def _one_baseline(connection: sqlite3.Connection) -> None:

@@ -10,6 +10,7 @@ import json
 import marshal
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
 PLAIN: Final = (
@@ -38,6 +39,40 @@ class Copy(NamedTuple):
     far: tuple[float, ...]
     said: Said
     jobs: frozenset[str]
+
+
+class Verdict(NamedTuple):
+    """What is taken of the other ledger's copy of a run: its training, what was said of it; where its files are; what is lost."""
+
+    ahead: bool
+    said: bool
+    folder: str
+    conflict: str
+
+
+def judged(here: Copy, there: Copy, content: tuple[bytes, bytes], *, at_work: bool) -> Verdict:
+    """Ours against theirs; `content` are the digests of both, equally empty where they are not alike in how far they are.
+
+    `at_work` says that a job writes to ours, whose training then stays.
+    """
+    ahead = (there.far, content[1]) > (here.far, content[0])
+    conflict = ""
+    if ahead and at_work:
+        ahead = False
+        conflict = "it is at work here; merge again when it has ended"
+    elif here.jobs - there.jobs and there.jobs - here.jobs:
+        conflict = f"it went on in both ledgers; {'the other' if ahead else 'this'} ledger's history is kept"
+    same = here.far == there.far and content[0] == content[1]
+    return Verdict(ahead, there.said > here.said, _folder(here.folder, there.folder, ahead=ahead, same=same), conflict)
+
+
+def _folder(here: str, there: str, *, ahead: bool, same: bool) -> str:
+    """Where a run's files are: where they are on this machine, else where the further copy has them."""
+    if here == there or Path(here).is_dir():
+        return here
+    if ahead or Path(there).is_dir():
+        return there
+    return max(here, there) if same else here
 
 
 TRAINING: Final = {

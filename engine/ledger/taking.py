@@ -39,7 +39,7 @@ def new_runs(connection: sqlite3.Connection, uids: Collection[str]) -> None:
         _take(connection, "tag", {"run": "t.ours"}, _OF_RUN)
 
 
-def machine_part(connection: sqlite3.Connection, pairs: Mapping[int, int]) -> None:
+def training_part(connection: sqlite3.Connection, pairs: Mapping[int, int]) -> None:
     """Replace all that training made of runs here by the other ledger's; `pairs` are its row ids and ours. Folders stay."""
     if not pairs:
         return
