@@ -10,9 +10,11 @@ from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 from textual import work
 from textual.app import App
+from textual.events import Key
 from textual.filter import LineFilter
 from textual.message import Message
 from textual.worker import WorkerFailed
@@ -32,6 +34,7 @@ from screens.messages import (
     WatchRun,
 )
 from screens.session import Session
+from screens.widgets.last_line import Words, typed_ahead
 from screens.widgets.page import Page
 from screens.widgets.run_page import RunPage
 from workbench import keymap, themes
@@ -87,6 +90,7 @@ class WorkbenchApp(App[None]):
         )
         self._pages: dict[ScreenName, Page[Any]] = {}
         self._saving = threading.Lock()
+        self._sent_again: WeakSet[Key] = WeakSet()
         self._ascii = themes.AsciiOnly(enabled=themes.only_ascii())
         for name in SCREENS:
             self.add_mode(name, self._opener(name))
@@ -113,6 +117,17 @@ class WorkbenchApp(App[None]):
             super()._handle_exception(error)
         else:
             self.exit(return_code=2)
+
+    async def _on_key(self, event: Key) -> None:
+        """What was typed ahead of a prompt goes there, and answers no question that nobody had read."""
+        await asyncio.sleep(0)  # a prompt that the key before this one opens has the focus now
+        focused = self.focused
+        if isinstance(focused, Words):
+            event.prevent_default()
+        elif event not in self._sent_again and focused and (again := typed_ahead(focused, event)) is not None:
+            self._sent_again.add(again)
+            focused.post_message(again)
+            event.prevent_default()
 
     def get_line_filters(self) -> Sequence[LineFilter]:
         """Textual's, and the one for ASCII where the locale asks for it."""

@@ -43,6 +43,16 @@ class Words(Line):
             self.query_ancestor(LastLine).answer(event.key in ("y", "Y"))
 
 
+def typed_ahead(focused: Widget, key: Key) -> Key | None:
+    """The key again, if it is for the prompt that has the focus; None if that is not so.
+
+    Keys that came in one packet with the one that opens a prompt, as over a slow line, were on their way elsewhere: they would be commands.
+    """
+    if isinstance(focused, Entry) and any(isinstance(each, LastLine) for each in focused.ancestors):
+        return Key(key.key, key.character)
+    return None
+
+
 class Hint(Line):
     """What is said of a filter while it is typed."""
 

@@ -166,7 +166,7 @@ async def test_what_does_not_go_together_is_the_verdict(session: Session, here: 
         await until(pilot, lambda: "not a multiple" in text(pilot, "#verdict"))
         await pilot.press("R")
         await pilot.pause()
-        assert "not a multiple" in screen(pilot).query_one(LastLine).query_one(Line).content.plain
+        assert "not a multiple" in screen(pilot).query_one(Words).content.plain
 
 
 async def test_missing_data_are_the_verdict_and_the_form_stays(session: Session, here: Path) -> None:
