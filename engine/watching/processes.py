@@ -31,6 +31,12 @@ class Process:
         """Whether it is still there; a zombie is not."""
         return machine.started(self.pid) == self.started
 
+    @property
+    def since(self) -> float:
+        """When it was started, in seconds since the epoch."""
+        boot = next(line for line in (PROC / "stat").read_text().splitlines() if line.startswith("btime "))
+        return int(boot.split()[1]) + self.started / os.sysconf("SC_CLK_TCK")
+
 
 def process(pid: int) -> Process | None:
     """The process with this pid; None where there is none."""

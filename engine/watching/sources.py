@@ -33,7 +33,8 @@ class Heard:
     `identity` names the training by each tracker's own. `at` is the newest step that a tracker told of, `step` where a progress bar
     stands, `steps` how many it will be. `trained`: Trainer has said
     that it is done; `ended` and `cause` are what a tracker wrote of its end; `raised` is the exception that ended the output.
-    `newest` is when any of it was last written, in seconds since the epoch. `others` counts runs in the folder that came before.
+    `newest` is when any of it was last written, `tracked` when anything but output was, in seconds since the epoch. `others` counts runs in the folder that came before.
+    `begun`: a tracker has begun a session behind others and not told a step, so that nobody knows whether it goes on with theirs.
     """
 
     lying: Lying = field(default_factory=Lying)
@@ -51,7 +52,9 @@ class Heard:
     cause: str = ""
     raised: str = ""
     newest: float = 0.0
+    tracked: float = 0.0
     others: int = 0
+    begun: bool = False
     troubles: tuple[str, ...] = ()
 
 
@@ -84,10 +87,9 @@ class Sources:
             Problem: a source can no longer be read.
         """
         lying = look(self._folder, self.elsewhere)
-        tracked = [
-            *self._newest([self._session("tensorboard", path) for path in lying.events], _begins_anew),
-            *self._newest([self._session("wandb", path) for path in lying.wandb], _is_another),
-        ]
+        boards = [self._session("tensorboard", path) for path in lying.events]
+        offline = [self._session("wandb", path) for path in lying.wandb]
+        tracked = [*self._newest(boards, _begins_anew), *self._newest(offline, _is_another)]
         created = min((told.created for each in tracked if (told := each.last)), default=None)
         saved = [file for file in lying.states if created is None or file.stat().st_mtime > created - LENIENT]
         for file in saved:
@@ -97,9 +99,10 @@ class Sources:
         heard = _together(tracked)
         if created is None and heard.created is not None:
             created = heard.created
-        heard = self._with_text(replace(heard, lying=lying, created=created, others=self._others(tracked)))
-        files = [*_inside(lying.events), *lying.wandb, *saved[:1], *self._texts]
-        return replace(heard, newest=max((file.stat().st_mtime for file in files if file.exists()), default=0.0))
+        begun = _only_begun(boards) or _only_begun(offline)
+        heard = self._with_text(replace(heard, lying=lying, created=created, others=self._others(tracked), begun=begun))
+        tracks = _written([*_inside(lying.events), *lying.wandb, *saved[:1]])
+        return replace(heard, tracked=tracks, newest=max(tracks, _written(self._texts)))
 
     def _session(self, source: Source, path: Path) -> _Session:
         if path not in self._sessions:
@@ -167,6 +170,11 @@ def _reader(source: Source, path: Path) -> Reader:
             return OutputFolder(path)
 
 
+def _only_begun(sessions: Sequence[_Session]) -> bool:
+    """Whether the newest session has told no step yet, and one before it has."""
+    return bool(sessions) and sessions[-1].newest < 0 <= max(each.newest for each in sessions)
+
+
 def _begins_anew(first: _Session, later: _Session) -> bool:
     return first.first is not None and later.first is not None and later.first <= first.first
 
@@ -222,6 +230,11 @@ def _together(sessions: Sequence[_Session]) -> Heard:
             troubles=(*heard.troubles, *told.troubles),
         )
     return heard
+
+
+def _written(files: Iterable[Path]) -> float:
+    """When the newest of them was last written, in seconds since the epoch; 0 for none."""
+    return max((file.stat().st_mtime for file in files if file.exists()), default=0.0)
 
 
 def _inside(folders: Iterable[Path]) -> list[Path]:

@@ -85,7 +85,10 @@ class Story:
             if jobs.may_be_at_work(job):
                 jobs.set_state(self._ledger, job, State.STOPPED, message="Another process goes on with it.")
             job = None
-        if job is None or (process is not None and job.state not in LIVE and job.pid_started != process.started):
+        over = job is not None and job.state not in LIVE
+        if over and (process is None or (job is not None and job.pid_started == process.started)):
+            return
+        if job is None or over:
             argument: dict[str, object] = {"watched": str(self._folder)}
             job = jobs.create(self._ledger, "train", run=self.run.id, argument=argument, log=log)
         self._sign(job, process, host)
@@ -105,22 +108,20 @@ class Story:
                 (time.time(), time.time(), *where, *pid, job.id),
             )
 
-    def know(self, **known: Mapping[str, object]) -> None:
-        """Keep settings, environment and identity, when they have changed."""
-        if self._told.get("known") == known:
+    def know(
+        self, settings: Mapping[str, object], environment: Mapping[str, object], identity: Mapping[str, str]
+    ) -> None:
+        """Keep these, when they have changed."""
+        now = (dict(settings), dict(environment), dict(identity))
+        if self._told.get("known") == now:
             return
-        settings, environment = dict(known.get("settings", {})), dict(known.get("environment", {}))
-        watched = {
-            "folder": str(self._folder),
-            "host": machine.here().host,
-            "identity": dict(known.get("identity", {})),
-        }
+        watched = {"folder": str(self._folder), "host": machine.here().host, "identity": now[2]}
         runs.record(self._ledger, self.run, environment={**environment, "watched": watched})
         if settings:
+            text = json.dumps(dict(sorted(settings.items())))
             with self._ledger.transaction() as connection:
-                text = json.dumps(dict(sorted(settings.items())))
                 connection.execute("UPDATE run_document SET settings = ? WHERE run = ?", (text, self.run.id))
-        self._told["known"] = known
+        self._told["known"] = now
 
     def measured(self, mib: float, gpu: str) -> None:
         """The process's GPU memory in MiB, and what it computes on."""
@@ -140,7 +141,7 @@ class Story:
             )
             if self._job is not None:
                 connection.execute(
-                    "UPDATE job SET heartbeat = ?, done = ?, total = ? WHERE id = ?",
+                    "UPDATE job SET heartbeat = ?, done = ?, total = ?, doing = 'training' WHERE id = ?",
                     (newest, step, steps, self._job.id),
                 )
         self._told["progress"] = now

@@ -23,7 +23,7 @@ from engine.watching.folder import host_of, is_tracked
 from engine.watching.processes import Process
 from engine.watching.sources import Heard, Sources
 from engine.watching.story import Story
-from engine.watching.verdict import Verdict, verdict
+from engine.watching.verdict import FRESH, Verdict, verdict
 
 MEMORY: Final = "memory/process_mib"
 SEARCH_EVERY: Final = 5.0  # seconds between looks for the process
@@ -81,7 +81,7 @@ class Watch:
         self._step = 0
 
     def look(self) -> Run | None:
-        """Bring the ledger up to date; the run as it is seen then, or None while there is nothing to follow.
+        """Bring the ledger up to date; the run as it is seen then, or None while there is nothing to follow yet.
 
         Raises:
             Problem: the ledger cannot be written or a file cannot be read; the next look does what this one could not.
@@ -103,13 +103,19 @@ class Watch:
             self._begin()
             heard = self._sources.read()
         self.heard = heard
-        if heard.lying.nothing and self.process is None:
-            return None
+        if (heard.lying.nothing and self.process is None) or self._cannot_tell(heard):
+            return self.run
         told = self._story or self._open(heard)
         self._identity |= heard.identity
         self._write(told, heard)
         self.run = told.seen()
         return self.run
+
+    def _cannot_tell(self, heard: Heard) -> bool:
+        """Whether all that lies there may be an older run's: a program that has only just begun goes on with it, or does not."""
+        if self.process is None:
+            return heard.begun and time.time() - heard.newest < FRESH
+        return self.process.alive and (heard.begun or 0 < heard.tracked < self.process.since)
 
     def close(self) -> None:
         """Watch no longer. What is still at work goes on, and is shown as it was last seen."""
@@ -172,7 +178,7 @@ class Watch:
             self._measure(told, self.process, step, now)
         self._step = step
         told.attend(*self._whose(heard, found))
-        told.know(settings=heard.settings, environment=heard.environment, identity=self._identity)
+        told.know(heard.settings, heard.environment, self._identity)
         told.keep_checkpoints(heard.lying)
         ended = found.state not in LIVE and found.state is not State.LOST  # a lost one everybody sees by itself
         if not ended:

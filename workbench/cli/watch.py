@@ -71,6 +71,13 @@ def run(options: argparse.Namespace) -> int:
 
 def _once(watch: Watch) -> Run:
     found = watch.look()
+    if found is None and watch.process is not None:
+        raise Problem(
+            f"Process {watch.process.pid} has told nothing of its training yet",
+            "What lies there may be an older run's.",
+            "Look again in a moment, or without --once.",
+            code="watch",
+        )
     if found is None:
         raise Problem(
             f"There is nothing to follow in {watch.folder}",
@@ -96,7 +103,12 @@ def _until_it_ends(ledger: Ledger, watch: Watch) -> Run:
             found = watch.run
             _say(str(problem), told)
         if found is None:
-            _say(f"There is nothing to follow in {watch.folder} yet: waiting. Ctrl-C ends the watch.", told)
+            who = (
+                f"Process {watch.process.pid} has told nothing of its training"
+                if watch.process
+                else "There is nothing to follow"
+            )
+            _say(f"{who} in {watch.folder} yet: waiting. Ctrl-C ends the watch.", told)
         else:
             if found.uid != known:
                 known, last_event = found.uid, 0

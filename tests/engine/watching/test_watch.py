@@ -81,7 +81,7 @@ def test_a_trainer_is_followed_killed_and_resumed_as_one_run(ledger: Ledger, out
     (out / "go").touch()
     resumed = start(30, "resume")
     with watching(ledger, out) as watch:
-        until(lambda: looked(watch).state is State.FINISHED, "the end of the resumed run")
+        until(lambda: (seen := watch.look()) and seen.state is State.FINISHED, "the end of the resumed run")
         again = looked(watch)
     assert resumed.wait() == 0
     assert again.uid == run.uid
@@ -90,6 +90,17 @@ def test_a_trainer_is_followed_killed_and_resumed_as_one_run(ledger: Ledger, out
     assert is_all_there(ledger, again, out, 30)
     assert [saved.step for saved in checkpoints.of_run(ledger, again.id)] == [10, 20, 30]
     assert [jobs.seen_state(job) for job in jobs.of_run(ledger, again.id)] == [State.LOST, State.FINISHED]
+
+    (out / "go").unlink()
+    anew = start(30, "pause=0")
+    with watching(ledger, out) as watch:
+        until(lambda: watch.look() or watch.process, "the process of another run")
+        assert watch.look() is None  # nobody knows yet whether it goes on with what lies there
+        (out / "go").touch()
+        until(lambda: (seen := watch.look()) and seen.uid != run.uid, "another run")
+    assert anew.poll() in (None, 0)
+    assert [(each.name, each.state is State.FINISHED) for each in runs.listed(ledger)][1:] == [("out", True)]
+    assert [job.state for job in jobs.of_run(ledger, again.id)] == [State.RUNNING, State.FINISHED]
 
 
 def test_a_watch_that_is_killed_goes_on_without_duplicates(home: Path, out: Path, start: Start) -> None:
