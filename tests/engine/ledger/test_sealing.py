@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from engine.ledger.metrics import Writer
 from engine.ledger.packing import Packer, Row
 from engine.ledger.runs import Run
 
+Script = Callable[..., str]
 TEN = {f"metric/{number}": number / 3 for number in range(10)}
 
 
@@ -171,3 +173,38 @@ def test_a_run_of_an_older_ledger_is_read_and_goes_on(ledger: Ledger, run: Run) 
     np.testing.assert_allclose(after.times[:-1], before.times, rtol=0, atol=0.0005001)
     assert ledger.value("SELECT count(*) FROM segment") == 3
     assert runs.summaries(ledger)[run.id]["train/loss"].last_step == 9000
+
+
+def test_a_disk_that_fills_and_is_freed_again_and_again_loses_nothing_that_was_acknowledged(disk: Script) -> None:
+    said = disk(
+        """
+from engine.ledger import Ledger, events, metrics, runs, sealing, writer
+sealing.SEGMENT = writer.SEGMENT = 256
+writer.QUEUE_BOUND, writer.RETRY, writer.GATHER = 500, 0.02, 0.01
+ledger = Ledger.open(disk / "ledger.db")
+run = runs.create(ledger, name="speech", runs_folder=disk, profile="", settings={})
+values = {f"key/{number}": float(number) for number in range(20)}
+log = metrics.Writer(ledger, run.id)
+step = troubles = 0
+for _ in range(4):
+    (disk / "fill").write_bytes(bytes(max(0, os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize - 150_000)))
+    dropped = log.dropped
+    while log.dropped < dropped + 300:
+        log.log(step, values)
+        step += 1
+        assert step < 200_000
+    troubles += "full" in log.trouble
+    acknowledged = metrics.curve(ledger, run.id, "key/7").steps.tolist()
+    (disk / "fill").unlink()
+    assert log.flush(20)
+    assert set(acknowledged) <= set(metrics.curve(ledger, run.id, "key/7").steps.tolist())
+log.close()
+told = [event for event in events.of_run(ledger, run.id) if event.kind == "gap"]
+curve = metrics.curve(ledger, run.id, "key/7")
+print(troubles, len(curve.steps) + log.dropped == step, sum(event.detail["rows"] for event in told) == log.dropped)
+print(set(curve.values.tolist()), ledger.value("PRAGMA integrity_check"), ledger.value("SELECT count(*) FROM tail"))
+ledger.close()
+""",
+        size=16384,
+    )
+    assert said.splitlines() == ["4 True True", "{7.0} ok 0"]
