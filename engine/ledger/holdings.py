@@ -36,6 +36,7 @@ def check(ledger: Ledger, runs_folder: Path, *, fix: bool, contents: bool, progr
         if run.folder.is_dir():
             yield from _checkpoints(ledger, run, fix=fix, contents=contents)
             yield from _artifacts(ledger, run, contents=contents)
+            yield from _leftovers(run.folder, fix)
         elif run.step or run.result_path:
             do = f"Mount the disk that it was on, or delete the run: workbench runs delete {run.name}"
             yield Finding("folder", f"{run.name}: its folder {run.folder} is not there", do, run.uid)
@@ -105,7 +106,7 @@ def _orphans(known: Collection[str], places: Collection[Path]) -> Iterator[Findi
 
 
 def _leftovers(folder: Path, fix: bool) -> Iterator[Finding]:
-    """Temporary files beside the ledger of processes that died."""
+    """Temporary files that processes which died left in a folder."""
     for pattern in TEMPORARY:
         for path in sorted(folder.glob(pattern)):
             if time.time() - path.stat().st_mtime < STALE:

@@ -186,3 +186,11 @@ def test_what_processes_that_died_left_half_made_is_removed_when_nobody_can_want
         ("leftover", True)
     ]
     assert (old.exists(), young.exists()) == (False, True)
+
+
+def test_what_a_broken_off_pull_left_in_a_run_s_folder_is_removed(ledger: Ledger, trained: Run) -> None:
+    left = trained.folder / ".pulling-1"
+    left.mkdir()
+    os.utime(left, (time.time() - 3 * 86400,) * 2)
+    assert [each.kind for each in files_found(ledger, trained.folder.parent, fix=True)] == ["leftover"]
+    assert not left.exists()
