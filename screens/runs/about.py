@@ -15,6 +15,7 @@ from textual.widgets import Markdown
 from engine.errors import Problem
 from engine.ledger import labels, runs
 from engine.ledger.lineage import Relative
+from engine.ledger.runs import Run
 from screens.commands import Command, on_runs
 from screens.messages import ConfigureFrom, LookAtData
 from screens.runs import whole
@@ -234,16 +235,17 @@ class AboutScreen(RunPage[Whole | None]):
         elif relative.relation in ("parent", "child"):
             self.say(f"{relative.name} is {_where(relative)}.", "warning")
 
-    @work(group="prompt")
-    async def action_note(self) -> None:
-        """Several lines, in a screen of their own."""
+    def action_note(self) -> None:
+        """Several lines, in a screen of their own; what is typed at once goes there."""
         run = self.chosen
         if run is None:
             self.say(self.NO_RUN, "warning")
-            return
-        note = await self.app.push_screen_wait(NoteScreen(called(run), run.note))
+        else:
+            self.app.push_screen(NoteScreen(called(run), run.note), lambda note: self._keep_note(run, note))
+
+    def _keep_note(self, run: Run, note: str | None) -> None:
         if note is not None:
-            await self.attempt(lambda: labels.set_note(self.session.ledger, run, note))
+            self.run_worker(self.attempt(lambda: labels.set_note(self.session.ledger, run, note)), group="note")
 
     def action_like(self) -> None:
         """On Configure."""

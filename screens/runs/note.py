@@ -9,6 +9,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Horizontal, VerticalScroll
 from textual.content import Content
+from textual.events import Key
 from textual.screen import ModalScreen
 from textual.widgets import Markdown, TextArea
 
@@ -18,6 +19,18 @@ from screens.widgets.line import Line
 
 SAVE: Final = Command("note.save", "ctrl+o", "save", "Keep the note and go back.", "save")
 BACK: Final = Command("note.back", "escape", "back", "Back without keeping what was changed. Asks first.", "back")
+
+
+class Editor(TextArea):
+    """A text area that does everything in the order in which it was typed, as `Entry` does and for its reason."""
+
+    async def _on_key(self, event: Key) -> None:
+        for binding in self._bindings.key_to_bindings.get(event.key, ()):
+            if await self.app.run_action(binding.action, self):
+                event.stop()
+                event.prevent_default()
+                return
+        await super()._on_key(event)
 
 
 class NoteScreen(ModalScreen[str | None]):
@@ -46,7 +59,7 @@ class NoteScreen(ModalScreen[str | None]):
         """Title, the text, how it will look, the last line."""
         yield Line(Content.assemble((f"note on {self._name}", "bold"), ("  Markdown", "$foreground-muted")), id="title")
         with Horizontal(id="sides"):
-            area = TextArea(self._before, soft_wrap=True, tab_behavior="focus")
+            area = Editor(self._before, soft_wrap=True, tab_behavior="focus")
             area.cursor_blink = False  # it would send bytes for ever
             yield area
             with VerticalScroll(id="preview", can_focus=False):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from textual.events import Key
 from textual.pilot import Pilot
 from textual.widgets import TextArea
 
@@ -141,6 +142,17 @@ async def test_a_note_of_several_lines_is_kept_and_shown_as_it_is_meant(four: Ex
         await until(pilot, lambda: pilot.app.screen is page)
         await until(pilot, lambda: "• more is not better" in screen(pilot))
         assert runs.find(four.session.ledger, whole.uid).note == "# Rank\n\n- more is *not* better"
+
+
+async def test_keys_of_a_note_that_come_in_one_packet_are_done_in_their_order(four: Example, whole: Run) -> None:
+    async with WorkbenchApp(four.session).run_test(size=(100, 30)) as pilot:
+        await opened(pilot, four, whole.uid)
+        await pilot.press("n")
+        await until(pilot, lambda: isinstance(pilot.app.screen, NoteScreen) and pilot.app.screen.query(TextArea))
+        for name, letter in (("P", "P"), ("backspace", None), ("enter", None), ("q", "q")):
+            pilot.app.post_message(Key(name, letter))
+        await until(pilot, lambda: pilot.app.screen.query_one(TextArea).text.endswith("q"))
+        assert pilot.app.screen.query_one(TextArea).text == "\nq"
 
 
 async def test_leaving_a_changed_note_asks_and_an_unchanged_one_does_not(four: Example, whole: Run) -> None:
