@@ -153,9 +153,8 @@ class Writer:
     def _batch(self) -> list[Row]:
         """The rows that have gathered, a segment's worth at most; none when the writer is closed and all is written."""
         while True:
-            self._hurry.wait(
-                GATHER
-            )  # the thread looks by itself: to be woken by the caller would cost the caller more than all else
+            # The thread looks by itself: to be woken would cost the caller more than all else that a log call does.
+            self._hurry.wait(GATHER)
             with self._guard:
                 room = SEGMENT - (self._unsealed or 0)
                 rows = [Row._make(self._queue.popleft()) for _ in range(min(len(self._queue), room))]
