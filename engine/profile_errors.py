@@ -141,7 +141,7 @@ def _sentence(detail: ErrorDetails, place: Place, field: FieldInfo | None) -> st
     shown = json.dumps(value, ensure_ascii=False, default=str)
     if len(shown) > SHOWN:
         shown = f"{shown[: SHOWN - 3]}..."
-    near = closest(value, [word.strip("'") for word in words if word.startswith("'")]) if isinstance(value, str) else ""
+    near = closest(value, re.findall(r"'(.*?)'", " ".join(words))) if isinstance(value, str) else ""
     return f"found {shown}; {should}{near}"
 
 
@@ -186,6 +186,8 @@ def _members(annotation: object) -> tuple[object, ...]:
 
 
 def _plural(kind: object) -> str:
+    if isinstance(kind, str):  # one of the texts that it may be
+        return f"'{kind}'"
     return {str: "texts", int: "integers", float: "numbers"}.get(kind, "values")  # type: ignore[call-overload, no-any-return]
 
 

@@ -64,6 +64,7 @@ PROFILES = st.builds(
         evaluate_every=st.just("epoch") | st.integers(1, 10**6),
         early_stopping=st.none() | st.builds(EarlyStopping, patience=st.integers(1, 1000)),
         seed=SEEDS,
+        mirror=st.lists(st.sampled_from(["tensorboard", "wandb", "trackio"]), max_size=2).map(tuple),
     ),
     hardware=st.builds(
         Hardware, gpus=st.just("auto") | st.lists(st.integers(0, 9) | st.just("GPU-1b2c"), max_size=3).map(tuple)
@@ -155,6 +156,11 @@ def complaint(text: str, *settings: str) -> str:
             "alpha = 16",
             'name = "lorra"',
             "p.toml:23: method.name: found \"lorra\"; should be 'full', 'lora', 'ia3', 'prefix', 'p_tuning' or 'prompt_tuning' - did you mean lora?",
+        ),
+        (
+            "epochs = 2",
+            'mirror = ["wand"]',
+            "p.toml:26: training.mirror: found \"wand\"; should be a list of 'tensorboard' or 'wandb' or 'trackio' - did you mean wandb?",
         ),
         ("epochs = 2", "epochs = -1", "p.toml:26: training.epochs: found -1; should be a number > 0 and <= 1000"),
         (
