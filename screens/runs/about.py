@@ -36,14 +36,12 @@ NAME: Final = 18  # columns that a relative's name has in any case
 class Reader(VerticalScroll, can_focus=True):
     """Text that is scrolled with the keys that move in lists."""
 
-    BINDINGS = [command.binding() for command in MOVES]  # noqa: RUF012 - Textual's own form
+    # Text is never wider than its place.
+    BINDINGS = [command.binding() for command in MOVES if "across" not in command.action]  # noqa: RUF012
 
     def action_move(self, lines: int) -> None:
         """Lines down or up."""
         self.scroll_relative(y=lines, animate=False)
-
-    def action_move_across(self, columns: int) -> None:
-        """Text is never wider than its place."""
 
     def action_move_to_first(self) -> None:
         """The beginning."""

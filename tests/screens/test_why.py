@@ -92,6 +92,11 @@ async def test_runs_without_the_metric_say_nothing(ledger: Ledger, tmp_path: Pat
         await opened(pilot, session, bare)
         await until(pilot, lambda: "0 runs with a best validation/loss say nothing of settings" in screen(pilot))
         await pilot.press("]", "[")
+        await until(
+            pilot,
+            lambda: "0 runs with a best validation/loss" in screen(pilot),
+            "there is no other metric to ask about",
+        )
 
 
 def test_from_a_shell(ledger: Ledger, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
