@@ -89,8 +89,9 @@ def test_a_typo_is_pointed_at(three: dict[str, Run], capsys: pytest.CaptureFixtu
     assert "did you mean best?" in capsys.readouterr().err
     assert cli.main(["runs", "list", "--columns", "name,rnak"]) == 2
     assert "did you mean rank?" in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        cli.main(["runs", "list", "--limit", "many"])
+    for wrong in ("many", "0", "-1", "²"):
+        with pytest.raises(SystemExit):
+            cli.main(["runs", "list", f"--limit={wrong}"])
 
 
 def test_columns_of_ones_choice(three: dict[str, Run], capsys: pytest.CaptureFixture[str]) -> None:
@@ -124,6 +125,9 @@ def test_archived_runs_are_listed_only_when_asked_for(
     assert names(capsys) == ["broken", "large"]
     assert names(capsys, "--all") == ["broken", "large", "small"]
     assert names(capsys, "--filter", "archived=yes") == ["small"]
+    labels.archive(ledger, three.values())
+    assert cli.main(["runs", "list"]) == 0
+    assert "3 archived: --all" in capsys.readouterr().err
 
 
 def test_nothing_that_passes_is_no_mistake(three: dict[str, Run], capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Final
 
-from engine.ledger import beside_runs, queue, runs
+from engine.ledger import beside_runs, facts, queue, runs
 from engine.ledger.selecting import CREATED, Selected, field_called, in_order, selected
 from engine.ledger.table import Row
 from screens.widgets import figures
@@ -30,9 +30,18 @@ NO_OPTIONS: Final[dict[str, object]] = {
 }
 """Those of `runs` alone, which lists as well."""
 
+LANGUAGE: Final = (
+    "A filter has parts that must all hold. A word is looked for in the name. FIELD=a,b is one of these (states may be cut short), != is none,"
+    ' FIELD~text contains, !~ does not, < <= > >= compare numbers (1e-4 .5 4.1k) and durations (age<2d); FIELD="" has none. tag:a is tag=a,'
+    " !tag:a or -tag:a the opposite. Fields: "
+    f"{', '.join(field.name for field in facts.FIELDS)}; any setting (method.rank, dropout) and any metric (train/loss, train/loss.best,"
+    " train/loss.smooth)."
+)
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of `list`."""
+    parser.epilog = LANGUAGE
     parser.add_argument(
         "--filter",
         metavar="FILTER",
@@ -62,7 +71,8 @@ def list_runs(options: argparse.Namespace) -> int:
     columns = [name if name in ("uid", *TITLES) else field_called(name, found.fields).name for name in own or USUAL]
     rows = list(islice(in_order(found, by, reverse=options.reverse), options.limit))
     if not rows:
-        return _nothing(options)
+        hidden = "" if options.all else "SELECT count(*) FROM run WHERE archived IS NOT NULL AND deleted IS NULL"
+        return _nothing(options, archived=int(str(ledger.value(hidden))) if hidden else 0)
     places = queue.places(ledger)
     if options.json:
         metrics = runs.summaries(ledger)
@@ -75,11 +85,12 @@ def list_runs(options: argparse.Namespace) -> int:
     return 0
 
 
-def _nothing(options: argparse.Namespace) -> int:
+def _nothing(options: argparse.Namespace, *, archived: int = 0) -> int:
+    more = f" {archived} archived: --all shows them." if archived else ""
     if options.json:
         print_json([])
-    elif options.filter:
-        words("No run passes the filter.")
+    elif options.filter or archived:
+        words(("No run passes the filter." if options.filter else "No run is to be shown.") + more)
     else:
         copied = beside_runs.found(settings.load().runs_folder)
         words("There are no runs yet. Start one: workbench train PROFILE, or try: workbench demo")
@@ -152,6 +163,6 @@ def brief(run: runs.Run | Row, metrics: Metrics, tags: Sequence[str]) -> dict[st
 
 
 def _count(text: str) -> int:
-    if not text.isdigit():
+    if not text.isdecimal() or not int(text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a count: 1, 2, 3 ...")
     return int(text)
