@@ -23,8 +23,8 @@ def answer(metric: str, which: Which, study: Study) -> str:
     if study.runs < LEAST:
         return f"{study.runs} runs with a {which} {metric} say nothing of settings: {LEAST} can begin to."
     if not study.settings:
-        return f"These {study.runs} runs have the same settings: nothing can have mattered."
-    of = f"the {which} {metric} of {study.runs} runs"
+        return f"These {study.runs:,} runs have the same settings: nothing can have mattered."
+    of = f"the {which} {metric} of {study.runs:,} runs"
     told = [each.names[0] for each in strongest(study) if matters(study, each)][:NAMED]
     return (
         f"{_listed(told)} had to do with {of}" if told else f"Of no setting can it be told that it had to do with {of}"
@@ -47,7 +47,7 @@ def warnings(found: Evidence, study: Study) -> list[str]:
         below = f"a correlation below {hundredths(study.least)} may be chance"
         lines.append(f"Few runs: {below}, and only from {study.needed} on would a large one be likely to show.")
     if found.others:
-        more = "1 more run was" if found.others == 1 else f"{found.others} more runs were"
+        more = "1 more run was" if found.others == 1 else f"{found.others:,} more runs were"
         lines.append(f"{more} validated on something else and left out.")
     return lines
 
@@ -69,11 +69,11 @@ def left_out(found: Evidence, study: Study) -> str:
     if study.own:
         parts.append(f"{', '.join(study.own)} differ{'s' if len(study.own) == 1 else ''} in nearly every run")
     if found.without:
-        parts.append(f"{found.without} run{' has' if found.without == 1 else 's have'} no such value")
+        parts.append(f"{found.without:,} run{' has' if found.without == 1 else 's have'} no such value")
     return f"Left out: {'; '.join(parts)}." if parts else ""
 
 
 def hundredths(number: float) -> str:
     """`.66`, `-.07`, `1.00`."""
-    text = f"{number:.2f}"
+    text = f"{round(number, 2) + 0.0:.2f}"  # no -0
     return text.replace("0.", ".", 1) if abs(number) < 0.995 else text

@@ -19,6 +19,7 @@ from screens.widgets.line import shortened
 MUTED: Final = "$foreground-muted"
 GROUPS: Final = 4  # ranges that a number's values are told in
 MANY: Final = 8  # values of a choice that are told
+WHOLE: Final = 1e9  # below it whole numbers are written out
 WIDEST: Final = 30  # columns of a value
 
 
@@ -55,6 +56,8 @@ def best(setting: Setting) -> str:
 
 
 def _value(value: object) -> str:
+    if isinstance(value, float) and value.is_integer() and abs(value) < WHOLE:
+        return f"{value:.0f}"
     if isinstance(value, float):
         return figures.scientific(value) if value and abs(value) < 0.01 else f"{value:.4g}"
     return shortened(plain(value), WIDEST)

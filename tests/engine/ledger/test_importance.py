@@ -131,6 +131,17 @@ def test_random_searches_are_not_taken_for_settings_that_change_together() -> No
     assert [each.names for each in study.settings if len(each.names) > 1] == [] and len(study.settings) == 2
 
 
+def test_figures_are_written_without_what_says_nothing() -> None:
+    assert [verdict.hundredths(each) for each in (0.663, -0.071, -0.001, 1.0, -1.0, 0.998)] == [
+        ".66",
+        "-.07",
+        ".00",
+        "1.00",
+        "-1.00",
+        "1.00",
+    ]
+
+
 Value = st.none() | st.booleans() | st.integers(-5, 5) | st.floats(-1e6, 1e6) | st.sampled_from(["a", "b"])
 
 

@@ -95,6 +95,6 @@ def _cells(setting: Setting) -> tuple[Cell, ...]:
     shown = verdict.hundredths(rho if rho is not None else setting.strength)
     share = "–" if setting.share is None else f"{setting.share:.0%}"
     best = " to ".join(
-        dict.fromkeys(f"{value:.4g}" if isinstance(value, float) else str(value) for value in setting.best)
+        dict.fromkeys(f"{value:.6g}" if isinstance(value, float) else str(value) for value in setting.best)
     )
     return (" = ".join(setting.names), direction, shown, between, f"{setting.p:.2g}", share, best)
