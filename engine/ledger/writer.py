@@ -31,7 +31,9 @@ log = logging.getLogger(__name__)
 QUEUE_BOUND: Final = 4096  # rows; beyond it the caller waits for a commit, or in trouble the oldest are dropped
 # Seconds that a batch gathers. A commit takes as long as logging hundreds of rows, and screens look a few times a second.
 GATHER: Final = 0.25
-PATIENCE: Final = 1.0  # seconds that a caller waits for room, once
+PATIENCE: Final = (
+    5.0  # seconds that a caller waits for room, once; a checkpoint of a large log on a slow disk takes some
+)
 RETRY: Final = 1.0  # seconds between attempts in trouble
 LOWEST: Final = -(2**63)
 HIGHEST: Final = 2**63 - 1  # of what SQLite takes for a step
@@ -70,7 +72,7 @@ class Writer:
     def log(self, step: int, values: Mapping[str, float]) -> int:
         """Queue the values of some keys at `step`; returns the row's sequence number.
 
-        It is committed once `acknowledged` has reached that. Takes microseconds; waits (for a second at most, once) only
+        It is committed once `acknowledged` has reached that. Takes microseconds; waits (for `PATIENCE` at most, once) only
         while the queue is full. Keys that are logged together should be the same ones each time: every set is stored.
 
         Raises:
@@ -119,7 +121,7 @@ class Writer:
         self._hurry.set()
         hope = not self.trouble and self._thread.is_alive()
         if hope and not self._changed.wait_for(lambda: len(self._queue) < QUEUE_BOUND or self.trouble, PATIENCE):
-            self._in_trouble("metrics wait for the ledger, which somebody holds")
+            self._in_trouble("metrics wait for the ledger, which is slow or held by somebody")
         while len(self._queue) >= QUEUE_BOUND:
             self._drop(self._queue.popleft()[1])
 
