@@ -30,15 +30,17 @@ LENIENT: Final = 60.0  # seconds between the start of a tracker and that of the 
 class Heard:
     """The newest training in a folder; `points` are new since the last look, the rest is all that is known.
 
-    `identity` names the training by each tracker's own. `at` is the newest step that a tracker told of, `step` where a progress bar
-    stands, `steps` how many it will be. `trained`: Trainer has said
-    that it is done; `ended` and `cause` are what a tracker wrote of its end; `raised` is the exception that ended the output.
-    `newest` is when any of it was last written, `tracked` when anything but output was, in seconds since the epoch. `others` counts runs in the folder that came before.
-    `begun`: a tracker has begun a session behind others and not told a step, so that nobody knows whether it goes on with theirs.
+    `identity` names the training by each tracker's own, `uids` are those that its parts would be imported under. `at` is the newest
+    step that a tracker told of, `step` where a progress bar stands, `steps` how many it will be. `trained`: Trainer has said that it is
+    done; `ended` and `cause` are what a tracker wrote of its end; `raised` is the exception that ended the output. `newest` is when any
+    of it was last written, `tracked` when anything but output was, in seconds since the epoch. `others` counts runs in the folder that
+    came before. `begun`: a tracker has begun a session behind others and not told a step, so that nobody knows whether it goes on with
+    theirs.
     """
 
     lying: Lying = field(default_factory=Lying)
     identity: Mapping[str, str] = field(default_factory=dict)
+    uids: frozenset[str] = frozenset()
     created: float | None = None
     points: tuple[tuple[Source, Mapping[str, Points]], ...] = ()
     settings: Mapping[str, object] = field(default_factory=dict)
@@ -219,6 +221,7 @@ def _together(sessions: Sequence[_Session]) -> Heard:
         heard = replace(
             heard,
             identity={session.source: told.uid, **heard.identity},
+            uids=heard.uids | {told.uid},
             created=told.created if heard.created is None else min(heard.created, told.created),
             points=(*heard.points, (session.source, told.points)),
             settings={**told.settings, **heard.settings},

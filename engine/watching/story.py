@@ -14,13 +14,14 @@ from typing import Final
 
 from engine import machine
 from engine.ledger import Ledger, checkpoints, events, jobs, runs
+from engine.ledger.exchange.adding import WATCHED
 from engine.ledger.runs import Run
 from engine.ledger.states import LIVE, State
 from engine.places import private_folder
 from engine.watching.folder import Lying, step_of
 from engine.watching.processes import Process
+from engine.watching.sources import Heard
 
-SOURCE: Final = "watched"
 NOBODY: Final = (0, 0)  # a pid that is no process's: a job of it is seen as lost
 
 
@@ -30,7 +31,7 @@ def find(ledger: Ledger, folder: Path, identity: Mapping[str, str]) -> Run | Non
         "SELECT r.uid, d.environment FROM run r JOIN run_document d ON d.run = r.id WHERE r.source = ? AND r.deleted IS NULL"
         " AND json_extract(d.environment, '$.watched.folder') = ? AND json_extract(d.environment, '$.watched.host') = ?"
         " ORDER BY r.id DESC LIMIT 1",
-        (SOURCE, str(folder), machine.here().host),
+        (WATCHED, str(folder), machine.here().host),
     )
     if not rows or is_another(json.loads(rows[0][1])["watched"].get("identity", {}), identity):
         return None
@@ -62,7 +63,7 @@ class Story:
         Raises:
             Problem: the ledger or the runs folder cannot be written.
         """
-        run = runs.create(ledger, name=name, runs_folder=runs_folder, profile="", settings={}, source=SOURCE)
+        run = runs.create(ledger, name=name, runs_folder=runs_folder, profile="", settings={}, source=WATCHED)
         private_folder(run.folder)
         where = {"watched": {"folder": str(folder), "host": machine.here().host, "identity": {}}}
         runs.record(ledger, run, environment=where)
@@ -108,17 +109,16 @@ class Story:
                 (time.time(), time.time(), *where, *pid, job.id),
             )
 
-    def know(
-        self, settings: Mapping[str, object], environment: Mapping[str, object], identity: Mapping[str, str]
-    ) -> None:
-        """Keep these, when they have changed."""
-        now = (dict(settings), dict(environment), dict(identity))
+    def know(self, heard: Heard, identity: Mapping[str, str]) -> None:
+        """Keep settings, environment and what the training goes by, when they have changed."""
+        now = (heard.settings, heard.environment, heard.uids, dict(identity))
         if self._told.get("known") == now:
             return
-        watched = {"folder": str(self._folder), "host": machine.here().host, "identity": now[2]}
-        runs.record(self._ledger, self.run, environment={**environment, "watched": watched})
-        if settings:
-            text = json.dumps(dict(sorted(settings.items())))
+        where = {"folder": str(self._folder), "host": machine.here().host}
+        watched = {**where, "identity": dict(identity), "uids": sorted(heard.uids)}
+        runs.record(self._ledger, self.run, environment={**heard.environment, "watched": watched})
+        if heard.settings:
+            text = json.dumps(dict(sorted(heard.settings.items())))
             with self._ledger.transaction() as connection:
                 connection.execute("UPDATE run_document SET settings = ? WHERE run = ?", (text, self.run.id))
         self._told["known"] = now

@@ -13,6 +13,7 @@ import numpy as np
 from engine import machine
 from engine.errors import Problem
 from engine.ledger import Ledger, jobs, metrics, runs
+from engine.ledger.exchange.adding import WATCHED
 from engine.ledger.exchange.foreign import short_gpu
 from engine.ledger.exchange.imported import Points
 from engine.ledger.runs import Run
@@ -178,7 +179,7 @@ class Watch:
             self._measure(told, self.process, step, now)
         self._step = step
         told.attend(*self._whose(heard, found))
-        told.know(heard.settings, heard.environment, self._identity)
+        told.know(heard, self._identity)
         told.keep_checkpoints(heard.lying)
         ended = found.state not in LIVE and found.state is not State.LOST  # a lost one everybody sees by itself
         if not ended:
@@ -236,11 +237,7 @@ class Watch:
 def _refuse_what_logs_itself(ledger: Ledger, process: Process) -> None:
     for job in jobs.live(ledger):
         run = runs.by_id(ledger, job.run) if job.run is not None else None
-        if (
-            (job.pid, job.pid_started) == (process.pid, process.started)
-            and run is not None
-            and run.source != story.SOURCE
-        ):
+        if (job.pid, job.pid_started) == (process.pid, process.started) and run is not None and run.source != WATCHED:
             raise Problem(
                 f"Process {process.pid} logs itself as {run.name}",
                 "Its figures are in the ledger already.",

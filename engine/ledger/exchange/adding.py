@@ -27,6 +27,8 @@ END_UNKNOWN: Final = "end unknown"
 """The cause of a run whose source does not tell how it ended: it is called stopped, never finished."""
 LATEST: Final = 1e11  # seconds since the epoch: the year 5138
 PORTION: Final = 2 * sealing.SEGMENT  # rows of a transaction: a training that logs meanwhile waits for a moment only
+WATCHED: Final = "watched"
+"""The source of a run that was followed as it trained (`engine.watching`); its environment keeps the uids of what it is made of."""
 OWN: Final = "it was trained with this ledger"
 BINNED: Final = "it is in the bin"
 
@@ -58,6 +60,8 @@ def add(ledger: Ledger, imported: Imported, *, runs_folder: Path, name: str = ""
         imported = replace(imported, created=time.time())
     with ledger.transaction(durable=True) as connection:
         row = connection.execute("SELECT id, name, source, deleted FROM run WHERE uid = ?", (imported.uid,)).fetchone()
+        if row is None and (watched := _watched(connection, imported.uid)):
+            return Added(*watched, new=False, points=0, left="it was watched as it trained")
         if row is None:
             run, called = _create(connection, imported, runs_folder, name)
         else:
@@ -75,6 +79,16 @@ def add(ledger: Ledger, imported: Imported, *, runs_folder: Path, name: str = ""
     with ledger.transaction(durable=True) as connection:
         _bring_up_to_date(connection, run, imported)
     return Added(imported.uid, called, new=row is None, points=points)
+
+
+def _watched(connection: sqlite3.Connection, uid: str) -> tuple[str, str] | None:
+    """Uid and name of the watched run that this is a part of."""
+    found: tuple[str, str] | None = connection.execute(
+        "SELECT r.uid, r.name FROM run r JOIN run_document d ON d.run = r.id, json_each(d.environment, '$.watched.uids') part"
+        " WHERE r.source = ? AND r.deleted IS NULL AND part.value = ? LIMIT 1",
+        (WATCHED, uid),
+    ).fetchone()
+    return found
 
 
 def _create(connection: sqlite3.Connection, imported: Imported, runs_folder: Path, name: str) -> tuple[int, str]:

@@ -18,7 +18,9 @@ from tensorboardX import SummaryWriter
 from engine import machine
 from engine.errors import Problem
 from engine.ledger import Ledger, checkpoints, jobs, metrics, runs
+from engine.ledger.exchange import adding
 from engine.ledger.exchange.imported import Gathering, Points
+from engine.ledger.exchange.tensorboard import EventFolder
 from engine.ledger.states import State
 from engine.watching.combining import BEST_FIRST, Combining, Source
 from engine.watching.sources import Heard, Sources
@@ -262,3 +264,15 @@ def test_checkpoints_that_come_and_go_disturb_no_look(ledger: Ledger, out: Path)
     assert run is not None
     assert losses(ledger, run) == {step: 1 / step for step in range(1, run.step + 1)}
     assert [kept.step for kept in checkpoints.of_run(ledger, run.id)] == [run.step - 1, run.step]
+
+
+def test_what_was_watched_is_not_imported_as_well(ledger: Ledger, out: Path) -> None:
+    events(out, "a", {1: 1.0, 2: 0.5, 3: 0.25})
+    events(out, "b", {3: 0.75, 4: 0.125}, start=START + 100, ended=True)
+    run = looked(ledger, out)
+    for session in ("a", "b"):
+        told = EventFolder(out / "runs" / session, session).read()
+        assert told is not None
+        added = adding.add(ledger, told, runs_folder=out / "ours")
+        assert (added.uid, added.new, added.left) == (run.uid, False, "it was watched as it trained")
+    assert len(runs.listed(ledger)) == 1
