@@ -44,7 +44,7 @@ class ActingPage(RunPage[Snapshot]):
         """Groups are no runs."""
         if self._table.selected is not None:
             return "This is a group: enter opens it, space marks its runs."
-        return "No run passes the filter." if self._snapshot.total else self.NO_RUN
+        return "No run passes the filter." if self._snapshot.runs else self.NO_RUN
 
     def several_rows(self) -> list[Row]:
         """The marked runs in their order, else the one under the cursor, of a group all."""

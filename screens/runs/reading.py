@@ -40,19 +40,19 @@ class Wanted:
 
 @dataclass(frozen=True, eq=False)
 class Snapshot:
-    """The lines of the table; the runs that pass the filter, those in folded groups too; how many there are and in which states, without
-    the `archived` ones unless they are asked for; what can be asked of them; the selected run. `more`: another read will add something.
+    """The lines of the table; the runs that pass the filter, those in folded groups too; all `runs` and their states, without the
+    `archived` ones unless they are asked for; what can be asked of them; the selected run. `more`: another read will add something.
     """
 
     lines: Sequence[Item] = ()
     passing: Sequence[Row] = ()
     shown: tuple[Shown, ...] = ()
     scene: Scene = field(default_factory=Scene)
-    total: int = 0
+    runs: Sequence[Row] = ()
     archived: int = 0
     states: Mapping[State, int] = field(default_factory=dict)
     only: Filter = field(default_factory=Filter)
-    view: View = field(default_factory=View)
+    wanted: Wanted = field(default_factory=Wanted)
     fields: Sequence[Field] = facts.FIELDS
     detail: Detail | Together | None = None
     more: bool = False
@@ -84,6 +84,7 @@ class Reading:
             chosen = arranged.lines[0]
         return replace(
             arranged,
+            wanted=wanted,
             scene=scene,
             shown=self._columns(arranged.passing, wanted, scene),
             fields=followed.fields,
@@ -109,9 +110,7 @@ class Reading:
             passing = self._passing(self._sorted(visible, at, wanted.view, scene), only, scene)
             lines = grouping.lines(passing, wanted.view.group, _groups(wanted.view.group, scene), wanted.unfolded)
             hidden = len(followed.rows) - len(visible)
-            made = Snapshot(
-                lines, passing, total=len(visible), archived=hidden, states=self._states, only=only, view=wanted.view
-            )
+            made = Snapshot(lines, passing, runs=visible, archived=hidden, states=self._states, only=only)
             self._before = of, made
         return self._before[1]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -15,6 +15,7 @@ from textual.events import Resize
 from engine.filtering import Filter
 from engine.ledger import facts
 from engine.ledger.facts import LOSS
+from engine.ledger.table import Row
 from screens.commands import Command
 from screens.messages import KeepView
 from screens.runs import columns, detail, grouping
@@ -65,6 +66,7 @@ class RunsScreen(LabellingPage):
         super().__init__(session)
         self._reading = Reading(session.ledger)
         self._asked = Wanted(view=session.view)
+        self._values: tuple[Sequence[Row], dict[str, list[str]]] = ((), {})
 
     def compose_body(self) -> ComposeResult:
         """The filter, the table and what is to be said about its selected run."""
@@ -84,7 +86,7 @@ class RunsScreen(LabellingPage):
     def verbs(self) -> list[Command]:
         """Without runs hardly a key means anything here."""
         snapshot = self._snapshot
-        return super().verbs() if snapshot.total or snapshot.archived else []
+        return super().verbs() if snapshot.runs or snapshot.archived else []
 
     def read(self) -> Snapshot:
         """What passes the filter, and the selected run."""
@@ -97,14 +99,16 @@ class RunsScreen(LabellingPage):
 
     def show(self, snapshot: Snapshot) -> None:
         """Rows, filter line, detail."""
-        before, self._snapshot = self._snapshot.view, snapshot
-        self.set_class(not snapshot.total and not snapshot.archived, "-empty")
+        before, self._snapshot = self._snapshot.wanted.view, snapshot
+        self.set_class(not snapshot.runs and not snapshot.archived, "-empty")
         self._table.show(snapshot.lines, [each.column for each in snapshot.shown])
-        if replace(before, columns=()) != replace(snapshot.view, columns=()):
+        if replace(before, columns=()) != replace(snapshot.wanted.view, columns=()):
             self._table.move_to(0)  # who sorts wants to see what comes first
         self._choose()
         self._show_filter()
         self._show_detail()
+        if self._table.room not in (0, self._asked.room):  # a scrollbar has come or gone
+            self._ask(room=self._table.room)
         if snapshot.more:
             self.reread()
 
@@ -115,11 +119,11 @@ class RunsScreen(LabellingPage):
             left = Content.assemble(
                 ("/ ", "bold $text-accent"),
                 (self._asked.only, "$text"),
-                f"   {len(snapshot.passing)} of {snapshot.total}{marked}",
+                f"   {len(snapshot.passing):,} of {len(snapshot.runs):,}{marked}",
                 (f"   {snapshot.only.mistakes[0]}" if snapshot.only.mistakes else "", "$text-warning"),
             )
         else:
-            many = f"{snapshot.total:,} run{'s' if snapshot.total != 1 else ''}   "
+            many = f"{len(snapshot.runs):,} run{'s' if len(snapshot.runs) != 1 else ''}   "
             left = Content.assemble((many, "$text"), detail.counted(dict(snapshot.states)), marked)
         right = Content.styled(self._how(), "$foreground-muted")
         width = line.content_size.width
@@ -238,8 +242,13 @@ class RunsScreen(LabellingPage):
         self._ask(only=only.text)
 
     def _occurring(self, name: str) -> Iterable[str]:
-        """Values that runs have for a field, the most frequent first."""
-        return grouping.occurring(self._snapshot.passing, self._snapshot.scene.asker(name))
+        """Values that runs have for a field, the most frequent first; counted once, not at every key."""
+        of, known = self._values
+        if of is not self._snapshot.runs:
+            self._values = of, known = self._snapshot.runs, {}
+        if name not in known:
+            known[name] = grouping.occurring(of, self._snapshot.scene.asker(name))
+        return known[name]
 
     # What keys do to lines and marks
 
