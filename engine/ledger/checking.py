@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import sqlite3
 from collections.abc import Callable, Iterator
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import Final
 
 from engine.errors import Problem
@@ -131,7 +131,7 @@ def _alike(one: Totals, other: Totals) -> bool:
     return all(
         mine == theirs
         or (isinstance(mine, float) and isinstance(theirs, float) and math.isclose(mine, theirs, rel_tol=CLOSE))
-        for mine, theirs in zip(astuple(one), astuple(other), strict=True)
+        for mine, theirs in zip(one, other, strict=True)
     )
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import sqlite3
 import struct
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -32,8 +31,7 @@ class Row(NamedTuple):
     values: tuple[float, ...]
 
 
-@dataclass(frozen=True)
-class Totals:
+class Totals(NamedTuple):
     """What `series` keeps of a key: `n` steps, `gaps` of them NaN or infinite; lowest, highest and `smoothed` of the finite ones.
 
     `smoothed` is the exponential moving average at the last step, each point weighing `WEIGHT` times as much as the one behind it,
@@ -190,5 +188,5 @@ def keep(connection: sqlite3.Connection, run: int, key: int, summary: Totals) ->
     connection.execute(
         "INSERT OR REPLACE INTO series (run, key, n, gaps, last, last_step, min, min_step, max, max_step, smoothed)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (run, key, *astuple(summary)),
+        (run, key, *summary),
     )

@@ -216,6 +216,8 @@ BROWSING: Final = (
     )
     """,
     "CREATE UNIQUE INDEX packed_by_key ON packed (segment, key)",
+    "DROP INDEX series_by_min",  # tables of runs are read whole and sorted in memory
+    "DROP INDEX series_by_max",
     "ALTER TABLE series ADD COLUMN smoothed REAL",  # see `engine.ledger.packing.Totals`
     # One text a run: of 10,000 runs it is read and parsed in a tenth of the time of 600,000 rows.
     "ALTER TABLE run_document ADD COLUMN settings TEXT NOT NULL DEFAULT '{}'",  # JSON, the profile flattened

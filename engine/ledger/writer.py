@@ -29,10 +29,9 @@ from engine.ledger.store import Ledger
 log = logging.getLogger(__name__)
 
 QUEUE_BOUND: Final = 4096  # rows; beyond it the caller waits for a commit, or in trouble the oldest are dropped
-GATHER: Final = 0.25  # seconds that a batch gathers at most: screens look a few times a second
-# Of a core, that may go into commits: one takes as long as logging hundreds of rows. What has gathered meanwhile is what a killed
-# process loses: nothing of steps of seconds, and a dozen rows at 200 steps a second.
-SHARE: Final = 0.004
+# Seconds that a batch gathers: what a killed process loses of rows that were not acknowledged yet. A commit takes as long as logging
+# some forty rows.
+GATHER: Final = 0.05
 # Seconds that a caller waits for room, once; a checkpoint of a large log on a slow disk takes some.
 PATIENCE: Final = 5.0
 RETRY: Final = 1.0  # seconds between attempts in trouble
@@ -64,7 +63,6 @@ class Writer:
         self._unsealed: int | None = None  # rows in the tail; None until counted
         self._guard = threading.Lock()
         self._changed = threading.Condition(self._guard)
-        self._gather = GATHER
         self._hurry = threading.Event()  # do not wait for a batch to gather
         self._closing = threading.Event()
         self._deadline = float("inf")  # when a writer that is being closed stops trying
@@ -141,7 +139,6 @@ class Writer:
     def _drain(self) -> None:
         """The thread: commit batch after batch, and hold on to one that cannot be committed yet. At last all is sealed."""
         while rows := self._batch():
-            begun = time.thread_time()
             while not self._commit(rows):
                 if time.monotonic() > self._deadline:
                     with self._guard:
@@ -150,7 +147,6 @@ class Writer:
                         self._queue.clear()
                     return
                 time.sleep(RETRY / 10) if self._closing.is_set() else self._closing.wait(RETRY)
-            self._gather = min(GATHER, (time.thread_time() - begun) / SHARE)
             if self._unsealed is not None and self._unsealed >= SEGMENT:
                 self._seal()
         if self._unsealed != 0:
@@ -160,7 +156,7 @@ class Writer:
         """The rows that have gathered, a segment's worth at most; none when the writer is closed and all is written."""
         while True:
             # The thread looks by itself: to be woken would cost the caller more than all else that a log call does.
-            self._hurry.wait(self._gather)
+            self._hurry.wait(GATHER)
             with self._guard:
                 room = SEGMENT - (self._unsealed or 0)
                 rows = [Row._make(self._queue.popleft()) for _ in range(min(len(self._queue), room))]
