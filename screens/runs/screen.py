@@ -65,7 +65,8 @@ class RunsScreen(LabellingPage):
     def __init__(self, session: Session) -> None:
         super().__init__(session)
         self._reading = Reading(session.ledger)
-        self._asked = Wanted(view=session.view)
+        view = session.view if session.view.group in GROUPINGS else replace(session.view, group="")  # a file was edited
+        self._asked = Wanted(view=view)
         self._values: tuple[Sequence[Row], dict[str, list[str]]] = ((), {})
 
     def compose_body(self) -> ComposeResult:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from engine.errors import Problem
+from screens.session import View
 from workbench import settings
 from workbench.settings import Settings
 
@@ -59,3 +60,21 @@ def test_a_mistake_is_named_with_its_line(home: Path, text: str, told: str) -> N
     with pytest.raises(Problem, match=told):
         settings.load()
     assert (home / "settings.toml").read_text() == text
+
+
+def test_how_runs_are_looked_at_is_kept_as_far_as_it_is_not_usual(tmp_path: Path) -> None:
+    path = tmp_path / "settings.toml"
+    looked = View(columns=("best", "method.rank"), sort="best", group="sweep")
+    settings.save(Settings(runs=looked), path)
+    assert "descending" not in path.read_text()
+    assert settings.load(path).runs == looked
+    settings.save(Settings(), path)
+    assert settings.load(path).runs == View()
+
+
+@pytest.mark.parametrize("table", ["runs = 3", "[runs]\nsort = 3", "[runs]\ncolumns = [1]", "[runs]\nsorted = 'best'"])
+def test_a_look_at_runs_that_is_none_is_refused_with_its_line(tmp_path: Path, table: str) -> None:
+    path = tmp_path / "settings.toml"
+    path.write_text(table)
+    with pytest.raises(Problem, match=r"settings.toml:1: runs: found"):
+        settings.load(path)
