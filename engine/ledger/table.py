@@ -125,7 +125,7 @@ def read(ledger: Ledger, keys: Sequence[str] = (), *, after: int = 0, archived: 
             gone = frozenset(row[0] for row in connection.execute(left, (after,)))
         known = _keys(connection, keys)
         sql, values = _query(known, f"WHERE {where}")
-        rows = _rows(connection.execute(sql, values), list(known), _tags(connection), lost)
+        rows = _rows(connection.execute(sql, values).fetchall(), list(known), _tags(connection), lost)
     return Table(tuple(keys), archived, _newest_first(rows), gone, changed, count)
 
 
@@ -269,6 +269,7 @@ def _rows(
     """Rows from what the query gives."""
     width = len(_NAMES) + 1
     places = [(key, width + 4 * place, width + 4 * place + 4) for place, key in enumerate(keys)]
+    new = tuple.__new__  # what `_make` comes down to, in half the time
     rows = []
     for each in found:
         state = _STATES[each[0]]
@@ -277,9 +278,9 @@ def _rows(
         metrics: dict[str, Figures] = {}
         for key, start, end in places:
             if each[end - 1] is not None:  # none are gaps only where nothing was measured
-                metrics[key] = Figures._make(each[start:end])
+                metrics[key] = new(Figures, each[start:end])
         tagged = tags.get(each[_ID], NO_TAGS)
-        rows.append(Row._make((state, each[1] == 1, *each[2:width], tagged, metrics or NO_METRICS)))
+        rows.append(new(Row, (state, each[1] == 1, *each[2:width], tagged, metrics or NO_METRICS)))
     return rows
 
 
