@@ -146,7 +146,10 @@ def _equals(value: Value, wanted: _Wanted) -> bool:
 
 def _same(value: float, wanted: float) -> bool:
     """Equal but for the last digits, which a number that was read from decimals may differ in."""
-    return math.isclose(value, wanted, rel_tol=1e-9) or (math.isnan(value) and math.isnan(wanted))
+    try:
+        return math.isclose(value, wanted, rel_tol=1e-9) or (math.isnan(value) and math.isnan(wanted))
+    except OverflowError:  # a whole number beyond float64, which no text of a filter means
+        return False
 
 
 def _begins(value: Value, wanted: _Wanted) -> bool:

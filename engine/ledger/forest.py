@@ -22,6 +22,7 @@ FOLDS: Final = 5
 TREES: Final = 100
 SHUFFLES: Final = 5
 AT_ONCE: Final = 10_000_000  # numbers asked about in one go
+FURTHEST: Final = float(np.finfo(np.float32).max)  # of scikit-learn's trees, which take no number beyond it
 MANY: Final = 9  # settings, from which a tree's splits choose among a third of them (Breiman's rule for regression)
 
 Floats = NDArray[np.float64]
@@ -38,6 +39,7 @@ def grown(found: Study, cancelled: Callable[[], bool] = lambda: False) -> Study:
     from sklearn.model_selection import KFold
 
     features, order = _drawn(found)
+    features = np.clip(features, -FURTHEST, FURTHEST)  # infinities too; NaN stays
     worse, missed = np.zeros(len(found.settings)), 0.0
     share = 1 / 3 if len(found.settings) >= MANY else 1.0  # of the settings, that each split of a tree chooses from
     for fold, (seen, asked) in enumerate(KFold(FOLDS, shuffle=True, random_state=0).split(features)):

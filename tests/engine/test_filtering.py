@@ -130,6 +130,11 @@ def test_a_column_of_texts_may_hold_numbers() -> None:
     assert not passes("method.rank>8", **{"method.rank": "auto"})
 
 
+def test_a_whole_number_beyond_float64_is_compared_all_the_same() -> None:
+    assert passes("method.rank>1", **{"method.rank": 10**400})
+    assert not passes("method.rank=16", **{"method.rank": 10**400})
+
+
 def test_a_switch_is_no_number() -> None:
     assert passes("method.rank=true", **{"method.rank": True})
     assert not passes("method.rank=1", **{"method.rank": True})

@@ -72,6 +72,13 @@ def test_a_forest_sees_what_no_correlation_can() -> None:
     assert sum(each.share or 0 for each in study.settings) == pytest.approx(1)
 
 
+@pytest.mark.parametrize("limit", [math.inf, 1e300, 10**400], ids=["infinite", "large", "whole"])
+def test_a_forest_takes_a_setting_without_a_limit(limit: float) -> None:
+    settings, losses = planted(60)
+    limited = [{**each, "limit": limit if number % 3 else 1} for number, each in enumerate(settings)]
+    assert by_name(forest.grown(importance.study(limited, losses)))["limit"].share is not None
+
+
 def test_of_noise_nothing_is_told() -> None:
     settings, _ = planted(60)
     losses: list[float | None] = list(np.random.default_rng(3).normal(size=60))
