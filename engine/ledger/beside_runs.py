@@ -104,12 +104,15 @@ def kept(ledger: Ledger, runs_folder: Path) -> Iterator[None]:
 def _copied(ledger: Ledger, runs_folder: Path) -> float:
     """Make the copy; returns the seconds that it took. Jobs take turns, so that what stands is never older than what stood."""
     began = time.monotonic()
-    turn = os.open(ledger.path.with_name(f"{ledger.path.name}.copying"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    turn = ledger.path.with_name(f"{ledger.path.name}.copying")
     try:
-        fcntl.flock(turn, fcntl.LOCK_EX)
-        copies.backup(ledger.path, place(ledger, runs_folder), replace=True)
+        with open(turn, "ab", opener=_private) as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            copies.backup(ledger.path, place(ledger, runs_folder), replace=True)
     except (Problem, sqlite3.Error, OSError) as error:
         log.warning("no copy of the ledger beside the runs: %s", error)
-    finally:
-        os.close(turn)
     return time.monotonic() - began
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)

@@ -186,10 +186,12 @@ def test_a_new_ledger_in_the_place_of_a_lost_one_leaves_its_copy_alone(ledger: L
         assert {each.uid for each in runs.listed(new)} == {run.uid, young.uid}
 
 
+@pytest.mark.parametrize("in_the_way", ["the copy", "whose turn it is"])
 def test_a_copy_that_cannot_be_made_holds_up_nothing(
-    ledger: Ledger, run: Run, lasting: Path, caplog: pytest.LogCaptureFixture
+    in_the_way: str, ledger: Ledger, run: Run, lasting: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    beside_runs.place(ledger, lasting).mkdir()
+    turn = ledger.path.with_name(f"{ledger.path.name}.copying")
+    (turn if in_the_way == "whose turn it is" else beside_runs.place(ledger, lasting)).mkdir()
     with beside_runs.kept(ledger, lasting):
         pass
     assert "no copy of the ledger" in caplog.text
