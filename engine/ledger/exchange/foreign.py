@@ -92,7 +92,7 @@ class Names:
 
 def settings(config: Mapping[str, object]) -> dict[str, object]:
     """A tracker's configuration flattened to dotted keys, under our names, without secrets and what is empty."""
-    flat = {key: value for key, value in _flat("", config) if not _is_secret(key, value)}
+    flat = dict(_flat("", config))
     renamed = {SETTINGS[key]: value for key, value in flat.items() if key in SETTINGS}
     return renamed | {key: value for key, value in flat.items() if key not in SETTINGS and key not in renamed}
 
@@ -105,7 +105,8 @@ def _flat(prefix: str, value: object) -> list[tuple[str, object]]:
             if not str(key).startswith("_wandb")
             for pair in _flat(f"{prefix}.{key}" if prefix else str(key), each)
         ]
-    return [] if value is None or value in ("", [], ()) else [(prefix, _plain(value))]
+    empty = value is None or value in ("", [], ())
+    return [] if empty or _is_secret(prefix, value) else [(prefix, _plain(value))]
 
 
 def _plain(value: object) -> object:
@@ -121,6 +122,11 @@ def _plain(value: object) -> object:
 
 
 def _is_secret(key: str, value: object) -> bool:
+    """Whether it is one, or holds one."""
+    if isinstance(value, Mapping):
+        return any(_is_secret(str(name), each) for name, each in value.items())
+    if isinstance(value, list | tuple):
+        return any(_is_secret(key, each) for each in value)
     return isinstance(value, str) and bool(SECRET.search(key) or LOOKS_SECRET.search(value))
 
 

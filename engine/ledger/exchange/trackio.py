@@ -70,7 +70,7 @@ class Project:
             self._row = row
             try:
                 self._take(_time(when), int(step), _object(text))
-            except ValueError:
+            except (ValueError, TypeError, OverflowError):  # a cell may hold anything, or nothing
                 self._damaged += 1
         if self._created is None:
             return None

@@ -7,9 +7,11 @@ may be half there; then the one before counts. `training_args.bin` is a pickle a
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from engine.errors import Problem
 from engine.ledger.exchange import foreign
@@ -31,10 +33,30 @@ def is_state(found: object) -> bool:
 
 
 def files(path: Path) -> list[Path]:
-    """The states in an output folder: its own and those of its checkpoints, oldest first; `path` itself where it is one."""
-    if path.is_file():
-        return [path]
-    return sorted([*path.glob(FILE), *path.glob(f"checkpoint-*/{FILE}")], key=lambda file: file.stat().st_mtime)
+    """The states in an output folder: its own and those of its checkpoints; `path` itself where it is one."""
+    return [path] if path.is_file() else _beside_checkpoints(path, FILE)
+
+
+def _beside_checkpoints(folder: Path, name: str) -> list[Path]:
+    return [*folder.glob(name), *folder.glob(f"checkpoint-*/{name}")]
+
+
+class _Written(NamedTuple):
+    """A file as it was when it was looked at: when it was written (seconds since the epoch), and its bytes."""
+
+    file: Path
+    time: float
+    size: int
+
+
+def _oldest_first(found: Iterable[Path]) -> list[_Written]:
+    """As they were written; one that has just gone is none: Trainer removes old checkpoints while it trains."""
+    there = []
+    for file in found:
+        with suppress(FileNotFoundError):
+            stat = file.stat()
+            there.append(_Written(file, stat.st_mtime, stat.st_size))
+    return sorted(there, key=lambda each: each.time)
 
 
 class OutputFolder:
@@ -44,7 +66,7 @@ class OutputFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._seen: list[tuple[Path, int, int]] = []
+        self._seen: list[_Written] = []
         self._last: Imported | None = None
 
     def read(self) -> Imported | None:
@@ -55,32 +77,35 @@ class OutputFolder:
         """
         states, troubles, waiting = [], [], 0
         try:
-            there = files(self.path)
-            marks = [(file, (stat := file.stat()).st_mtime_ns, stat.st_size) for file in there]
-            if marks == self._seen:
+            there = _oldest_first(files(self.path))
+            if there == self._seen:
                 return self._last and replace(self._last, points={})
-            for file in there:
-                if (state := _state(file)) is not None:
-                    states.append((file, state))
+            for each in there:
+                try:
+                    state = _state(each.file)
+                except FileNotFoundError:
+                    continue
+                if state is not None:
+                    states.append((each, state))
                 else:
-                    troubles.append(f"{file} is half written or damaged: it was left out.")
-                    waiting += file.stat().st_size
+                    troubles.append(f"{each.file} is half written or damaged: it was left out.")
+                    waiting += each.size
         except OSError as error:
             raise Problem(f"{error.filename} cannot be read", f"{error.strerror}.", code="import") from error
-        self._seen, self._last = marks, None
+        self._seen, self._last = there, None
         if not states:
             return None
         gathered = Gathering()
-        for file, state in reversed(states):
-            _gather(gathered, state, file.stat().st_mtime)  # the oldest comes last and has the say about times
+        for each, state in reversed(states):
+            _gather(gathered, state, each.time)  # the oldest comes last and has the say about times
         furthest = max(
             (state for _, state in states), key=lambda state: (_whole(state, "global_step"), len(_log(state)))
         )
-        self._last = self._told(states[0][0], furthest, gathered, tuple(troubles), waiting)
+        self._last = self._told(states[0][0].time, furthest, gathered, tuple(troubles), waiting)
         return self._last
 
     def _told(
-        self, first: Path, state: dict[str, object], gathered: Gathering, troubles: tuple[str, ...], waiting: int
+        self, created: float, state: dict[str, object], gathered: Gathering, troubles: tuple[str, ...], waiting: int
     ) -> Imported:
         log = _log(state)
         steps = _whole(state, "max_steps") or None
@@ -95,7 +120,7 @@ class OutputFolder:
             kind=self.kind,
             path=self.path,
             name=folder.resolve().name,
-            created=first.stat().st_mtime,
+            created=created,
             points=gathered.take(),
             settings=foreign.settings({key: state.get(key) for key in SETTINGS} | _adapter(folder)),
             state=State.FINISHED if done else None,
@@ -150,10 +175,9 @@ def _whole(row: dict[str, object], key: str) -> int:
 
 def _adapter(folder: Path) -> dict[str, object]:
     """What PEFT writes beside an adapter, of the newest checkpoint that has one."""
-    there = [*folder.glob(ADAPTER), *folder.glob(f"checkpoint-*/{ADAPTER}")]
-    for file in sorted(there, key=lambda each: each.stat().st_mtime, reverse=True):
+    for each in reversed(_oldest_first(_beside_checkpoints(folder, ADAPTER))):
         try:
-            found = json.loads(file.read_bytes())
+            found = json.loads(each.file.read_bytes())
         except (OSError, ValueError):
             continue
         if isinstance(found, dict):

@@ -131,6 +131,9 @@ def test_settings_lose_secrets_and_keep_the_rest() -> None:
             "password": "abc",
             "where": "https://me:secret@box/",
             "anything": "hf_abcdefghijklmnop",
+            "arguments": ["--push", "hf_abcdefghijklmnop"],
+            "accounts": [{"name": "me", "api_key": "abc"}],
+            "stages": [{"epochs": 1}],
             "pad_token": "<pad>",
             "max_tokens": 5,
             "eos_token_id": 2,
@@ -142,6 +145,7 @@ def test_settings_lose_secrets_and_keep_the_rest() -> None:
     assert len(str(found.pop("template"))) == foreign.LONGEST + 1
     assert found == {
         "training.learning_rate": 1e-4,
+        "stages": ["{'epochs': 1}"],
         "pad_token": "<pad>",
         "max_tokens": 5,
         "eos_token_id": 2,

@@ -12,7 +12,7 @@ import polars
 import pytest
 
 from engine.errors import Problem
-from engine.ledger.exchange import plain, trackio
+from engine.ledger.exchange import plain, trackio, trainer
 from engine.ledger.exchange.imported import Imported, Reader
 from engine.ledger.exchange.trainer import OutputFolder
 from engine.ledger.states import State
@@ -94,6 +94,22 @@ def test_a_state_that_is_half_written_waits(tmp_path: Path) -> None:
     assert OutputFolder(half).read() is None
 
 
+def test_a_checkpoint_that_is_removed_while_it_is_looked_at_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rotated, last = checkpoint(tmp_path, 10), checkpoint(tmp_path, 20, when=1_795_000_100)
+    state = trainer._state
+
+    def state_after_rotating(file: Path) -> dict[str, object] | None:
+        rotated.unlink(missing_ok=True)
+        return state(file)
+
+    monkeypatch.setattr(trainer, "_state", state_after_rotating)
+    monkeypatch.setattr(trainer, "files", lambda _: [tmp_path / "checkpoint-5" / trainer.FILE, rotated, last])
+    imported = read(OutputFolder(tmp_path))
+    assert (values(imported)["train/loss"], imported.created) == ({10: 3.0, 20: 1.5}, 1_795_000_100)
+
+
 def test_another_training_in_the_same_folder_is_another_run(tmp_path: Path) -> None:
     first = read(OutputFolder(checkpoint(tmp_path, 10).parent.parent))
     file = tmp_path / "checkpoint-10" / "trainer_state.json"
@@ -136,14 +152,18 @@ def test_trackio_before_runs_had_ids(tmp_path: Path) -> None:
     connection.execute(
         "CREATE TABLE metrics (id INTEGER PRIMARY KEY, timestamp TEXT, run_name TEXT, step INTEGER, metrics TEXT)"
     )
-    rows = [("2026-01-01T10:00:00", "a", 0, '{"loss": 1}'), ("2026-01-01T10:00:01", "a", 1, "not JSON")]
+    rows = [
+        ("2026-01-01T10:00:00", "a", 0, '{"loss": 1}'),
+        ("2026-01-01T10:00:01", "a", 1, "not JSON"),
+        (None, "a", 2, "{}"),
+    ]
     connection.executemany("INSERT INTO metrics (timestamp, run_name, step, metrics) VALUES (?, ?, ?, ?)", rows)
     connection.commit()
     connection.close()
     (reader,) = trackio.readers(path)
     imported = read(reader)
     assert (imported.created, values(imported)) == (1767261600.0, {"train/loss": {0: 1.0}})
-    assert imported.troubles == ("Rows of a that could not be understood: 1.",)
+    assert imported.troubles == ("Rows of a that could not be understood: 2.",)
 
 
 def test_a_row_a_step(tmp_path: Path) -> None:
