@@ -68,6 +68,8 @@ class Reading:
         self._passed: dict[str, tuple[int, dict[int, tuple[Row, bool]]]] = {}
         self._differing: tuple[object, list[str]] = (None, [])
         self._shown: tuple[object, tuple[Shown, ...]] = (None, ())
+        self._told_of: object = None
+        self._tells: frozenset[str] = frozenset()
         self._seen: tuple[object, Sequence[Row]] = (None, ())
         self._states: Mapping[State, int] = {}
         self._order: tuple[object, Sequence[Row]] = (None, ())
@@ -145,15 +147,17 @@ class Reading:
 
     def _columns(self, passing: Sequence[Row], wanted: Wanted, scene: Scene) -> tuple[Shown, ...]:
         """The columns; found anew only where other runs are shown than before, or their settings have become known."""
-        of = frozenset(row.id for row in passing), self._runs.settings_at if self._runs.complete else 0
-        if of != self._differing[0]:
-            some = passing[:: 1 + len(passing) // grouping.MANY]
-            known = (self._runs.settings.get(row.id) for row in some)
-            self._differing = of, table.differing([each for each in known if each is not None])
-        tells = columns.telling(passing, scene)
-        about = (self._differing[0], wanted.view, wanted.room, tells)
+        if self._before[0] != self._told_of:  # other runs may pass, or they in another order
+            self._told_of = self._before[0]
+            of = frozenset(row.id for row in passing), self._runs.settings_at if self._runs.complete else 0
+            self._tells = columns.telling(passing, scene)
+            if of != self._differing[0]:
+                some = passing[:: 1 + len(passing) // grouping.MANY]
+                known = (self._runs.settings.get(row.id) for row in some)
+                self._differing = of, table.differing([each for each in known if each is not None])
+        about = (self._differing[0], wanted.view, wanted.room, self._tells)
         if about != self._shown[0]:
-            made = columns.shown(wanted.view, self._differing[1], tells, passing, wanted.room, scene)
+            made = columns.shown(wanted.view, self._differing[1], self._tells, passing, wanted.room, scene)
             self._shown = about, made
         return self._shown[1]
 

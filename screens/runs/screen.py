@@ -168,8 +168,11 @@ class RunsScreen(LabellingPage):
     def _choose(self) -> None:
         line = self._table.selected
         self.chosen = line.row.run if line and line.row else None
-        if (key := line.key if line else None) != self._asked.selected:
-            self._ask(selected=key)
+        key, asked = line.key if line else None, self._asked.selected
+        if key != asked:
+            self._asked = replace(self._asked, selected=key)
+            if asked is not None or self._table.cursor:  # else it is the first line, which has been told about
+                self.reread()
 
     def on_table_opened(self, _: Table.Opened) -> None:
         """A double click."""
@@ -188,8 +191,8 @@ class RunsScreen(LabellingPage):
     # How the table is looked at
 
     def _look(self, view: View) -> None:
-        """In this way from now on, also when the application is started again."""
-        self._ask(view=view)
+        """In this way from now on, also when the application is started again. What then comes first is told about."""
+        self._ask(view=view, selected=None)
         self.post_message(KeepView(view))
 
     def action_sort(self, by: int) -> None:
