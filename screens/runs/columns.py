@@ -44,6 +44,7 @@ TITLES: Final = {
 """Short ones for what is looked at most; others are called by the last part of their name."""
 
 WIDTHS: Final = {"state": 12, "step": 5, "loss": 6, "best": 7, VERSUS: 6, "ends": 6, "age": 3}
+END: Final = 5  # letters of a name that is too long which are kept at its end: what tells the runs of a sweep apart
 PROGRESS: Final = 8  # columns of the step while a run trains: 52/84
 NUMBERS: Final = 6  # columns of a figure
 WIDEST: Final = 16  # columns of a text that is a setting
@@ -143,7 +144,9 @@ def _column(name: str, width: int, view: View, *, right: bool | None = None, str
     arrow = ("↓" if view.descending else "↑") if name == view.sort and not newest_first else ""
     over = title(name) + arrow
     right = name not in TEXTS if right is None else right
-    return Shown(name, Column(over, max(width, len(over)), right=right, stretch=stretch))
+    return Shown(
+        name, Column(over, max(width, len(over)), right=right, stretch=stretch, keep_end=END if stretch else 0)
+    )
 
 
 def figure(name: str, value: Value) -> str:

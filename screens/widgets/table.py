@@ -59,12 +59,15 @@ MOVES: Final = (
 
 @dataclass(frozen=True)
 class Column:
-    """`width` in terminal columns; one column may take what is left over (`stretch`), `width` being the least it gets."""
+    """`width` in terminal columns; one column may take what is left over (`stretch`), `width` being the least it gets. Of a text that is too
+    long as many letters as `keep_end` says are kept at its end.
+    """
 
     title: str
     width: int
     right: bool = False
     stretch: bool = False
+    keep_end: int = 0
 
 
 class Table(ScrollView, Generic[Row], can_focus=True):
@@ -293,7 +296,7 @@ class Table(ScrollView, Generic[Row], can_focus=True):
             segments = [Segment(marker, self._look("$text-accent", component))]
             for column, cell in zip(self.columns, cells, strict=True):
                 text, style = cell if isinstance(cell, tuple) else (cell, "")
-                fitted = _fitted(text, self._width_of(column), right=column.right) + " "
+                fitted = _fitted(text, self._width_of(column), column) + " "
                 segments.append(Segment(fitted, self._look(style, component)))
             strip = Strip(segments).adjust_cell_length(width, self._look("", component))
             self._strips[name] = strip
@@ -314,10 +317,13 @@ class Table(ScrollView, Generic[Row], can_focus=True):
         return max(column.width, self._line_width - MARGIN - others)
 
 
-def _fitted(text: str, width: int, *, right: bool) -> str:
+def _fitted(text: str, width: int, column: Column) -> str:
     """`text` in exactly `width` columns; what is not printable is a blank."""
     if not text.isprintable():
         text = "".join(letter if letter.isprintable() else " " for letter in text)
+    if column.keep_end and len(text) > column.keep_end and cell_len(text) > width:
+        end = text[-column.keep_end :]
+        text = shortened(text, width - cell_len(end)) + end
     text = shortened(text, width)
     blank = " " * (width - cell_len(text))
-    return blank + text if right else text + blank
+    return blank + text if column.right else text + blank

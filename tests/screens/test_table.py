@@ -42,6 +42,17 @@ async def test_figures_stand_right_and_long_names_are_cut() -> None:
         assert lines[2] == "   b            1234"
 
 
+async def test_the_end_of_a_name_is_kept_where_it_tells_rows_apart() -> None:
+    app = Alone()
+    async with app.run_test(size=(20, 5)) as pilot:
+        table = app.query_one(Table)
+        table.show(
+            [("a name that is far too long-17", 7), ("short", 8)], (Column("name", 12, keep_end=3), *table.columns[1:])
+        )
+        await pilot.pause()
+        assert text_of(table)[1:3] == [" ▌ a name t…-17    7", "   short           8"]
+
+
 async def test_the_last_column_is_beside_the_scrollbar_not_under_it() -> None:
     app = Alone()
     async with app.run_test(size=(20, 5)) as pilot:
