@@ -1,4 +1,4 @@
-"""Is a ledger whole: its file, what its rows refer to, its metrics and their summaries. What can be mended without a guess is mended if asked.
+"""Is a ledger whole: its file, its rows and what they refer to, its metrics and their summaries. What can be mended without a guess is mended if asked.
 
 `engine.ledger.holdings` holds what it says of files against the disk.
 """
@@ -12,11 +12,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from engine.errors import Problem
-from engine.ledger import integers, packing
+from engine.ledger import contents, integers, packing
 from engine.ledger.packing import Totals
 from engine.ledger.store import Ledger
 
 SHOWN: Final = 20  # of SQLite's own complaints
+RESTORE: Final = (
+    "Do not write to it. Restore a copy (workbench ledger restore, or a backup), then merge what this one still gives."
+)
 CLOSE: Final = 1e-9  # relative: smoothed values are summed in another order than they were logged in
 Progress = Callable[[int, int, str], None]  # done, to do, of what
 
@@ -32,16 +35,28 @@ class Finding:
     mended: bool = False
 
 
+def damage(ledger: Ledger) -> Iterator[Finding]:
+    """What is wrong with the file itself: where there is any, what `check` could find would follow from it.
+
+    Raises:
+        Problem: the ledger cannot be read any further.
+    """
+    sound = True
+    for (told,) in ledger.rows(f"PRAGMA integrity_check({SHOWN})"):
+        if told != "ok":
+            sound = False
+            said = " ".join(str(told).removeprefix("*** in database main ***").split())
+            yield Finding("integrity", f"The file is damaged: {said}", RESTORE)
+    for fault in contents.faults(ledger) if sound else ():
+        yield Finding("integrity", f"The file is damaged: {fault}", RESTORE)
+
+
 def check(ledger: Ledger, *, fix: bool, progress: Progress) -> Iterator[Finding]:
-    """Look through the file and all metrics.
+    """Look through what rows refer to and all metrics, in a file that is not damaged.
 
     Raises:
         Problem: the ledger cannot be read any further, or with `fix` not be written.
     """
-    damage = list(_integrity(ledger))
-    yield from damage
-    if damage:  # what else could be found would follow from it
-        return
     yield from _references(ledger, fix)
     runs = [
         (int(run), str(uid), str(name)) for run, uid, name in ledger.rows("SELECT id, uid, name FROM run ORDER BY id")
@@ -52,14 +67,6 @@ def check(ledger: Ledger, *, fix: bool, progress: Progress) -> Iterator[Finding]
         if not found:
             yield from _summaries(ledger, run, uid, name, fix)
         progress(done, len(runs), "runs' metrics")
-
-
-def _integrity(ledger: Ledger) -> Iterator[Finding]:
-    for (told,) in ledger.rows(f"PRAGMA integrity_check({SHOWN})"):
-        if told != "ok":
-            do = "Do not write to it. Restore a copy (workbench ledger restore, or a backup), then merge what this one still gives."
-            said = " ".join(str(told).removeprefix("*** in database main ***").split())
-            yield Finding("integrity", f"The file is damaged: {said}", do)
 
 
 def _references(ledger: Ledger, fix: bool) -> Iterator[Finding]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -91,6 +92,28 @@ def test_check_says_no_until_what_it_found_is_mended(home: Path, capsys: pytest.
     assert told(capsys, "check")[0] == 0
     with Ledger.open(home / "ledger.db") as ledger:
         assert runs.summary(ledger, run)["train/loss"].last == 0.5
+
+
+@pytest.mark.parametrize(
+    ("statement", "words"),
+    [
+        ("UPDATE run_document SET settings = '{'", "rows of run_document with settings that are not JSON: 1"),
+        ("UPDATE run SET state = 'x'", "rows of run with an unknown state: 1"),
+        ("ALTER TABLE run DROP COLUMN gpu", "there is no run.gpu"),
+        ("DROP TABLE series", "there is no series"),
+    ],
+)
+def test_rows_that_cannot_be_read_are_the_ledgers_fault_and_no_bug(
+    statement: str, words: str, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make(home / "ledger.db", "speech")
+    with sqlite3.connect(home / "ledger.db") as connection:
+        connection.execute(statement)
+    connection.close()
+    assert cli.main(["runs", "list"]) == 2
+    assert f"{home / 'ledger.db'} is damaged\n{words[0].upper()}{words[1:]}." in capsys.readouterr().err
+    assert cli.main(["ledger", "check"]) == 1
+    assert words in capsys.readouterr().out
 
 
 def test_where_the_ledger_is_and_what_is_in_it(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

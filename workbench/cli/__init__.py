@@ -88,7 +88,12 @@ def _run(arguments: list[str]) -> int:
 
         return app.run(options.ledger)
     with closing():
-        code = options.run(options)
+        try:
+            code = options.run(options)
+        except (sqlite3.OperationalError, ValueError, LookupError) as error:
+            if (damage := _damage(options.ledger)) is None:
+                raise
+            raise damage from error
     assert isinstance(code, int)
     return code
 
@@ -108,6 +113,26 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     for name in (wanted,) if wanted in COMMANDS else () if arguments in ([], ["--version"]) else COMMANDS:
         importlib.import_module(f"workbench.cli.{MODULES.get(name, name)}").add(commands)
     return parser
+
+
+def _damage(path: Path) -> Problem | None:
+    """What is wrong with the rows of the ledger, if something is: reading them leads to errors that look like ours."""
+    from engine.ledger import Ledger, contents
+
+    if not path.is_file():
+        return None
+    try:
+        fault = next(contents.faults(Ledger.open(path)), None)
+    except Problem as problem:
+        return problem
+    if fault is None:
+        return None
+    return Problem(
+        f"{path} is damaged",
+        f"{fault[0].upper()}{fault[1:]}.",
+        "See all that is wrong: workbench ledger check. Then restore a copy, or name another with --ledger.",
+        code="ledger",
+    )
 
 
 def _disk_trouble(error: OSError | sqlite3.Error) -> Problem | None:

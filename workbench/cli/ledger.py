@@ -182,6 +182,10 @@ def check_all(options: argparse.Namespace) -> int:
 
 def _findings(ledger: Ledger, options: argparse.Namespace, told: checking.Progress) -> Iterator[checking.Finding]:
     try:
+        damage = list(checking.damage(ledger))
+        yield from damage
+        if damage:
+            return
         yield from checking.check(ledger, fix=options.fix, progress=told)
         folder = settings.load().runs_folder
         yield from holdings.check(ledger, folder, fix=options.fix, contents=not options.quick, progress=told)

@@ -22,7 +22,7 @@ def quiet(done: int, total: int, what: str) -> None:
 
 
 def rows_found(ledger: Ledger, *, fix: bool = False) -> list[Finding]:
-    return list(checking.check(ledger, fix=fix, progress=quiet))
+    return list(checking.damage(ledger)) or list(checking.check(ledger, fix=fix, progress=quiet))
 
 
 def files_found(ledger: Ledger, folder: Path, *, fix: bool = False, contents: bool = True) -> list[Finding]:
@@ -116,6 +116,29 @@ def test_a_damaged_file_is_told(ledger: Ledger, trained: Run) -> None:
     assert all("\n" not in each.what and "copy" in each.do for each in found)
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        """UPDATE run_document SET settings = '{"method.rank": 1'""",
+        "UPDATE run_document SET profile = '= 3'",
+        "UPDATE run SET state = 'finishdd'",
+        "UPDATE job SET places = ''",
+        "ALTER TABLE run DROP COLUMN gpu",
+        "DROP TABLE artifact",
+    ],
+)
+def test_rows_that_cannot_be_read_are_damage_though_sqlite_sees_none(
+    statement: str, ledger: Ledger, trained: Run
+) -> None:
+    execute(ledger, statement)
+    assert {each.kind for each in rows_found(ledger)} == {"integrity"}
+
+
+def test_nan_in_json_is_no_damage(ledger: Ledger, trained: Run) -> None:
+    execute(ledger, """UPDATE run_document SET environment = '{"loss": NaN, "rate": -Infinity}'""")
+    assert rows_found(ledger) == []
+
+
 def spoil(folder: Path) -> None:
     (folder / "weights.safetensors").write_bytes(os.urandom(1000))
 
@@ -186,6 +209,16 @@ def test_what_processes_that_died_left_half_made_is_removed_when_nobody_can_want
         ("leftover", True)
     ]
     assert (old.exists(), young.exists()) == (False, True)
+
+
+@pytest.mark.parametrize("what", [".importing-1", ".merging-1", ".copying-1"])
+def test_a_ledger_that_was_made_for_a_moment_is_removed_too(what: str, ledger: Ledger) -> None:
+    left = ledger.path.with_name(what)
+    left.mkdir()
+    (left / "ledger.db").touch()
+    os.utime(left, (time.time() - 3 * 86400,) * 2)
+    assert [each.kind for each in files_found(ledger, ledger.path.parent, fix=True)] == ["leftover"]
+    assert not left.exists()
 
 
 def test_what_a_broken_off_pull_left_in_a_run_s_folder_is_removed(ledger: Ledger, trained: Run) -> None:
