@@ -186,8 +186,9 @@ class Ledger:
         if self._closed:
             return
         self._closed = True
-        while self._readers:
-            self._readers.pop().close()
+        with suppress(IndexError):  # another thread may take the last one
+            while True:
+                self._readers.pop().close()
         with self._watching:
             if self._watch is not None:
                 self._watch.close()
