@@ -17,12 +17,12 @@ from typing import Final
 
 from engine.errors import Problem
 from engine.ledger import Ledger, jobs, runs
+from engine.ledger.holdings import BIN
 from engine.ledger.labels import EDITED
 from engine.ledger.runs import Run
 from engine.ledger.states import LIVE
 from engine.places import private_folder
 
-BIN: Final = ".bin"
 KEPT: Final = 7 * 86400.0  # seconds that a run stays in the bin, at least
 
 
@@ -127,7 +127,7 @@ def restore(ledger: Ledger, run: Run) -> Run:
     with ledger.transaction(durable=True) as connection:
         _unmark(connection, run, runs.free_name(connection, run.name))
         try:
-            if _in_bin(run).is_dir() and not run.folder.exists():
+            if run.has_own_folder and _in_bin(run).is_dir() and not run.folder.exists():
                 _in_bin(run).rename(run.folder)
         except OSError as error:
             why = f"{_in_bin(run)} cannot be moved to {run.folder}: {error.strerror}."
@@ -163,8 +163,7 @@ def purge_runs(ledger: Ledger, chosen: Iterable[Run]) -> list[Run]:
                 gone.append(run)
     left: list[str] = []
     for run in gone:
-        # Only a folder that we made ourselves, which is named by the uid, is ever removed.
-        for place in (_in_bin(run), run.folder) if _ours(run) else ():
+        for place in (_in_bin(run), run.folder) if run.has_own_folder else ():
             try:
                 if place.is_dir():
                     shutil.rmtree(place)
@@ -201,16 +200,12 @@ def _since(ledger: Ledger, run: Run) -> float:
 
 def _put_into_bin(ledger: Ledger, run: Run) -> None:
     """Move the run's files there, unless somebody has restored it meanwhile: the ledger's lock keeps the two apart."""
-    if not _ours(run) or not run.folder.is_dir():
+    if not run.has_own_folder or not run.folder.is_dir():
         return
     with ledger.transaction() as connection:
         if connection.execute("SELECT 1 FROM run WHERE id = ? AND deleted IS NOT NULL", (run.id,)).fetchone():
             private_folder(_in_bin(run).parent)
             run.folder.rename(_in_bin(run))
-
-
-def _ours(run: Run) -> bool:
-    return run.folder.name == run.uid
 
 
 def _in_bin(run: Run) -> Path:

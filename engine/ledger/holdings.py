@@ -5,7 +5,6 @@ Nothing here removes a file that a person may want: folders of unknown runs may 
 
 from __future__ import annotations
 
-import re
 import shutil
 import time
 from collections.abc import Collection, Iterator
@@ -15,13 +14,13 @@ from typing import Final
 from engine import folders, machine
 from engine.ledger import artifacts, checkpoints, jobs, runs
 from engine.ledger.checking import Finding, Progress
-from engine.ledger.runs import Run
+from engine.ledger.runs import UID, Run
 from engine.ledger.store import Ledger
 
-UID: Final = re.compile(r"[0-9a-f]{12}")
 BIN: Final = ".bin"
+"""The folder within a runs folder where the files of deleted runs lie."""
 STALE: Final = 86400.0  # seconds after which nobody fills a temporary file any more
-TEMPORARY: Final = (".*.new", ".merging-*", ".exporting-*", ".pulling-*")
+TEMPORARY: Final = (".*.new", ".merging-*", ".importing-*", ".exporting-*", ".pulling-*", ".copying-*")
 
 
 def check(ledger: Ledger, runs_folder: Path, *, fix: bool, contents: bool, progress: Progress) -> Iterator[Finding]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sqlite3
 import time
 import uuid
@@ -17,6 +18,9 @@ from engine.ledger import jobs
 from engine.ledger.best import higher_is_better
 from engine.ledger.states import LIVE, State
 from engine.ledger.store import Ledger, Value
+
+UID: Final = re.compile(r"[0-9a-f]{12}")
+"""What a uid looks like. Folders are named by it, so nothing else that a file says of itself is taken for one."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,11 @@ class Run:
     baseline: bool = False
     archived: float | None = None
     deleted: float | None = None
+
+    @property
+    def has_own_folder(self) -> bool:
+        """Whether its folder is one that Workbench makes, named by the uid; somebody else's ledger may name any folder."""
+        return UID.fullmatch(self.uid) is not None and self.folder.name == self.uid
 
     @property
     def result(self) -> Path | None:
@@ -254,9 +263,16 @@ def _summaries(ledger: Ledger, where: str, values: tuple[Value, ...]) -> Iterato
 
 
 def document(ledger: Ledger, run: Run) -> Document:
-    """The run's resolved profile, environment and fingerprints."""
-    row = ledger.rows("SELECT profile, environment, fingerprints FROM run_document WHERE run = ?", (run.id,))[0]
-    return Document(str(row[0]), json.loads(str(row[1])), json.loads(str(row[2])))
+    """The run's resolved profile, environment and fingerprints.
+
+    Raises:
+        Problem: it was removed for good.
+    """
+    found = ledger.rows("SELECT profile, environment, fingerprints FROM run_document WHERE run = ?", (run.id,))
+    if not found:
+        raise Problem(f"{run.name} is not in the ledger any more", "It was removed for good.", code="run")
+    profile, environment, fingerprints = found[0]
+    return Document(profile, json.loads(environment), json.loads(fingerprints))
 
 
 def settings(ledger: Ledger, run: Run) -> dict[str, object]:

@@ -111,15 +111,24 @@ def _files(stream: IO[bytes], into: Path, progress: Progress) -> list[Path] | No
         elif "problem" in told:
             raise Problem(str(told["problem"]), "", str(told.get("do", "")), code="pull")
         else:
-            name = PurePosixPath(str(told.get("file", "..")))
-            if name.is_absolute() or ".." in name.parts:
-                raise Problem(f"The other machine sent a file named {name}", "That is no place here.", code="pull")
-            path = into / name
+            path = into / below(str(told.get("file", "..")))
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             if not _one(stream, path, int(str(told["bytes"])), progress):
                 return None
             found.append(path)
     return None
+
+
+def below(name: str) -> PurePosixPath:
+    """The path of a file within a folder of ours, as the other machine names it.
+
+    Raises:
+        Problem: it would lie elsewhere.
+    """
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts:
+        raise Problem(f"The other machine names a file {name}", "That is no place here.", code="pull")
+    return path
 
 
 def _told(line: bytes) -> dict[str, object] | None:

@@ -15,7 +15,7 @@ from engine.errors import Problem
 from engine.ledger import Ledger, runs
 from engine.ledger.runs import Run
 from engine.places import private_folder
-from engine.pulling.far import Box, Progress, receive
+from engine.pulling.far import Box, Progress, below, receive
 
 BESIDES: Final = ("profile.toml", "log.txt")  # small files that tell of the run
 
@@ -67,8 +67,8 @@ def result(
             "Pull when it has one.",
             code="pull",
         )
-    folder = run.folder if run.folder.is_dir() else runs_folder / run.uid
-    place = folder / there.result_path
+    folder = run.folder if run.has_own_folder and run.folder.is_dir() else runs_folder / below(run.uid)
+    place = folder / below(there.result_path)
     if place.is_dir() and folders.fingerprint(place) == expected:
         return Fetched(_at(ledger, run, folder), place, _size(place), new=False)
     private_folder(folder)

@@ -10,6 +10,7 @@ from engine import lineage, removal
 from engine.errors import Problem
 from engine.ledger import Ledger, artifacts, checkpoints, evaluations, events, jobs, labels, metrics, orders, runs
 from engine.ledger.evaluations import Item
+from engine.ledger.lineage import family
 from engine.ledger.runs import Run
 from engine.ledger.states import State
 
@@ -75,6 +76,15 @@ def test_deleting_takes_everything_of_the_run_and_nothing_else(ledger: Ledger, f
     assert {name: ledger.value(f"SELECT count(*) FROM {name}") for name in tables} == dict.fromkeys(tables, 1)
 
 
+def test_who_still_asks_about_a_run_that_was_removed_for_good_is_told(ledger: Ledger, folder: Path) -> None:
+    run = made(ledger, folder)
+    removal.remove(ledger, run)
+    removal.purge(ledger, older_than=0)
+    for ask in (runs.document, family):
+        with pytest.raises(Problem, match="removed for good"):
+            ask(ledger, run)
+
+
 def test_a_name_is_free_while_its_run_is_in_the_bin(ledger: Ledger, folder: Path) -> None:
     first = made(ledger, folder)
     removal.remove(ledger, first)
@@ -104,13 +114,14 @@ def test_what_lay_in_the_bin_for_long_goes_with_the_next_one(
     assert ledger.value("SELECT count(*) FROM run") == 0
 
 
-def test_a_folder_that_is_not_ours_stays(ledger: Ledger, folder: Path) -> None:
+@pytest.mark.parametrize("uid", ["0123456789ab", "precious"])
+def test_a_folder_that_is_not_ours_stays(uid: str, ledger: Ledger, folder: Path) -> None:
     run = made(ledger, folder)
     elsewhere = folder / "precious"
     run.folder.rename(elsewhere)
     with ledger.transaction() as connection:
-        connection.execute("UPDATE run SET folder = ? WHERE id = ?", (str(elsewhere), run.id))
-    removal.remove(ledger, runs.find(ledger, run.uid))
+        connection.execute("UPDATE run SET folder = ?, uid = ? WHERE id = ?", (str(elsewhere), uid, run.id))
+    removal.remove(ledger, runs.find(ledger, uid))
     assert removal.purge(ledger, older_than=0)
     assert (elsewhere / "adapter" / "weights").exists()
 

@@ -195,6 +195,19 @@ def test_a_result_that_is_not_what_the_ledger_tells_of_does_not_replace_what_is_
     assert (here / "adapter.safetensors").read_bytes() == b"weights" * 10_000
 
 
+def test_a_box_cannot_say_where_its_result_goes(box: Path, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    there = train(default_home(box))
+    mine = home / "mine"
+    mine.mkdir(parents=True)
+    (mine / "notes").write_text("precious")
+    with Ledger.open(default_home(box) / "ledger.db") as ledger, ledger.transaction() as connection:
+        connection.execute("UPDATE run SET result_path = ?", (str(mine),))
+    code, _, words = pull(capsys, "box", "--results", there.uid)
+    assert code == 1
+    assert "no place here" in words
+    assert [path.name for path in mine.iterdir()] == ["notes"]
+
+
 def test_machines_are_named_as_scp_names_them() -> None:
     assert Box.parse("me@box") == Box("me@box", "")
     assert Box.parse("me@box:~/wb home") == Box("me@box", "~/wb home")

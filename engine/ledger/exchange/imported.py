@@ -7,7 +7,6 @@ is half-written waits and is never guessed at.
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,9 +64,6 @@ class Imported:
 
 ENDED: Final = "train/train_runtime"
 """Logged once, when Hugging Face's Trainer has trained to its end."""
-
-UID: Final = re.compile(r"[0-9a-f]{12}")
-"""What a uid looks like. A file may say which it is; folders are named by it, so nothing else is taken for one."""
 
 
 def uid_of(kind: Kind, *identity: object) -> str:

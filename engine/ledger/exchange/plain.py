@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from engine.errors import Problem
 from engine.ledger.exchange import foreign, frames
-from engine.ledger.exchange.imported import UID, Imported, Kind, Points, uid_of
+from engine.ledger.exchange.imported import Imported, Kind, Points, uid_of
+from engine.ledger.runs import UID
 
 if TYPE_CHECKING:
     import polars

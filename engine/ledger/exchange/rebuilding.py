@@ -16,8 +16,9 @@ import numpy as np
 from engine.errors import Problem
 from engine.ledger import sealing
 from engine.ledger.exchange import adding, foreign
-from engine.ledger.exchange.imported import UID, Points
+from engine.ledger.exchange.imported import Points
 from engine.ledger.packing import Packer
+from engine.ledger.runs import UID
 from engine.ledger.store import Ledger
 
 ROWS: Final = {
