@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from engine.ledger.store import Ledger
+from engine.ledger.store import Ledger, Value
 
 Level = Literal["info", "warning", "error"]
 
@@ -69,18 +69,14 @@ def insert(
 
 def of_run(ledger: Ledger, run: int, *, after: int = 0, limit: int = 1000) -> list[Event]:
     """A run's newest `limit` events with an id above `after`, oldest first."""
-    rows = ledger.rows(
-        "SELECT id, run, time, step, level, kind, text, detail FROM event"
-        " WHERE run = ? AND id > ? ORDER BY id DESC LIMIT ?",
-        (run, after, limit),
-    )
-    return [Event(*(*values, json.loads(detail))) for *values, detail in reversed(rows)]
+    return _select(ledger, "run = ? AND id > ? ORDER BY id DESC LIMIT ?", (run, after, limit))[::-1]
 
 
 def of_kind(ledger: Ledger, run: int, kind: str) -> list[Event]:
     """All events of one kind of a run, oldest first."""
-    rows = ledger.rows(
-        "SELECT id, run, time, step, level, kind, text, detail FROM event WHERE run = ? AND kind = ? ORDER BY id",
-        (run, kind),
-    )
-    return [Event(*(*values, json.loads(detail))) for *values, detail in rows]
+    return _select(ledger, "run = ? AND kind = ? ORDER BY id", (run, kind))
+
+
+def _select(ledger: Ledger, where: str, values: tuple[Value, ...]) -> list[Event]:
+    rows = ledger.rows(f"SELECT id, run, time, step, level, kind, text, detail FROM event WHERE {where}", values)
+    return [Event(*(*row, json.loads(detail))) for *row, detail in rows]

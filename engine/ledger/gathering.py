@@ -9,10 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Final, NamedTuple
 
 from engine.ledger.standing import Where, columns
+from engine.ledger.taking import JOB, take
 
 _Identity = tuple[str | None, str, str, str]  # uid of the run, model, suite, conditions
 
@@ -56,7 +57,7 @@ def gather(connection: sqlite3.Connection, only: Collection[str] | None, *, aski
     evaluation = (
         "(SELECT id FROM main.evaluation WHERE uid = (SELECT uid FROM other.evaluation WHERE id = x.evaluation))"
     )
-    _take(connection, "evaluation", {"id": None, "run": RUN}, "id", further)
+    _take(connection, "evaluation", {"id": "", "run": RUN}, "id", further)
     _take(connection, "item", {"evaluation": evaluation}, "evaluation", further)
     return len(further)
 
@@ -70,10 +71,9 @@ def beside_training(connection: sqlite3.Connection, uids: Collection[str]) -> se
     exports = _further(
         _exports(connection, "main", uids), _exports(connection, "other", uids), _forget(connection, "artifact")
     )
-    job = "(SELECT id FROM main.job WHERE uid = (SELECT uid FROM other.job WHERE id = x.job))"
-    _take(connection, "job", {"id": None, "run": RUN}, "id", list(jobs))
-    _take(connection, "event", {"id": None, "run": RUN, "job": job}, "job", list(jobs), order="x.id")
-    _take(connection, "artifact", {"id": None, "run": RUN}, "id", list(exports))
+    _take(connection, "job", {"id": "", "run": RUN}, "id", jobs)
+    _take(connection, "event", {"id": "", "run": RUN, "job": JOB}, "job", jobs)
+    _take(connection, "artifact", {"id": "", "run": RUN}, "id", exports)
     return {*jobs.values(), *exports.values()}
 
 
@@ -158,17 +158,9 @@ def _rank(
 
 
 def _take(
-    connection: sqlite3.Connection,
-    table: str,
-    changed: dict[str, str | None],
-    which: str,
-    ids: Collection[int],
-    order: str = "1, 2",
+    connection: sqlite3.Connection, table: str, changed: Mapping[str, str], which: str, ids: Collection[int]
 ) -> None:
-    names = [name for name in columns(connection, table) if changed.get(name, "") is not None]
-    values = ", ".join(changed.get(name) or f"x.{name}" for name in names)
-    connection.execute(
-        f"INSERT INTO main.{table} ({', '.join(names)}) SELECT {values} FROM other.{table} x"
-        f" WHERE x.{which} IN (SELECT value FROM json_each(?)) ORDER BY {order}",
-        (json.dumps(list(ids)),),
-    )
+    """The rows whose column `which` is one of `ids`, oldest first where they are numbered."""
+    order = "x.id" if changed.get("id") == "" else "1, 2"
+    rest = f"WHERE x.{which} IN (SELECT value FROM json_each(?)) ORDER BY {order}"
+    take(connection, table, changed, rest, (json.dumps(list(ids)),))

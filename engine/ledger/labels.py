@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from typing import Final
 
 from engine.errors import Problem
@@ -18,9 +17,8 @@ from engine.ledger.store import Ledger, Value
 
 LONGEST: Final = 64  # characters of a tag
 LONGEST_NAME: Final = 128  # characters of a run's name
-_TAGGED: Final = (
-    "INSERT OR IGNORE INTO tag (run, name) SELECT id, ? FROM run WHERE id = ?"  # a run that was purged has no tags
-)
+# A run that was removed for good meanwhile gets none.
+_TAGGED: Final = "INSERT OR IGNORE INTO tag (run, name) SELECT id, ? FROM run WHERE id = ?"
 EDITED: Final = "edited = max(:now, edited + 0.001)"  # rises though the clock steps back
 
 
@@ -48,7 +46,7 @@ def tag(ledger: Ledger, chosen: Iterable[Run], name: str) -> None:
         Problem: it cannot be a tag, or the ledger is read-only.
     """
     word = checked_tag(name)
-    with _editing(ledger) as connection:
+    with ledger.transaction(durable=True) as connection:
         for run in chosen:
             if connection.execute(_TAGGED, (word, run.id)).rowcount:
                 _touch(connection, run)
@@ -56,7 +54,7 @@ def tag(ledger: Ledger, chosen: Iterable[Run], name: str) -> None:
 
 def untag(ledger: Ledger, chosen: Iterable[Run], name: str) -> None:
     """Take a tag from runs; those that have none such stay as they are."""
-    with _editing(ledger) as connection:
+    with ledger.transaction(durable=True) as connection:
         for run in chosen:
             if connection.execute("DELETE FROM tag WHERE run = ? AND name = ?", (run.id, name.strip())).rowcount:
                 _touch(connection, run)
@@ -69,7 +67,7 @@ def set_tags(ledger: Ledger, run: Run, names: Iterable[str]) -> None:
         Problem: one of them cannot be a tag; nothing has changed.
     """
     wanted = {checked_tag(name) for name in names}
-    with _editing(ledger) as connection:
+    with ledger.transaction(durable=True) as connection:
         there = {row[0] for row in connection.execute("SELECT name FROM tag WHERE run = ?", (run.id,))}
         if wanted == there:
             return
@@ -107,7 +105,7 @@ def rename(ledger: Ledger, run: Run, name: str) -> None:
     if not wanted or len(wanted) > LONGEST_NAME or not wanted.isprintable():
         why = f"A name has 1 to {LONGEST_NAME} printable characters in one line."
         raise Problem(f"A run cannot be called {wanted[:LONGEST_NAME]!r}", why, code="name")
-    with _editing(ledger) as connection:
+    with ledger.transaction(durable=True) as connection:
         query = "SELECT uid FROM run WHERE (name = ?1 OR uid = ?1) AND id <> ?2 AND deleted IS NULL"
         if (other := connection.execute(query, (wanted, run.id)).fetchone()) is not None:
             free = runs.free_name(connection, wanted)
@@ -130,7 +128,7 @@ def set_baseline(ledger: Ledger, run: Run, *, on: bool = True) -> None:
             "Take a run that has measured its validation loss here.",
             code="baseline",
         )
-    with _editing(ledger) as connection:
+    with ledger.transaction(durable=True) as connection:
         if on:
             before = connection.execute(
                 "SELECT id FROM run WHERE comparable = ? AND baseline AND id <> ?", (run.comparable, run.id)
@@ -150,14 +148,8 @@ def unarchive(ledger: Ledger, chosen: Iterable[Run]) -> None:
     _set(ledger, [run for run in chosen if run.archived is not None], "archived", None)
 
 
-@contextmanager
-def _editing(ledger: Ledger) -> Iterator[sqlite3.Connection]:
-    with ledger.transaction(durable=True) as connection:
-        yield connection
-
-
 def _set(ledger: Ledger, chosen: Iterable[Run], column: str, value: Value) -> None:
-    with _editing(ledger) as connection:
+    with ledger.transaction(durable=True) as connection:
         _write(connection, chosen, column, value)
 
 

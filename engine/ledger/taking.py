@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -63,6 +63,8 @@ def people_part(connection: sqlite3.Connection, pairs: Mapping[int, int]) -> Non
         _take(connection, "tag", {"run": "t.ours"}, _OF_RUN)
 
 
+JOB: Final = "(SELECT id FROM main.job WHERE uid = (SELECT uid FROM other.job WHERE id = x.job))"
+"""The job here that is the other ledger's job of a row `x`."""
 _OF_RUN: Final = "JOIN temp.taken t ON t.theirs = x.run"
 
 
@@ -87,14 +89,21 @@ def _update(connection: sqlite3.Connection, names: Collection[str]) -> None:
     )
 
 
-def _take(connection: sqlite3.Connection, table: str, changed: Mapping[str, str], joins: str, order: str = "1") -> None:
-    """Insert a table's rows that `joins` leaves and that are of training, with other values in the columns `changed`; an empty one is left out."""
+def take(
+    connection: sqlite3.Connection, table: str, changed: Mapping[str, str], rest: str, values: Sequence[str] = ()
+) -> None:
+    """Insert the other ledger's rows `x` of a table that `rest` of the query leaves, with other expressions in the columns `changed`; one
+    whose expression is empty is left out, for SQLite to number."""
     names = [name for name in columns(connection, table) if changed.get(name) != ""]
-    values = ", ".join(changed.get(name, f"x.{name}") for name in names)
+    cells = ", ".join(changed.get(name, f"x.{name}") for name in names)
     connection.execute(
-        f"INSERT INTO main.{table} ({', '.join(names)}) SELECT {values} FROM other.{table} x {joins}"
-        f" WHERE {TRAINING.get(table, '1').format('other')} ORDER BY {order}"
+        f"INSERT INTO main.{table} ({', '.join(names)}) SELECT {cells} FROM other.{table} x {rest}", values
     )
+
+
+def _take(connection: sqlite3.Connection, table: str, changed: Mapping[str, str], joins: str, order: str = "1") -> None:
+    """As `take`, rows that `joins` leaves and that are of training."""
+    take(connection, table, changed, f"{joins} WHERE {TRAINING.get(table, '1').format('other')} ORDER BY {order}")
 
 
 def _take_children(connection: sqlite3.Connection) -> None:
@@ -102,13 +111,12 @@ def _take_children(connection: sqlite3.Connection) -> None:
     newest = connection.execute("SELECT seq FROM main.sqlite_sequence WHERE name = 'tail'").fetchone()
     behind = int(newest[0]) if newest else 0
     key = "(SELECT id FROM main.key WHERE name = (SELECT name FROM other.key WHERE id = x.key))"
-    job = "(SELECT id FROM main.job WHERE uid = (SELECT uid FROM other.job WHERE id = x.job))"
     keysets = f"{_OF_RUN} JOIN temp.same_keyset k ON k.theirs = x.keyset"
     with _same_keysets(connection):
         for table in ("run_document", "orders", "checkpoint", "artifact", "job"):
             order = "x.run" if table == "run_document" else "x.id"
             _take(connection, table, {"id": "", "run": "t.ours"}, _OF_RUN, order)
-        _take(connection, "event", {"id": "", "run": "t.ours", "job": job}, _OF_RUN, "x.id")
+        _take(connection, "event", {"id": "", "run": "t.ours", "job": JOB}, _OF_RUN, "x.id")
         _take(connection, "series", {"run": "t.ours", "key": key}, _OF_RUN)
         tail = {"seq": f"x.seq + {behind}", "run": "t.ours", "keyset": "k.ours"}
         _take(connection, "tail", tail, keysets, "x.seq")

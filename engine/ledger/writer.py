@@ -78,6 +78,7 @@ class Writer:
         Raises:
             TypeError: `step` is no whole number, a key no text or a value no number.
             ValueError: `step` does not fit 64 bits, or a key cannot be written as UTF-8.
+            OverflowError: a value is a whole number beyond float64.
         """
         names, numbers = tuple(values), tuple(map(float, values.values()))
         step = index(step)

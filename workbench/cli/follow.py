@@ -70,8 +70,7 @@ def event_line(event: events.Event) -> str:
     """An event as one line: time, a mark for what needs a look, step, text."""
     mark = {"info": " ", "warning": "!", "error": "x"}[event.level]
     step = f"step {event.step}: " if event.step is not None else ""
-    kind = "sample: " if event.kind == "sample" else ""  # the model's words, not ours
-    return f"{figures.clock_with_seconds(event.time)} {mark} {step}{kind}{printable(event.text)}"
+    return f"{figures.clock_with_seconds(event.time)} {mark} {step}{printable(event.said)}"
 
 
 def progress_line(ledger: Ledger, run: runs.Run) -> str:
