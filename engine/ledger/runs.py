@@ -150,14 +150,12 @@ def _like(text: str) -> str:
 
 
 def free_name(connection: sqlite3.Connection, name: str) -> str:
-    """The name, with a number where a run has it already; runs in the bin have none."""
-    taken = {
-        row[0]
-        for row in connection.execute(
-            "SELECT name FROM run WHERE deleted IS NULL AND (name = ? OR name LIKE ? ESCAPE '\\')",
-            (name, _like(name) + "-%"),
-        )
-    }
+    """The name, with a number where a run has it already, or has it as its uid; runs in the bin have no name."""
+    query = (
+        "SELECT name FROM run WHERE deleted IS NULL AND (name = ?1 OR name LIKE ?2 ESCAPE '\\')"
+        " UNION SELECT uid FROM run WHERE uid = ?1"
+    )
+    taken = {row[0] for row in connection.execute(query, (name, _like(name) + "-%"))}
     number, unique = 2, name
     while unique in taken:
         unique = f"{name}-{number}"

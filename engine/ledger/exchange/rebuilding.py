@@ -29,6 +29,12 @@ ROWS: Final = {
     "artifacts": "artifact",
 }
 TEXTS_OF_JSON: Final = frozenset({"settings", "environment", "fingerprints", "argument", "places", "detail", "scores"})
+TIMES: Final = frozenset(
+    {
+        *("created", "started", "ended", "heartbeat", "ends", "time", "answered", "finished"),
+        *("archived", "deleted", "edited"),
+    }
+)
 Told = Mapping[str, object]
 
 
@@ -120,7 +126,9 @@ def _cell(name: str, kind: str, value: object) -> str | int | float | None:
     if name in TEXTS_OF_JSON:
         return value if isinstance(value, str) else json.dumps(value)
     if kind == "REAL" and isinstance(value, str):
-        return foreign.number(value)
+        value = foreign.number(value)
+    if name in TIMES and isinstance(value, int | float) and not abs(value) < adding.LATEST:  # NaN too
+        raise ValueError(f"{name} is no time")
     if value is None or isinstance(value, str | int | float):
         return value
     raise ValueError(f"{name} is neither text nor number")

@@ -92,7 +92,7 @@ def test_a_name_belongs_to_one_run(ledger: Ledger) -> None:
     with pytest.raises(Problem, match="the good one is taken") as refused:
         labels.rename(ledger, b, "the good one")
     assert "the good one-2" in refused.value.do
-    with pytest.raises(Problem, match="is taken"):
+    with pytest.raises(Problem, match=f"such as {a.uid}-2"):
         labels.rename(ledger, b, a.uid)
     for wrong in ("", " ", "x" * 129, "two\nlines"):
         with pytest.raises(Problem, match="cannot be called"):

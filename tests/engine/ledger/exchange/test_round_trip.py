@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -167,6 +168,7 @@ def test_points_of_a_run_that_was_trained_here_are_not_overwritten(ledger: Ledge
         (lambda text: text.replace('"cause":""', '"reason":""'), "not as it was exported"),
         (lambda text: text.replace('"tags":[]', '"tags":[{}]'), "not as it was exported"),
         (lambda text: text.replace('"name":"speech"', '"name":null'), "not as it was exported"),
+        (lambda text: re.sub(r'"created":[\d.]+', '"created":1e20', text), "created is no time"),
     ],
 )
 def test_a_document_that_was_changed_is_refused_whole(
