@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from engine.errors import Problem
-from engine.ledger import Ledger, metrics, opening, runs, schema
+from engine.ledger import Ledger, metrics, opening, runs, schema, sealing
+from engine.ledger.packing import Packer, Row
+from engine.ledger.runs import Run
 from engine.storage import storage_of
 
 Script = Callable[..., str]
@@ -143,14 +145,14 @@ def test_a_ledger_cut_off_anywhere_is_refused_and_left_alone(ledger: Ledger, tmp
 
 
 def test_bytes_changed_among_the_rows_are_a_problem_or_are_not_noticed_but_never_a_crash(
-    ledger: Ledger, tmp_path: Path
+    ledger: Ledger, run: Run
 ) -> None:
-    made = [
-        runs.create(ledger, name=f"run {number}", runs_folder=tmp_path, profile="", settings={}) for number in range(40)
-    ]
-    with metrics.Writer(ledger, made[0].id) as log:
-        for step in range(3000):
-            log.log(step, {"train/loss": 1.0})
+    rows = [Row(0, step, step / 7, ("train/loss",), (1.0,)) for step in range(6000)]
+    with ledger.transaction() as connection:
+        Packer(run.id).write(connection, rows[:3000])
+        sealing.seal(connection, run.id)
+        Packer(run.id).write(connection, rows[3000:])  # in the pages that those have left
+    begin = 4096 * int(str(ledger.value("SELECT max(rootpage) FROM sqlite_schema")))  # before lies the schema: SQL
     ledger.close()
     whole = ledger.path.read_bytes()
     draw = random.Random(7)
@@ -158,14 +160,12 @@ def test_bytes_changed_among_the_rows_are_a_problem_or_are_not_noticed_but_never
     for _ in range(100):
         changed = bytearray(whole)
         for _ in range(draw.choice([1, 10, 100])):
-            changed[draw.randrange(len(changed) // 2, len(changed))] = draw.randrange(
-                256
-            )  # not the schema: that is SQL
+            changed[draw.randrange(begin, len(changed))] = draw.randrange(256)
         ledger.path.write_bytes(changed)
         try:
             with Ledger.open(ledger.path, read_only=True) as other:
-                metrics.keys(other, made[0].id)
-                metrics.curve(other, made[0].id, "train/loss")
+                metrics.keys(other, run.id)
+                metrics.curve(other, run.id, "train/loss")
         except Problem as problem:
             refused += problem.code == "ledger"
     assert refused
