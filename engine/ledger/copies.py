@@ -5,6 +5,8 @@ A copy is made beside its place, checked, and only then put there: what stood th
 
 from __future__ import annotations
 
+import errno
+import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -67,7 +69,12 @@ def _made(path: Path, to: Path, replace: bool) -> Iterator[Path]:
     """An empty file to fill, which is then checked and put at `to`."""
     refuse_place(path, to, replace=replace)
     with replacing(to) as part, in_words(path):
-        yield part
+        try:
+            yield part
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_FULL:  # the copy's disk: nothing else is written
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+            raise
         _refuse_damaged(part, path)
 
 

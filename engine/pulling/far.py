@@ -126,7 +126,7 @@ def below(name: str) -> PurePosixPath:
         Problem: it would lie elsewhere.
     """
     path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts:
+    if not path.parts or path.is_absolute() or ".." in path.parts:
         raise Problem(f"The other machine names a file {name}", "That is no place here.", code="pull")
     return path
 

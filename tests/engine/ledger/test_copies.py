@@ -87,13 +87,13 @@ with Ledger.open(Path({str(tmp_path / "ledger.db")!r})) as ledger:
         try:
             make(ledger.path, disk / "copy.db", replace=True)
         except Problem as problem:
-            print(problem.code, [path.name for path in disk.iterdir()])
+            print(problem.code, problem.what.endswith("copy.db cannot be written"), [path.name for path in disk.iterdir()])
 with Ledger.open(disk / "copy.db", read_only=True) as copy:
     print([run.name for run in runs.listed(copy)])
 """,
         size=1500,
     )
-    assert said.splitlines() == ["disk ['copy.db']", "disk ['copy.db']", "['speech']"]
+    assert said.splitlines() == ["disk True ['copy.db']", "disk True ['copy.db']", "['speech']"]
 
 
 def test_what_stands_at_a_copy_s_place_is_not_replaced_unasked_or_in_use(
