@@ -6,6 +6,7 @@ trackio, and a few that people give by hand. What is not known keeps its name.
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Mapping
@@ -128,6 +129,18 @@ def _is_secret(key: str, value: object) -> bool:
     if isinstance(value, list | tuple):
         return any(_is_secret(key, each) for each in value)
     return isinstance(value, str) and bool(SECRET.search(key) or LOOKS_SECRET.search(value))
+
+
+def parsed(text: str | bytes) -> object:
+    """A JSON value, NaN and infinities among it.
+
+    Raises:
+        ValueError: it is none, or is nested deeper than can be read.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("nested too deep") from error
 
 
 def number(value: object) -> float | None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
 import io
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from engine.errors import Problem
+from engine.ledger.exchange import foreign
 from engine.ledger.exchange.imported import Kind
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ def read(path: Path, kind: Kind) -> Frame:
     import polars
 
     data = path.read_bytes()
+    if kind != "parquet" and data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        raise Problem(f"{path} is in UTF-16", "Only UTF-8 is read.", "Save it as UTF-8.", code="import")
     try:
         if kind == "parquet":
             return Frame(polars.read_parquet(io.BytesIO(data)))
@@ -81,7 +84,7 @@ def _csv(data: bytes) -> polars.DataFrame:
 def _leaves(line: bytes) -> dict[str, str | int | float] | None:
     """The texts and numbers of a JSON object by dotted key; None where the line is none."""
     try:
-        found = json.loads(line)
+        found = foreign.parsed(line)
     except ValueError:
         return None
     return dict(_flat("", found)) if isinstance(found, dict) else None
@@ -104,6 +107,16 @@ def numbers(column: polars.Series) -> polars.Series:
     elif not (column.dtype.is_numeric() or column.dtype == polars.Boolean):
         return polars.Series(column.name, [None] * len(column), polars.Float64)
     return column.cast(polars.Float64, strict=False)
+
+
+def unread(column: polars.Series) -> int:
+    """How many texts stand among the numbers of a column; none where it is a column of texts."""
+    import polars
+
+    found = numbers(column)
+    if column.dtype != polars.String or found.null_count() == len(found):
+        return 0
+    return int((found.is_null() & (column.str.strip_chars() != "")).sum())
 
 
 def seconds(column: polars.Series) -> polars.Series:

@@ -65,6 +65,7 @@ class Table:
         self._file = file
         self._run = run
         self._mark = (0, 0)
+        self._troubles: tuple[str, ...] = ()
 
     def read(self) -> Imported | None:
         """What is known of the run, with all its points when the file has changed; None while it has no whole row.
@@ -89,6 +90,12 @@ class Table:
         times = frames.seconds(rows[clock]).filter(fine).fill_null(written).to_numpy() if clock else None
         first = {key: value for key, value in rows.row(0, named=True).items() if value not in (None, "")}
         points = Rows(rows.filter(fine), steps.filter(fine).to_numpy(), times, written)
+        found: dict[str, Points] = {}
+        if changed:
+            found = points.by_key()
+            self._troubles = tuple(_troubles(self._file, int((~fine).sum()), points.unread()))
+            if not found:
+                self._troubles += ("No column but that of the steps holds numbers.",)
         return Imported(
             uid=uid
             if UID.fullmatch(uid := str(first.get("uid")))
@@ -97,8 +104,8 @@ class Table:
             path=self.path,
             name=next((str(first[name]) for name in ("run", "run_name") if name in first), self._run or self.path.stem),
             created=float(points.times.min(initial=np.inf)) if len(points.times) else written,
-            points=points.by_key() if changed else {},
-            troubles=tuple(_troubles(self._file, int((~fine).sum()))),
+            points=found,
+            troubles=self._troubles,
             waiting=self._file.waiting,
         )
 
@@ -130,11 +137,13 @@ def _column(rows: polars.DataFrame, wanted: Iterable[str]) -> str | None:
     return next((name for name in wanted if name in rows.columns), None)
 
 
-def _troubles(file: File, unread: int) -> Iterable[str]:
+def _troubles(file: File, astray: int, unread: int) -> Iterable[str]:
     if file.damaged:
         yield f"Lines that could not be understood: {file.damaged:,}."
+    if astray:
+        yield f"Rows without a whole number as their step: {astray:,}."
     if unread:
-        yield f"Rows without a whole number as their step: {unread:,}."
+        yield f"Cells that should be numbers and are not: {unread:,}."
     if file.waiting:
         yield f"The last line ({file.waiting:,} bytes) has no line break, so it may be half written: it was left out."
 
@@ -155,15 +164,23 @@ class Rows:
         key = _column(self._rows, KEYS)
         found: dict[str, Points] = {}
         if key is None or VALUE not in self._rows.columns:
-            for column in self._rows.columns:
-                index = column == "" or column.startswith("Unnamed: ")  # of a pandas frame
-                if not index and column not in (*STEPS, *TIMES, *RUNS):
-                    found[names(column)] = self._points(frames.numbers(self._rows[column]))
+            for column in self._metrics():
+                found[names(column)] = self._points(frames.numbers(self._rows[column]))
         else:
             values = frames.numbers(self._rows[VALUE])
             for (name,), rows in self._rows.with_row_index("row").group_by(key, maintain_order=True):
                 found[names(str(name or ""))] = self._points(values, rows["row"].to_numpy())
         return {name: points for name, points in found.items() if len(points.steps)}
+
+    def unread(self) -> int:
+        """How many cells hold texts where others of their column hold numbers."""
+        long = _column(self._rows, KEYS) is not None and VALUE in self._rows.columns
+        return sum(frames.unread(self._rows[column]) for column in ([VALUE] if long else self._metrics()))
+
+    def _metrics(self) -> list[str]:
+        """The columns that may be metrics, where a row is a step; those without a name are a pandas frame's index."""
+        known = (*STEPS, *TIMES, *RUNS, "")
+        return [name for name in self._rows.columns if name not in known and not name.startswith("Unnamed: ")]
 
     def _points(self, column: polars.Series, rows: NDArray[np.uint32] | None = None) -> Points:
         """The numbers of a column, or of some of its rows; of several at one step the last."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Final, get_args
 
 from engine.errors import Problem, closest
 from engine.ledger import opening, schema
-from engine.ledger.exchange import frames, plain, tensorboard, trackio, trainer, wandb
+from engine.ledger.exchange import foreign, frames, plain, tensorboard, trackio, trainer, wandb
 from engine.ledger.exchange.imported import Kind, Reader
 from engine.ledger.refusals import in_words
 
@@ -134,6 +133,6 @@ def _is_sqlite(path: Path) -> bool:
 def _is_state(path: Path) -> bool:
     """Whether a JSON file is a Trainer's state; one of its name is, though it is half written."""
     try:
-        return path.name == trainer.FILE or trainer.is_state(json.loads(path.read_bytes()))
+        return path.name == trainer.FILE or trainer.is_state(foreign.parsed(path.read_bytes()))
     except ValueError:
         return False

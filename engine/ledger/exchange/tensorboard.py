@@ -5,7 +5,6 @@ Messages: tensorflow/core/util/event.proto, framework/summary.proto, framework/t
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -175,7 +174,7 @@ def _string(value: dict[int, wire.Field]) -> str:
 def _json(text: str) -> dict[str, object]:
     """A JSON object in a text, perhaps between the fences of Markdown; empty where there is none."""
     try:
-        found = json.loads(text[text.find("{") : text.rfind("}") + 1])
+        found = foreign.parsed(text[text.find("{") : text.rfind("}") + 1])
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}

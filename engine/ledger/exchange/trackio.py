@@ -5,7 +5,6 @@ Its tables have changed over time: runs have an id of their own since 0.5, befor
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -137,7 +136,7 @@ def _time(text: str) -> float:
 
 
 def _object(text: str | bytes) -> dict[str, object]:
-    found = json.loads(text)
+    found = foreign.parsed(text)
     if not isinstance(found, dict):
         raise ValueError("not an object")
     return found

@@ -29,7 +29,7 @@ NO_METRICS: Final = ("step", "total_flos")
 
 def is_state(found: object) -> bool:
     """Whether this JSON value is a Trainer's state."""
-    return isinstance(found, dict) and "log_history" in found and "global_step" in found
+    return isinstance(found, dict) and isinstance(found.get("log_history"), list) and "global_step" in found
 
 
 def files(path: Path) -> list[Path]:
@@ -101,6 +101,8 @@ class OutputFolder:
         furthest = max(
             (state for _, state in states), key=lambda state: (_whole(state, "global_step"), len(_log(state)))
         )
+        if stray := _entries(furthest) - len(_log(furthest)):
+            troubles.append(f"Entries of the log without a whole number as their step: {stray:,}.")
         self._last = self._told(states[0][0].time, furthest, gathered, tuple(troubles), waiting)
         return self._last
 
@@ -155,7 +157,7 @@ def _state(file: Path) -> dict[str, object] | None:
         Problem: it is something else.
     """
     try:
-        found = json.loads(file.read_bytes())
+        found = foreign.parsed(file.read_bytes())
     except ValueError:
         return None
     if not is_state(found):
@@ -164,9 +166,17 @@ def _state(file: Path) -> dict[str, object] | None:
     return found
 
 
-def _log(state: dict[str, object]) -> list[dict[str, object]]:
+def _entries(state: dict[str, object]) -> int:
+    """How many there are in the log, whatever they are."""
     rows = state.get("log_history")
-    return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+    return len(rows) if isinstance(rows, list) else 0
+
+
+def _log(state: dict[str, object]) -> list[dict[str, object]]:
+    """The entries of the log, each with its step."""
+    rows = state.get("log_history")
+    objects = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+    return [row for row in objects if foreign.whole(row.get("step")) is not None]
 
 
 def _whole(row: dict[str, object], key: str) -> int:
@@ -177,7 +187,7 @@ def _adapter(folder: Path) -> dict[str, object]:
     """What PEFT writes beside an adapter, of the newest checkpoint that has one."""
     for each in reversed(_oldest_first(_beside_checkpoints(folder, ADAPTER))):
         try:
-            found = json.loads(each.file.read_bytes())
+            found = foreign.parsed(each.file.read_bytes())
         except (OSError, ValueError):
             continue
         if isinstance(found, dict):

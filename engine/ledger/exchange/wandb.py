@@ -5,7 +5,6 @@ Messages: wandb/proto/wandb_internal.proto. A run that was resumed has several f
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -170,6 +169,6 @@ def _items(message: bytes) -> Iterator[tuple[str, object]]:
             if each in (1, 2):
                 keys.append(wire.text(found))
             elif each == 16:
-                value = json.loads(wire.inside(found))  # NaN and Infinity among them
+                value = foreign.parsed(wire.inside(found))  # NaN and Infinity among them
         if keys:
             yield ".".join(keys), value

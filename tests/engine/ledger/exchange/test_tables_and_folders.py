@@ -121,6 +121,17 @@ def test_a_file_that_is_no_state_is_refused(tmp_path: Path) -> None:
     (tmp_path / "trainer_state.json").write_text("[1, 2]")
     with pytest.raises(Problem, match="not a Trainer's state"):
         OutputFolder(tmp_path).read()
+    (tmp_path / "trainer_state.json").write_text('{"global_step": 2, "log_history": "none"}')
+    with pytest.raises(Problem, match="not a Trainer's state"):
+        OutputFolder(tmp_path).read()
+
+
+def test_an_entry_without_a_step_is_told_and_not_put_at_step_0(tmp_path: Path) -> None:
+    log = [{"loss": 3.0, "step": 1}, {"loss": 9.0}, {"loss": 9.0, "step": 1.5}, None]
+    (tmp_path / "trainer_state.json").write_text(json.dumps({"global_step": 1, "log_history": log}))
+    imported = read(OutputFolder(tmp_path))
+    assert values(imported)["train/loss"] == {1: 3.0}
+    assert imported.troubles == ("Entries of the log without a whole number as their step: 3.",)
 
 
 def test_trackio_while_it_is_written_to(project: Path) -> None:
@@ -195,6 +206,46 @@ def test_tables_as_others_write_them(tmp_path: Path, text: str, found: dict[str,
     read_back = values(read(plain.readers(path, "csv")[0]))
     read_back.pop("train/epoch", None)
     assert read_back == found
+
+
+@pytest.mark.parametrize(
+    ("text", "unread"),
+    [
+        ("step,loss,words\n1,0.5,a\n2,x,b\n3, ,c\n4,0.2,\n", 1),
+        ("step,key,value\n1,loss,0.5\n2,loss,half\n", 1),
+        ("step,loss\n1,0.5\n2,nan\n", 0),
+    ],
+)
+def test_texts_among_numbers_are_told(tmp_path: Path, text: str, unread: int) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text(text)
+    reader = plain.readers(path, "csv")[0]
+    told = (f"Cells that should be numbers and are not: {unread}.",) if unread else ()
+    assert read(reader).troubles == told
+    assert read(reader).troubles == told  # also when nothing has changed
+
+
+def test_a_table_without_numbers_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("step;loss\n1;0,5\n2;0,4\n")
+    assert read(plain.readers(path, "csv")[0]).troubles == ("No column but that of the steps holds numbers.",)
+
+
+def test_lines_that_are_nested_too_deep_are_none(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_text('{"step": 1, "loss": 0.5}\n' + "[" * 100_000 + "\n")
+    imported = read(plain.readers(path, "jsonl")[0])
+    assert (values(imported)["train/loss"], imported.troubles) == (
+        {1: 0.5},
+        ("Lines that could not be understood: 1.",),
+    )
+
+
+def test_a_table_in_utf_16_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("step,loss\n1,2\n", encoding="utf-16")
+    with pytest.raises(Problem, match="is in UTF-16"):
+        plain.readers(path, "csv")
 
 
 def test_lines_of_json_of_several_runs(tmp_path: Path) -> None:
