@@ -114,6 +114,15 @@ def test_what_lay_in_the_bin_for_long_goes_with_the_next_one(
     assert ledger.value("SELECT count(*) FROM run") == 0
 
 
+def test_who_empties_the_bin_leaves_what_another_has_restored_meanwhile(ledger: Ledger, folder: Path) -> None:
+    run = made(ledger, folder)
+    removal.remove(ledger, run)
+    chosen = removal.binned(ledger)
+    removal.restore(ledger, run)
+    assert removal.purge_runs(ledger, chosen) == []
+    assert runs.find(ledger, run.uid) and (run.folder / "adapter" / "weights").is_file()
+
+
 @pytest.mark.parametrize("uid", ["0123456789ab", "precious"])
 def test_a_folder_that_is_not_ours_stays(uid: str, ledger: Ledger, folder: Path) -> None:
     run = made(ledger, folder)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from engine import removal
 from engine.errors import Problem
 from engine.ledger import Ledger, labels, runs, table
 from engine.ledger.runs import Run
-from tests.engine.ledger.test_table import made
+from tests.engine.ledger.test_table import ended, made
 
 
 def edited(ledger: Ledger, run: Run) -> float:
@@ -70,6 +71,23 @@ def test_each_word_says_when_it_was_said_even_if_the_clock_steps_back(
         changed = table.read(ledger, archived=True).changed
         say()  # said again it is no news
         assert (edited(ledger, run), table.read(ledger, archived=True).changed) == (said[-1], changed)
+
+
+def test_what_is_archived_again_was_archived_when_it_was_first(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    labels.archive(ledger, [made(ledger, "a")])
+    run = runs.find(ledger, "a")
+    monkeypatch.setattr("time.time", lambda: 3e9)
+    labels.archive(ledger, [run])
+    assert runs.find(ledger, "a").archived == run.archived
+
+
+def test_tags_of_what_is_in_the_bin_are_not_offered(ledger: Ledger) -> None:
+    kept, binned = made(ledger, "kept"), made(ledger, "binned")
+    labels.tag(ledger, [kept, binned], "medical")
+    labels.tag(ledger, [binned], "old")
+    ended(ledger, binned)
+    removal.remove(ledger, binned)
+    assert labels.known_tags(ledger) == {"medical": 1}
 
 
 def test_what_is_said_of_a_run_that_is_gone_harms_nobody(ledger: Ledger) -> None:

@@ -46,7 +46,7 @@ def test_a_row_is_the_run_with_its_tags_and_the_figures_that_were_asked_for(ledg
     first, second = made(ledger, "first"), made(ledger, "second")
     measured(ledger, first, 3.0, 1.0, 2.0)
     measured(ledger, first, 5.0, key="train/loss")
-    measured(ledger, second, 9.0, key="train/tokens_per_second")
+    measured(ledger, second, 9.0, 4.0, key="train/tokens_per_second")
     labels.tag(ledger, [first], "medical")
     labels.tag(ledger, [first], "a")
     found = table.read(ledger, [LOSS, "nobody/has"])
@@ -59,7 +59,7 @@ def test_a_row_is_the_run_with_its_tags_and_the_figures_that_were_asked_for(ledg
     assert older.metrics[LOSS][:2] == (2.0, 1.0)
     assert found.count == 2
     rate = table.read(ledger, ["train/tokens_per_second"]).rows[0].metrics["train/tokens_per_second"]
-    assert rate == figures(ledger, second, "train/tokens_per_second")
+    assert rate == figures(ledger, second, "train/tokens_per_second") and rate.best == 9.0
 
 
 def test_a_table_has_as_many_metrics_as_it_can_read(ledger: Ledger) -> None:
@@ -129,6 +129,23 @@ def test_an_increment_has_only_what_changed(ledger: Ledger) -> None:
     now = table.refreshed(ledger, before)
     assert [row.name for row in now.rows] == ["c", "b"]
     assert now.rows[0] is before.rows[0]
+
+
+def test_what_was_removed_for_good_leaves_a_table_that_is_kept(ledger: Ledger) -> None:
+    for name in ("a", "b"):
+        ended(ledger, made(ledger, name))
+    before = table.read(ledger)
+    removal.remove(ledger, runs.find(ledger, "b"))
+    assert removal.purge(ledger, older_than=0)
+    labels.set_note(ledger, runs.find(ledger, "a"), "seen")
+    assert [row.name for row in table.refreshed(ledger, before).rows] == ["a"]
+
+
+def test_a_run_that_is_imported_late_stands_where_it_was_made(ledger: Ledger) -> None:
+    new, old = made(ledger, "new"), made(ledger, "old")
+    with ledger.transaction() as connection:
+        connection.execute("UPDATE run SET created = 1e9 WHERE id = ?", (old.id,))
+    assert [row.id for row in table.read(ledger).rows] == [new.id, old.id]
 
 
 def test_a_number_is_not_given_twice_when_the_newest_run_is_purged(ledger: Ledger) -> None:
@@ -214,6 +231,7 @@ def test_settings_that_differ_are_told_with_what_was_done_first() -> None:
     ]
     assert table.differing(runs_settings) == ["training.learning_rate", "method.rank", "data.0.source", "training.seed"]
     assert table.differing(runs_settings[:1]) == table.differing([]) == []
+    assert table.differing([{}, {"method.rank": 4}]) == table.differing([{"method.rank": 4}, {}]) == ["method.rank"]
 
 
 @pytest.fixture
