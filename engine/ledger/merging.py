@@ -22,7 +22,7 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 from engine.errors import Problem
-from engine.ledger import gathering, jobs, opening, schema, standing, taking
+from engine.ledger import contents, gathering, jobs, opening, schema, standing, taking
 from engine.ledger.copies import backup
 from engine.ledger.store import Ledger
 from engine.storage import storage_of
@@ -96,6 +96,8 @@ def _source(ledger: Ledger, path: Path) -> Iterator[Ledger]:
     """The other ledger, whole and of this version; an older one is copied and the copy brought up to date."""
     if not path.exists():
         raise Problem(f"There is no ledger at {path}", do="Name the file of a ledger.", code="ledger")
+    if path.is_dir():
+        raise Problem(f"{path} is a folder, not a ledger", do="Name the file of a ledger.", code="ledger")
     if path.samefile(ledger.path):
         raise Problem(f"{path} is the ledger itself", do="Name another one to merge into it.", code="ledger")
     _refuse_unreadable(path)
@@ -130,10 +132,11 @@ def _refuse_unreadable(path: Path) -> None:
 
 def _refuse_damaged(source: Ledger) -> None:
     answer = str(source.value("PRAGMA quick_check(1)"))
-    if answer != "ok":
-        raise Problem(
-            f"{source.path} is damaged", f"SQLite says: {answer}.", "Merge a copy that is whole.", code="ledger"
-        )
+    fault = f"SQLite says: {answer}." if answer != "ok" else ""
+    if not fault and (found := next(contents.faults(source, profiles=False), None)):
+        fault = f"{found[0].upper()}{found[1:]}."
+    if fault:
+        raise Problem(f"{source.path} is damaged", fault, "Merge a copy that is whole.", code="ledger")
 
 
 def _portions(source: Ledger, only: Collection[str] | None) -> Iterator[list[str]]:

@@ -450,7 +450,17 @@ def truncated(path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("make", [spoilt, newer, nothing, text, truncated, lambda path: path, lambda path: path.parent])
+def unreadable(path: Path) -> Path:
+    filled(path)
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE run_document SET settings = '{'")
+    connection.close()
+    return path
+
+
+@pytest.mark.parametrize(
+    "make", [spoilt, newer, nothing, text, truncated, unreadable, lambda path: path, lambda path: path.parent]
+)
 def test_what_cannot_be_merged_is_refused_in_words_and_leaves_the_ledger_as_it_was(
     make: Callable[[Path], Path], ledger: Ledger, tmp_path: Path
 ) -> None:
@@ -462,6 +472,11 @@ def test_what_cannot_be_merged_is_refused_in_words_and_leaves_the_ledger_as_it_w
     assert refused.value.do
     assert told(ledger) == before
     assert whole(ledger)
+
+
+def test_a_folder_is_called_one(ledger: Ledger, tmp_path: Path) -> None:
+    with pytest.raises(Problem, match="is a folder"):
+        merge(ledger, tmp_path)
 
 
 def test_a_ledger_does_not_merge_with_itself(ledger: Ledger, tmp_path: Path) -> None:
