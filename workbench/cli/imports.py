@@ -11,8 +11,7 @@ from engine.errors import Problem
 from engine.ledger import Ledger, labels, merging, runs
 from engine.ledger.exchange import adding, documents, sources
 from workbench import settings
-from workbench.cli.output import print_json, print_table, words
-from workbench.cli.runs.export import progress
+from workbench.cli.output import print_json, print_table, progress, words
 
 
 @dataclass(frozen=True)
@@ -138,11 +137,10 @@ def _merged(ledger: Ledger, path: Path) -> merging.Merged | None:
 def _told(ledger: Ledger, path: Path, merged: merging.Merged) -> Iterator[Done]:
     why = {conflict.uid: conflict.why for conflict in merged.conflicts}
     for group in (merged.added, merged.updated, merged.kept):
-        for uid in group:
-            name, deleted = ledger.rows("SELECT name, deleted FROM run WHERE uid = ?", (uid,))[0]
-            left = why.get(uid) or ("" if deleted is None else adding.BINNED)
+        for run in filter(None, (runs.by_uid(ledger, uid) for uid in group)):
+            left = why.get(run.uid) or ("" if run.deleted is None else adding.BINNED)
             new, changed = group is merged.added, group is not merged.kept
-            yield Done(uid, name, "ledger", str(path), new, changed, None, left)
+            yield Done(run.uid, run.name, "ledger", str(path), new, changed, None, left)
 
 
 def _print(done: list[Done]) -> None:

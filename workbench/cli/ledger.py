@@ -19,8 +19,7 @@ from engine.storage import storage_of
 from screens.widgets import figures
 from workbench import settings
 from workbench.cli.existing import existing_ledger
-from workbench.cli.output import print_json, printable, shown, words
-from workbench.cli.runs.export import progress
+from workbench.cli.output import print_json, printable, progress, shown, words
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 

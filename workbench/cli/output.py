@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -57,6 +57,18 @@ def print_table(
 def words(text: str) -> None:
     """A line for people, on stderr, so that stdout holds nothing but figures."""
     print(text, file=sys.stderr, flush=True)
+
+
+def progress(what: str) -> Callable[[int, int], None]:
+    """A function that tells how many of how many are done, on one line of stderr where that is a terminal and there are several."""
+    shown = sys.stderr.isatty()
+
+    def tell(done: int, total: int) -> None:
+        if shown and total > 1:
+            end = "\r\x1b[K" if done == total else ""
+            print(f"\r{done:,} of {total:,} {what}{end}", end="", file=sys.stderr, flush=True)
+
+    return tell
 
 
 def figure(value: float | None, digits: int = 4) -> str:

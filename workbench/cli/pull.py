@@ -13,8 +13,7 @@ from engine.pulling.fetching import Fetched
 from screens.widgets import figures
 from workbench import settings
 from workbench.cli.ledger import say
-from workbench.cli.output import print_json, words
-from workbench.cli.runs.export import progress
+from workbench.cli.output import print_json, progress, words
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 from engine.ledger import runs
 from engine.ledger.exchange import exporting
 from screens.widgets import figures
 from workbench.cli.existing import existing_ledger
-from workbench.cli.output import print_json, words
+from workbench.cli.output import print_json, progress, words
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -32,15 +30,3 @@ def export(options: argparse.Namespace) -> int:
     else:
         words(f"{', '.join(run.name for run in chosen)}: {figures.size(size)} in {to}")
     return 0
-
-
-def progress(what: str) -> Callable[[int, int], None]:
-    """How many are done, on one line of stderr where that is a terminal and there are several."""
-    shown = sys.stderr.isatty()
-
-    def tell(done: int, total: int) -> None:
-        if shown and total > 1:
-            end = "\r\x1b[K" if done == total else ""
-            print(f"\r{done:,} of {total:,} {what}{end}", end="", file=sys.stderr, flush=True)
-
-    return tell

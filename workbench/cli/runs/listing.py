@@ -71,8 +71,8 @@ def list_runs(options: argparse.Namespace) -> int:
     columns = [name if name in ("uid", *TITLES) else field_called(name, found.fields).name for name in own or USUAL]
     rows = list(islice(in_order(found, by, reverse=options.reverse), options.limit))
     if not rows:
-        hidden = "" if options.all else "SELECT count(*) FROM run WHERE archived IS NOT NULL AND deleted IS NULL"
-        return _nothing(options, archived=int(str(ledger.value(hidden))) if hidden else 0)
+        hidden = 0 if options.all else sum(run.archived is not None for run in runs.listed(ledger))
+        return _nothing(options, archived=hidden)
     places = queue.places(ledger)
     if options.json:
         metrics = runs.summaries(ledger)
