@@ -128,12 +128,18 @@ def smooth(values: Floats, window: int) -> Floats:
 
 
 def _moving(values: Floats, window: int) -> Floats:
-    """Sums over `window` points around each, of fewer at the ends."""
-    total = np.concatenate(([0.0], np.cumsum(values)))
-    size, before, behind = len(values), min(window // 2, len(values)), min((window + 1) // 2, len(values))
-    upper = np.concatenate((total[behind:], np.full(behind - 1, total[-1])))
-    lower = np.concatenate((np.zeros(before), total[: size - before]))
-    sums: Floats = upper - lower
+    """Sums over `window` points around each, of fewer at the ends.
+
+    Nothing is subtracted, or a value of 1e20 would take what is left of the others with it: blocks as long as the window are summed up
+    from either end, and each window is the end of one block and the beginning of the next (van Herk, Pattern Recognition Letters 13, 1992).
+    """
+    size, window = len(values), min(window, 2 * len(values))
+    blocks = np.zeros((-(-(size + window) // window), window))
+    blocks.reshape(-1)[window // 2 : window // 2 + size] = values
+    upward = blocks.cumsum(axis=1).reshape(-1)
+    downward = np.flip(np.flip(blocks, 1).cumsum(axis=1), 1).reshape(-1)
+    first = np.arange(size)
+    sums: Floats = upward[window - 1 : window - 1 + size] + np.where(first % window, downward[:size], 0.0)
     return sums
 
 

@@ -81,6 +81,12 @@ def test_smoothing_leaves_gaps_and_means() -> None:
     assert smooth[np.isfinite(smooth)].std() < values[np.isfinite(values)].std()
 
 
+def test_what_diverged_once_does_not_change_the_means_behind_it() -> None:
+    values = np.ones(1000)
+    values[100] = 1e20
+    assert plot.smooth(values, 20)[120:].tolist() == [1.0] * 880
+
+
 def test_a_sparkline_falls_when_the_loss_falls() -> None:
     text = plot.sparkline(np.linspace(1, 0, 50), 10)
     assert len(text) == 10
