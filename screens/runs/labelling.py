@@ -7,6 +7,7 @@ from textual import work
 from engine.ledger import labels
 from engine.ledger.runs import Run
 from screens.runs.acting import ActingPage
+from screens.runs.grouping import occurring
 from screens.widgets.run_page import called
 
 
@@ -34,9 +35,7 @@ class LabellingPage(ActingPage):
             self.say(self.no_run, "warning")
             return
         runs = [row.run for row in chosen]
-        known = await self.attempt(lambda: list(labels.known_tags(ledger)))
-        if known is None:
-            return
+        known = occurring(self._snapshot.runs, lambda row: row.tags)  # at hand: what is typed ahead goes to the prompt
         if len(runs) == 1:
             typed = await self.prompt(f"tags of {called(runs[0])}:", " ".join(chosen[0].tags), suggestions=known)
             if typed is not None:

@@ -241,7 +241,7 @@ async def test_delete_says_what_that_is_and_u_brings_rows_and_files_back(four: E
         await pilot.press("D")
         await until(pilot, lambda: "Delete" in last_line(pilot))
         await pilot.press("y")
-        await until(pilot, lambda: run.name not in names(pilot))
+        await until(pilot, lambda: run.name not in names(pilot) and "Deleted" in last_line(pilot))
         assert not run.folder.exists() and [each.uid for each in removal.binned(ledger)] == [run.uid]
         await pilot.press("U")
         await until(pilot, lambda: run.name in names(pilot))
@@ -256,7 +256,9 @@ async def test_several_runs_are_deleted_and_come_back_together(four: Example) ->
         for name in gone:
             await choose(pilot, name)
             await pilot.press("space")
-        await pilot.press("D", "y")
+        await pilot.press("D")
+        await until(pilot, lambda: "Delete 2 runs" in last_line(pilot))
+        await pilot.press("y")
         await until(pilot, lambda: len(names(pilot)) == 2 and "Deleted 2 runs" in last_line(pilot))
         assert not gone & set(names(pilot))
         await pilot.press("U")
