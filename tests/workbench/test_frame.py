@@ -57,6 +57,13 @@ def test_ledger_may_stand_before_or_behind_the_command(
     assert not Path(named).exists()
 
 
+def test_what_words_quote_does_not_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    output.words("a\x1b[2Jb\nc")
+    assert capsys.readouterr().err == "a·[2Jb\nc\n"
+    assert cli.main(["runs", "show", "x\x1b]0;title\x07", "--ledger", "no\x1bne.db"]) == 2
+    assert "\x1b" not in capsys.readouterr().err
+
+
 def test_a_bug_is_one_line_and_a_log(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def broken(_: object) -> int:
         raise ZeroDivisionError("a secret mistake")

@@ -32,6 +32,25 @@ def test_tags_are_given_taken_and_counted(ledger: Ledger, capsys: pytest.Capture
     assert labels.tags(ledger, a) == ("medical",)
 
 
+def test_what_was_done_is_said(ledger: Ledger, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(10):
+        make_run(ledger, f"run{number}")
+    for words, told in (
+        (
+            ["tag", "wide", "--filter", "run"],
+            "Tagged wide: run9, run8, run7, run6, run5, run4, run3, run2 and 2 more\n",
+        ),
+        (["untag", "wide", "run1"], "No longer tagged wide: run1\n"),
+        (["untag", "wde", "run2"], "None of them has the tag wde - did you mean wide?\n"),
+        (["rename", "run1", "first"], "run1 is called: first\n"),
+        (["archive", "run3"], "Archived: run3\n"),
+        (["unarchive", "run3"], "Out of the archive: run3\n"),
+        (["note", "run3"], "run3 has no note. Write one: workbench runs note run3 TEXT\n"),
+    ):
+        assert cli.main(["runs", *words]) == 0
+        assert capsys.readouterr() == ("", told)
+
+
 def test_a_run_gets_another_name(ledger: Ledger, capsys: pytest.CaptureFixture[str]) -> None:
     run = make_run(ledger, "a")
     make_run(ledger, "b")
@@ -52,6 +71,9 @@ def test_a_baseline_is_set_shown_and_taken_away(ledger: Ledger, capsys: pytest.C
     said(capsys, "runs", "baseline", "b")
     assert [each["name"] for each in json.loads(said(capsys, "runs", "baseline", "--json"))] == ["b"]
     assert run.uid in said(capsys, "runs", "baseline")
+    assert cli.main(["runs", "baseline", "a"]) == 0
+    assert capsys.readouterr().err == "Baseline, no longer b: a\n"
+    said(capsys, "runs", "baseline", "b")
     said(capsys, "runs", "baseline", "b", "--off")
     assert said(capsys, "runs", "baseline") == ""
 

@@ -60,13 +60,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     except Problem as problem:
-        print(problem, file=sys.stderr)
-        return 2
+        return _refused(problem)
     except (OSError, sqlite3.Error) as error:
         if (trouble := _disk_trouble(error)) is None:
             return _bug(error)
-        print(trouble, file=sys.stderr)
-        return 2
+        return _refused(trouble)
     except Exception as error:  # noqa: BLE001 - the last resort: a bug is told in one line, its traceback kept in a file
         return _bug(error)
 
@@ -113,6 +111,13 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     for name in (wanted,) if wanted in COMMANDS else () if arguments in ([], ["--version"]) else COMMANDS:
         importlib.import_module(f"workbench.cli.{MODULES.get(name, name)}").add(commands)
     return parser
+
+
+def _refused(problem: Problem) -> int:
+    from workbench.cli.output import words
+
+    words(str(problem))
+    return 2
 
 
 def _damage(path: Path) -> Problem | None:

@@ -30,7 +30,7 @@ class Ending:
 def follow(ledger: Ledger, run: runs.Run) -> Ending:
     """Tell on stderr what the run does until it ends, after its latest events. Ctrl-C detaches: the run goes on."""
     try:
-        words(f"{run.name} ({run.uid}) is {run.state}. {'' if run.state in ENDED else DETACHES}")
+        words(f"{run.name} ({run.uid}) is {run.state}.{'' if run.state in ENDED else f' {DETACHES}'}")
         return _watch(ledger, run)
     except KeyboardInterrupt:
         seen = runs.by_id(ledger, run.id)

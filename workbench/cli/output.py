@@ -55,8 +55,8 @@ def print_table(
 
 
 def words(text: str) -> None:
-    """A line for people, on stderr, so that stdout holds nothing but figures."""
-    print(text, file=sys.stderr, flush=True)
+    """Lines for people, on stderr, so that stdout holds nothing but figures; what they quote cannot steer the terminal."""
+    print("\n".join(map(printable, text.split("\n"))), file=sys.stderr, flush=True)
 
 
 def progress(what: str) -> Callable[[int, int], None]:

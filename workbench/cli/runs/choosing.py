@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
+from typing import Final
 
 from engine.errors import Problem
 from engine.ledger import Ledger, runs
 from engine.ledger.runs import Run
 from engine.ledger.selecting import selected
+
+NAMED: Final = 8  # runs that a sentence names
 
 
 def add_filter(parser: argparse.ArgumentParser) -> None:
@@ -28,6 +32,12 @@ def chosen(ledger: Ledger, options: argparse.Namespace) -> list[Run]:
     if options.filter:
         found += [row.run for row in selected(ledger, options.filter, archived=True).rows]
     return list({run.id: run for run in found}.values())
+
+
+def named(found: Sequence[Run]) -> str:
+    """Their names for a sentence: the first few, and how many more there are."""
+    names = ", ".join(run.name for run in found[:NAMED])
+    return names + (f" and {len(found) - NAMED} more" if len(found) > NAMED else "")
 
 
 def agreed(question: str, what: str) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Sequence
-from typing import Final
 
 from engine import removal
 from engine.errors import Problem
@@ -15,9 +14,7 @@ from engine.ledger.runs import Run
 from screens.widgets import figures
 from workbench.cli.existing import existing_ledger
 from workbench.cli.output import print_json, print_table, words
-from workbench.cli.runs.choosing import agreed, chosen
-
-NAMED: Final = 8  # runs that a sentence names
+from workbench.cli.runs.choosing import agreed, chosen, named
 
 
 def delete(options: argparse.Namespace) -> int:
@@ -29,7 +26,7 @@ def delete(options: argparse.Namespace) -> int:
     if found and not options.yes:
         kept = figures.duration(removal.KEPT)
         question = f"Delete {_with_size(found)}? For {kept} it can be undone: workbench runs restore."
-        if not agreed(question, _names(found)):
+        if not agreed(question, named(found)):
             words("Nothing was deleted.")
             return 1
     for run in found:
@@ -52,7 +49,7 @@ def purge(options: argparse.Namespace) -> int:
     found = [runs.find(ledger, name, binned=True) for name in options.runs]
     if not options.runs:
         found = removal.binned(ledger, older_than=options.older_than or 0.0)
-    if found and not options.yes and not agreed(f"Remove {_with_size(found)} for good?", _names(found)):
+    if found and not options.yes and not agreed(f"Remove {_with_size(found)} for good?", named(found)):
         words("Nothing was removed.")
         return 1
     return _told(options, removal.purge_runs(ledger, found), "Removed for good:")
@@ -90,14 +87,9 @@ def _told(options: argparse.Namespace, done: Sequence[Run], verb: str) -> int:
     if options.json:
         print_json([{"uid": run.uid, "name": run.name} for run in done])
     else:
-        words(f"{verb} {_names(done)}." if done else "There is nothing to do.")
+        words(f"{verb} {named(done)}." if done else "There is nothing to do.")
     return 0
 
 
 def _with_size(found: Sequence[Run]) -> str:
-    return f"{_names(found)} with {figures.size(sum(map(removal.size, found)))} of files"
-
-
-def _names(found: Sequence[Run]) -> str:
-    names = ", ".join(run.name for run in found[:NAMED])
-    return names + (f" and {len(found) - NAMED} more" if len(found) > NAMED else "")
+    return f"{named(found)} with {figures.size(sum(map(removal.size, found)))} of files"

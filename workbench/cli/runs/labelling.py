@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from engine.errors import Problem
+from engine.errors import Problem, closest
 from engine.ledger import Ledger, labels, runs
 from engine.ledger.runs import Run
 from workbench.cli.existing import existing_ledger
 from workbench.cli.output import print_json, print_table, words
-from workbench.cli.runs.choosing import chosen
+from workbench.cli.runs.choosing import chosen, named
 
 LONGEST: Final = 1_000_000  # characters of a note
 
@@ -39,15 +39,18 @@ def tag(options: argparse.Namespace) -> int:
         return 0
     found = chosen(ledger, options)
     labels.tag(ledger, found, options.tag)
-    return _told(options, ledger, found)
+    return _told(options, ledger, found, f"Tagged {options.tag}")
 
 
 def untag(options: argparse.Namespace) -> int:
     """Take a tag from runs."""
     ledger = existing_ledger(options.ledger)
     found = chosen(ledger, options)
+    if not options.json and found and not any(options.tag in labels.tags(ledger, run) for run in found):
+        words(f"None of them has the tag {options.tag}{closest(options.tag, labels.known_tags(ledger))}")
+        return 0
     labels.untag(ledger, found, options.tag)
-    return _told(options, ledger, found)
+    return _told(options, ledger, found, f"No longer tagged {options.tag}")
 
 
 def rename(options: argparse.Namespace) -> int:
@@ -55,7 +58,7 @@ def rename(options: argparse.Namespace) -> int:
     ledger = existing_ledger(options.ledger)
     run = runs.find(ledger, options.runs[0])
     labels.rename(ledger, run, options.name)
-    return _told(options, ledger, [run])
+    return _told(options, ledger, [run], f"{run.name} is called")
 
 
 def baseline(options: argparse.Namespace) -> int:
@@ -67,18 +70,25 @@ def baseline(options: argparse.Namespace) -> int:
         found = [run for run in runs.listed(ledger) if run.baseline]
         if not found and not options.json:
             words("There is no baseline yet: workbench runs baseline RUN")
-        return _told(options, ledger, found, quiet=False)
+        return _told(options, ledger, found)
     run = runs.find(ledger, options.runs)
+    same = [each for each in runs.listed(ledger) if each.baseline and each.comparable == run.comparable]
     labels.set_baseline(ledger, run, on=not options.off)
-    return _told(options, ledger, [run])
+    if options.off:
+        return _told(options, ledger, [run], "No longer a baseline")
+    former = [each for each in same if each.id != run.id]
+    return _told(options, ledger, [run], f"Baseline, no longer {named(former)}" if former else "Baseline")
 
 
 def archive(options: argparse.Namespace) -> int:
     """Leave runs out of the table, or (`unarchive`) show them again."""
     ledger = existing_ledger(options.ledger)
     found = chosen(ledger, options)
-    (labels.archive if options.verb == "archive" else labels.unarchive)(ledger, found)
-    return _told(options, ledger, found)
+    if options.verb == "archive":
+        labels.archive(ledger, found)
+        return _told(options, ledger, found, "Archived")
+    labels.unarchive(ledger, found)
+    return _told(options, ledger, found, "Out of the archive")
 
 
 def note(options: argparse.Namespace) -> int:
@@ -97,8 +107,10 @@ def note(options: argparse.Namespace) -> int:
         run = runs.find(ledger, run.uid)
     if options.json:
         print_json({"uid": run.uid, "name": run.name, "note": run.note})
-    elif text is None:
+    elif text is None and run.note:
         print(run.note)
+    elif text is None:
+        words(f"{run.name} has no note. Write one: workbench runs note {run.name} TEXT")
     return 0
 
 
@@ -134,8 +146,8 @@ def _edited(before: str) -> str:
         return _read(str(path))
 
 
-def _told(options: argparse.Namespace, ledger: Ledger, changed: Sequence[Run], *, quiet: bool = True) -> int:
-    """The runs as they are now; `quiet` leaves a person alone, who knows what was asked for."""
+def _told(options: argparse.Namespace, ledger: Ledger, changed: Sequence[Run], did: str = "") -> int:
+    """The runs as they are now; a person is told in a sentence what was done to them, or without one is shown them."""
     now = [runs.find(ledger, run.uid) for run in changed]
     if options.json:
         print_json(
@@ -150,12 +162,8 @@ def _told(options: argparse.Namespace, ledger: Ledger, changed: Sequence[Run], *
                 for run in now
             ]
         )
-    elif quiet:
-        words(
-            f"{len(now)} run{'s' if len(now) != 1 else ''}: {', '.join(run.name for run in now)}"
-            if now
-            else "No run passes the filter."
-        )
+    elif did:
+        words(f"{did}: {named(now)}" if now else "No run passes the filter.")
     elif now:
         print_table(("name", "uid"), [(run.name, run.uid) for run in now])
     return 0
