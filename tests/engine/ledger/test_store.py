@@ -85,6 +85,16 @@ def test_transactions_do_not_nest(ledger: Ledger, run: Run) -> None:
     assert [event.text for event in events.of_run(ledger, run.id)] == ["after"]
 
 
+def test_who_writes_has_the_file_from_the_start_and_the_durability_that_was_asked_for(ledger: Ledger) -> None:
+    for durable in (False, True, False):
+        with ledger.transaction(durable=durable) as connection:
+            assert connection.execute("PRAGMA synchronous").fetchone() == (2 if durable else 1,), "FULL or NORMAL"
+            stranger = sqlite3.connect(ledger.path, timeout=0, isolation_level=None)
+            with pytest.raises(sqlite3.OperationalError, match="locked"):
+                stranger.execute("BEGIN IMMEDIATE")
+            stranger.close()
+
+
 def test_a_bug_stays_a_bug(ledger: Ledger) -> None:
     with pytest.raises(sqlite3.OperationalError, match="no such table"):
         ledger.rows("SELECT * FROM nowhere")
