@@ -89,6 +89,35 @@ def test_an_increment_over_a_sealing_brings_only_what_is_new(
     assert len(metrics.curve(ledger, run.id, "train/loss", after=joined.seq).steps) == 0
 
 
+def test_an_increment_out_of_a_segment_begins_behind_what_is_known(ledger: Ledger, run: Run) -> None:
+    with Writer(ledger, run.id) as log:
+        for step in range(60):
+            log.log(step, {"train/loss": 1.0})
+        assert log.flush()
+        seen = metrics.curve(ledger, run.id, "train/loss")
+        for step in range(60, 100):
+            log.log(step, {"train/loss": 1.0})
+    assert ledger.rows("SELECT n FROM segment") == [(100,)]
+    assert metrics.curve(ledger, run.id, "train/loss", after=seen.seq).steps.tolist() == list(range(60, 100))
+
+
+def test_a_full_segment_is_not_written_again(ledger: Ledger, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sealing, "SEGMENT", 4)
+
+    def sealed(first: int, last: int) -> list[tuple[int, int]]:
+        with ledger.transaction() as connection:
+            rows = [Row(0, step, 0.0, ("train/loss",), (1.0,)) for step in range(first, last)]
+            Packer(run.id).write(connection, rows)
+            sealing.seal(connection, run.id)
+        return ledger.rows("SELECT id, n FROM segment ORDER BY first_step")
+
+    before = sealed(0, 8)
+    assert [n for _, n in before] == [4, 4]
+    after = sealed(8, 10)
+    assert after[:2] == before and after[2][1] == 2
+    assert [n for _, n in sealed(10, 13)] == [4, 4, 4, 1]
+
+
 def test_a_batch_of_metrics_marks_its_run_as_changed(ledger: Ledger, run: Run) -> None:
     def changed() -> int:
         return int(str(ledger.value("SELECT changed FROM run WHERE id = ?", (run.id,))))
