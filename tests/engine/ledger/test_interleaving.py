@@ -206,15 +206,17 @@ class Interleaving(RuleBasedStateMachine):
         assert bits(self.read()) == bits(state)
         assert metrics.keys(self.ledger, self.run_id) == sorted(state)
         self.look()
-        summaries = runs.summaries(self.ledger).get(self.run_id, {})
+        measured = summaries.of_all(self.ledger).get(self.run_id, {})
         for name, points in state.items():
             steps = sorted(points)
             values = [points[step] for step in steps]
             np.testing.assert_array_equal(self.grown[name].steps, steps)
             np.testing.assert_array_equal(self.grown[name].values, values)
-            check_summary(summaries[name], steps, values)
-            counted = "SELECT n, gaps FROM series s JOIN key k ON k.id = s.key WHERE k.name = ?"
-            assert self.ledger.rows(counted, (name,)) == [(len(steps), len(steps) - sum(map(math.isfinite, values)))]
+            check_summary(measured[name], steps, values)
+            finite = [(value, step) for value, step in zip(values, steps, strict=True) if math.isfinite(value)]
+            high = max(finite, default=(None, None), key=lambda pair: pair[0])  # the first of equal ones
+            counted = "SELECT n, gaps, max, max_step FROM series s JOIN key k ON k.id = s.key WHERE k.name = ?"
+            assert self.ledger.rows(counted, (name,)) == [(len(steps), len(steps) - len(finite), *high)]
         overlaps = (
             "SELECT count(*) FROM segment a JOIN segment b ON a.run = b.run AND a.keyset = b.keyset AND a.id < b.id"
             " WHERE a.first_step <= b.last_step AND b.first_step <= a.last_step"
