@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
+from itertools import combinations, permutations
 from typing import Final, Literal
 
 import numpy as np
@@ -26,6 +26,9 @@ LEAST: Final = 4  # runs; with fewer there is no interval
 CHANCE: Final = 0.05  # how often settings that do not matter may look as if one did
 LARGE: Final = 0.5  # a correlation that is called large (Cohen, Statistical Power Analysis, 1988)
 POWER: Final = 0.8
+MANY: Final = 50  # runs; of more the usual approximations of p hold, of fewer the runs' order is shuffled
+ALL_ORDERS: Final = 7  # runs of which every order is looked at; of more some
+SHUFFLES: Final = 9_999
 TOGETHER: Final = 0.8  # association from which two settings cannot well be told apart
 FEW: Final = 3  # runs a value, at least: with fewer any two choices seem to go together
 LOOKED_AT: Final = 12  # the strongest settings, of which each two are held against each other
@@ -164,8 +167,10 @@ def _setting(group: Sequence[_Column], order: Floats) -> Setting:
         if found is not None and math.isfinite(found.statistic):
             rho, n = float(found.statistic), int(there.sum())
             low, high = _interval(rho, n)
+            ranks = _ranks(column.numbers[there])
+            p = float(found.pvalue) if n > MANY else _p(_ranks(order[there]), (ranks - ranks.mean())[:, None])
             best = _best_quarter(column.numbers[there], order[there])
-            return Setting(names, "number", distinct, abs(rho), rho, low, high, float(found.pvalue), best)
+            return Setting(names, "number", distinct, abs(rho), rho, low, high, p, best)
     strength, p = _ratio(np.array(column.codes), order)
     return Setting(names, "choice", distinct, strength, None, None, None, p, (_best_choice(column, order),))
 
@@ -182,11 +187,26 @@ def _ratio(codes: NDArray[np.int64], order: Floats) -> tuple[float, float]:
     """The correlation ratio of the ranks, and Kruskal and Wallis' p: H / (n - 1) is its square (Tomczak and Tomczak, TSS 1, 2014)."""
     from scipy import stats
 
-    groups = [order[codes == code] for code in np.unique(codes)]
+    belongs = codes[:, None] == np.unique(codes)
     if len(set(order.tolist())) < 2:
         return 0.0, 1.0
-    found = stats.kruskal(*groups)
-    return math.sqrt(max(0.0, min(1.0, float(found.statistic) / (len(order) - 1)))), float(found.pvalue)
+    found = stats.kruskal(*(order[one] for one in belongs.T))
+    p = float(found.pvalue) if len(order) > MANY else _p(order, belongs / np.sqrt(belongs.sum(axis=0)))
+    return math.sqrt(max(0.0, min(1.0, float(found.statistic) / (len(order) - 1)))), p
+
+
+def _p(order: Floats, columns: Floats) -> float:
+    """In what share of the orders that the runs might have had it has at least as much to do with `columns` [runs, columns] as in theirs.
+
+    Drawn orders have the runs' own among them, so that none of p is 0 (Phipson and Smyth, SAGMB 9, 2010).
+    """
+    if len(order) <= ALL_ORDERS:
+        orders = np.array(list(permutations(order.tolist())))  # their own first
+    else:
+        drawn = np.random.default_rng(0).permuted(np.tile(order, (SHUFFLES, 1)), axis=1)
+        orders = np.vstack((order, drawn))
+    seen = np.square((orders - order.mean()) @ columns).sum(axis=1)
+    return float(np.mean(seen > seen[0] * (1 - 1e-9) - 1e-9))
 
 
 def _best_quarter(numbers: Floats, order: Floats) -> tuple[object, ...]:
@@ -242,12 +262,15 @@ def _association(one: _Column, other: _Column) -> float:
     return max(found)
 
 
-def _least(runs: int, settings: int) -> float | None:
-    """The smallest correlation that `clear` can hold for: of Student's t with runs - 2 degrees of freedom, at `CHANCE` over all settings."""
+def _least(runs: int, settings: int) -> float:
+    """The smallest correlation that `clear` can hold for: of Student's t with runs - 2 degrees of freedom, at `CHANCE` over all settings.
+
+    1 where not even one of 1 is clear, because so few runs have one order and its reverse too often by chance.
+    """
     from scipy import stats
 
-    if runs < 3:
-        return None
+    if runs <= ALL_ORDERS and 2 * settings / math.factorial(runs) >= CHANCE:
+        return 1.0
     t = float(stats.t.ppf(1 - CHANCE / (2 * settings), runs - 2))
     return t / math.sqrt(runs - 2 + t**2)
 

@@ -21,7 +21,9 @@ def strongest(study: Study) -> tuple[Setting, ...]:
 def answer(metric: str, which: Which, study: Study) -> str:
     """What mattered, in a sentence."""
     if study.runs < LEAST:
-        return f"{study.runs} runs with a {which} {metric} say nothing of settings: {LEAST} can begin to."
+        one = study.runs == 1
+        of = f"{study.runs} run{'' if one else 's'} with a {which} {metric}"
+        return f"{of} say{'s' if one else ''} nothing of settings: {LEAST} can begin to."
     if not study.settings:
         return f"These {study.runs:,} runs have the same settings: nothing can have mattered."
     of = f"the {which} {metric} of {study.runs:,} runs"
@@ -44,7 +46,11 @@ def warnings(found: Evidence, study: Study) -> list[str]:
     """What is to be said against it."""
     lines = []
     if study.needed is not None and study.least is not None and study.runs < study.needed:
-        below = f"a correlation below {hundredths(study.least)} may be chance"
+        below = (
+            f"a correlation below {hundredths(study.least)} may be chance"
+            if study.least < 1
+            else "whatever is seen may be chance"
+        )
         lines.append(f"Few runs: {below}, and only from {study.needed} on would a large one be likely to show.")
     if found.others:
         more = "1 more run was" if found.others == 1 else f"{found.others:,} more runs were"

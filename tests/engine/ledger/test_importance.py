@@ -105,12 +105,30 @@ def test_few_runs_are_warned_of_with_the_number_that_would_do() -> None:
     assert verdict.warnings(nothing, many) == []
 
 
+@pytest.mark.parametrize(("runs", "chance"), [(4, 2 / 24), (5, 2 / 120), (12, 1e-4)])
+def test_a_whole_correlation_is_as_likely_by_chance_as_runs_are_few(runs: int, chance: float) -> None:
+    """With four runs each order comes once in 24, and its reverse is as good: no setting can be told to matter."""
+    study = importance.study([{"method.rank": number} for number in range(runs)], [float(n) for n in range(runs)])
+    assert study.settings[0].strength == pytest.approx(1) and study.settings[0].p == pytest.approx(chance)
+    told = verdict.answer("train/loss", "best", study), *verdict.warnings(evidence.Evidence((), (), 0, 0), study)
+    assert told[0].startswith("method.rank had to do with" if runs > 4 else "Of no setting can it be told")
+    assert ("whatever is seen may be chance" in told[1]) == (runs == 4)
+
+
+@pytest.mark.parametrize("kind", ["number", "choice"])
+def test_of_few_runs_with_equal_values_p_is_the_share_of_orders(kind: str) -> None:
+    """Ten runs, five of each: 2 of the 252 ways to choose five have all the best ones together."""
+    values = (1, 2) if kind == "number" else ("a", "b")
+    study = importance.study([{"x": values[n // 5]} for n in range(10)], [float(n) for n in range(10)])
+    assert study.settings[0].kind == kind and study.settings[0].p == pytest.approx(2 / 252, abs=0.003)
+
+
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_fewer_than_four_runs_say_nothing(count: int) -> None:
     study = importance.study(*planted(count))
     assert study.settings == ()
     assert forest.grown(study) is study
-    assert "say nothing of settings" in verdict.answer("validation/loss", "best", study)
+    assert "nothing of settings" in verdict.answer("validation/loss", "best", study)
 
 
 def test_the_same_settings_cannot_have_mattered() -> None:
