@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from engine.ledger import runs
+from engine.ledger import runs, summaries
 from engine.ledger.best import higher_is_better
 from engine.ledger.runs import Run
 from engine.ledger.store import Ledger
@@ -47,13 +47,20 @@ def between(ledger: Ledger, chosen: Sequence[Run]) -> list[Difference]:
     ]
 
 
+def different(facts: Sequence[Mapping[str, object]]) -> dict[str, tuple[object, ...]]:
+    """What runs with these facts (such as their settings) differ in: key to each one's value; None where one has no such key."""
+    keys = sorted(set().union(*facts))
+    values = {key: tuple(fact.get(key) for fact in facts) for key in keys}
+    return {key: each for key, each in values.items() if any(value != each[0] for value in each)}
+
+
 def _different(topic: Topic, facts: Sequence[Mapping[str, object]]) -> list[Difference]:
-    return [Difference(topic, key, values) for key, values in runs.different(facts).items()]
+    return [Difference(topic, key, values) for key, values in different(facts).items()]
 
 
 def _best(ledger: Ledger, run: Run) -> dict[str, object]:
     """Of the metrics that are judged, validation first."""
-    known = runs.summary(ledger, run)
+    known = summaries.of_run(ledger, run)
     judged = (key for key in known if key.endswith("/loss") or higher_is_better(key))
     return {key: known[key].best for key in sorted(judged, key=lambda key: (not key.startswith("validation/"), key))}
 

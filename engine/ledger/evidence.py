@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
-from engine.ledger import runs, table
+from engine.ledger import summaries, table
 from engine.ledger.importance import Settings
 from engine.ledger.store import Ledger
 
@@ -45,10 +45,10 @@ class Evidence:
 
 def gathered(ledger: Ledger, chosen: Sequence[Compared], metric: str, which: Which = "best") -> Evidence:
     """Of these runs those with a finite `which` value of the metric; of a validation's, those of the largest group that may be compared."""
-    summaries = runs.summaries(ledger, (metric,))
+    measured = summaries.of_all(ledger, (metric,))
     found: list[tuple[Compared, float]] = []
     for run in chosen:
-        summary = summaries.get(run.id, {}).get(metric)
+        summary = measured.get(run.id, {}).get(metric)
         value = getattr(summary, which) if summary else None
         if value is not None and math.isfinite(value):
             found.append((run, value))

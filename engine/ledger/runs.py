@@ -8,14 +8,13 @@ import re
 import sqlite3
 import time
 import uuid
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from engine.errors import Problem, closest
 from engine.ledger import jobs
-from engine.ledger.best import higher_is_better
 from engine.ledger.states import LIVE, State
 from engine.ledger.store import Ledger, Value
 
@@ -60,19 +59,6 @@ class Run:
     def result(self) -> Path | None:
         """Where the adapter or model is, once there is one."""
         return self.folder / self.result_path if self.result_path else None
-
-
-class Summary(NamedTuple):
-    """One metric of a run: its last value, its best (lowest; highest where `higher_is_better`), and smoothed as in `packing.Totals`.
-
-    A last value that is NaN or infinite is None. A plain tuple, since a table of runs makes tens of thousands.
-    """
-
-    last: float | None
-    last_step: int
-    best: float | None
-    best_step: int | None
-    smoothed: float | None = None
 
 
 @dataclass(frozen=True)
@@ -236,30 +222,6 @@ def children(ledger: Ledger, run: Run) -> list[Run]:
     ]
 
 
-def summaries(ledger: Ledger, names: Collection[str] | None = None) -> dict[int, dict[str, Summary]]:
-    """For every run id its metrics' last and best, or only those `names`, read from the summary table."""
-    where = "" if names is None else f" WHERE k.name IN ({', '.join('?' * len(names))})"
-    found: dict[int, dict[str, Summary]] = {}
-    for run, name, each in _summaries(ledger, where, tuple(names or ())):
-        found.setdefault(run, {})[name] = each
-    return found
-
-
-def summary(ledger: Ledger, run: Run) -> dict[str, Summary]:
-    """As `summaries`, of one run."""
-    return {name: each for _, name, each in _summaries(ledger, " WHERE s.run = ?", (run.id,))}
-
-
-def _summaries(ledger: Ledger, where: str, values: tuple[Value, ...]) -> Iterator[tuple[int, str, Summary]]:
-    query = (
-        "SELECT s.run, k.name, s.last, s.last_step, s.min, s.min_step, s.max, s.max_step, s.smoothed"
-        f" FROM series s JOIN key k ON k.id = s.key{where}"
-    )
-    for run, name, last, last_step, low, low_step, high, high_step, smoothed in ledger.rows(query, values):
-        best = (high, high_step) if higher_is_better(name) else (low, low_step)
-        yield run, name, Summary(last, last_step, *best, smoothed)
-
-
 def document(ledger: Ledger, run: Run) -> Document:
     """The run's resolved profile, environment and fingerprints.
 
@@ -278,13 +240,6 @@ def settings(ledger: Ledger, run: Run) -> dict[str, object]:
     found = ledger.value("SELECT settings FROM run_document WHERE run = ?", (run.id,))
     known: dict[str, object] = json.loads(str(found or "{}"))
     return known
-
-
-def different(facts: Sequence[Mapping[str, object]]) -> dict[str, tuple[object, ...]]:
-    """What runs with these facts (such as their settings) differ in: key to each one's value; None where one has no such key."""
-    keys = sorted(set().union(*facts))
-    values = {key: tuple(fact.get(key) for fact in facts) for key in keys}
-    return {key: each for key, each in values.items() if any(value != each[0] for value in each)}
 
 
 def record(

@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from engine.ledger import checkpoints, events, jobs, metrics, orders, runs
+from engine.ledger import checkpoints, events, jobs, metrics, orders, runs, summaries
 from engine.ledger.checkpoints import Checkpoint
 from engine.ledger.events import Event
 from engine.ledger.jobs import Job
@@ -109,7 +109,7 @@ class Reading:
         if run.id not in self._settings:
             self._settings[run.id] = runs.settings(self._ledger, run)
         names = metrics.keys(self._ledger, run.id)
-        summary = runs.summary(self._ledger, run)
+        summary = summaries.of_run(self._ledger, run)
         loss = summary.get("validation/loss")
         validation = self._curves.get(self._ledger, run.id, "validation/loss")
         best_step = loss.best_step if loss else None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.ledger import Ledger, events, jobs, runs, table
+from engine.ledger import Ledger, events, jobs, table
 from engine.ledger.events import Event
 from engine.ledger.facts import LOSS
 from engine.ledger.jobs import Job
@@ -126,5 +126,4 @@ def _different(values: Iterable[object]) -> tuple[object, ...]:
 
 def differences(here: Settings, there: Settings) -> tuple[tuple[str, object, object], ...]:
     """Settings in which two runs differ, what tells most first: key, value here, value there."""
-    differing = runs.different((here, there))
-    return tuple((key, differing[key][0], differing[key][1]) for key in table.differing((here, there)))
+    return tuple((key, here.get(key), there.get(key)) for key in table.differing((here, there)))

@@ -9,11 +9,12 @@ from typing import Final
 
 import numpy as np
 
-from engine.ledger import Ledger, jobs, runs
+from engine.ledger import Ledger, jobs, runs, summaries
 from engine.ledger.jobs import Job
 from engine.ledger.metrics import Curve
-from engine.ledger.runs import Run, Summary
+from engine.ledger.runs import Run
 from engine.ledger.states import LIVE
+from engine.ledger.summaries import Summary
 from screens.widgets.curves import Curves
 from screens.widgets.plot import Floats
 from screens.widgets.scales import EPOCH, STEP, TIME, TOKENS, Scale
@@ -73,7 +74,7 @@ class Reading:
         for place, run in enumerate(self._runs):
             if run.state in LIVE or run.id not in self._names:
                 self._runs[place] = now = runs.by_id(self._ledger, run.id) or run
-                self._best[run.id] = runs.summary(self._ledger, now)
+                self._best[run.id] = summaries.of_run(self._ledger, now)
                 self._names[run.id] = tuple(self._best[run.id])
 
     def _metrics(self) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from rich.cells import cell_len
 from textual.app import ComposeResult
 from textual.content import Content
 
-from engine.ledger import evidence
+from engine.ledger import differences, evidence
 from engine.ledger import runs as known_runs
 from engine.ledger.runs import Run
 from screens.commands import Command
@@ -241,7 +241,7 @@ def _told(entry: Entry) -> str:
 
 def _what_differs(settings: Sequence[tuple[int, Mapping[str, object]]]) -> dict[int, str]:
     """For each run the settings in which it is not as the others, by the last part of their names."""
-    differing = known_runs.different([facts for _, facts in settings])
+    differing = differences.different([facts for _, facts in settings])
     told = {key: values for key, values in differing.items() if not key.startswith(UNTOLD)}
     ordered = sorted(told, key=lambda key: key.startswith(("data.", "split.")))
     return {

@@ -18,6 +18,7 @@ from engine.ledger import (
     orders,
     queue,
     runs,
+    summaries,
 )
 from engine.ledger.artifacts import Artifact
 from engine.ledger.checkpoints import Checkpoint
@@ -25,8 +26,9 @@ from engine.ledger.evaluations import Evaluation
 from engine.ledger.events import Event
 from engine.ledger.jobs import Job
 from engine.ledger.orders import Order
-from engine.ledger.runs import Document, Run, Summary
+from engine.ledger.runs import Document, Run
 from engine.ledger.states import State
+from engine.ledger.summaries import Summary
 
 EVENTS: Final = 1000  # the newest
 
@@ -68,7 +70,7 @@ def read(ledger: Ledger, run: Run) -> Whole:
         runs.document(ledger, run),
         runs.settings(ledger, run),
         labels.tags(ledger, run),
-        runs.summary(ledger, run),
+        summaries.of_run(ledger, run),
         tuple(worked),
         tuple(jobs.seen_state(job) for job in worked),
         queue.places(ledger).get(run.id),

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from textual.widgets import Input
 
-from engine.ledger import Ledger, beside_runs, copies, jobs, labels, metrics, runs
+from engine.ledger import Ledger, beside_runs, copies, jobs, labels, metrics, runs, summaries
 from engine.ledger.runs import Run
 from engine.ledger.states import State
 from engine.storage import storage_of
@@ -91,7 +91,7 @@ def test_check_says_no_until_what_it_found_is_mended(home: Path, capsys: pytest.
     assert "mended" in capsys.readouterr().out
     assert told(capsys, "check")[0] == 0
     with Ledger.open(home / "ledger.db") as ledger:
-        assert runs.summary(ledger, run)["train/loss"].last == 0.5
+        assert summaries.of_run(ledger, run)["train/loss"].last == 0.5
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.ledger import Ledger, runs
+from engine.ledger import Ledger, runs, summaries
 from workbench.cli import main
 
 
@@ -38,7 +38,7 @@ def test_one_look_at_what_has_ended(home: Path, tmp_path: Path, capsys: pytest.C
     with Ledger.open(home / "ledger.db") as ledger:
         run = runs.find(ledger, "theirs")
         settings = runs.settings(ledger, run)
-        assert runs.summary(ledger, run)["train/loss"].best == 0.25
+        assert summaries.of_run(ledger, run)["train/loss"].best == 0.25
         assert (settings["method.name"], settings["method.rank"], settings["model.base"]) == (
             "lora",
             8,

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import Final
 
-from engine.ledger import Ledger, events, jobs, runs
+from engine.ledger import Ledger, events, jobs, runs, summaries
 from engine.ledger.states import ENDED, State
 from screens.widgets import figures
 from workbench.cli.output import figure, printable, words
@@ -81,7 +81,7 @@ def progress_line(ledger: Ledger, run: runs.Run) -> str:
         share = f" {job.done}/{job.total}" if job and job.total else ""
         return f"{printable(doing) or run.state}{share}"
     parts = [f"step {run.step}/{run.steps or '?'}"]
-    summary = runs.summary(ledger, run)
+    summary = summaries.of_run(ledger, run)
     for key, label in (("train/loss", "loss"), ("validation/loss", "validation")):
         if key in summary:
             parts.append(f"{label} {figure(summary[key].last)}")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from engine import folders
-from engine.ledger import Ledger, artifacts, checking, checkpoints, holdings, jobs, metrics, runs
+from engine.ledger import Ledger, artifacts, checking, checkpoints, holdings, jobs, metrics, runs, summaries
 from engine.ledger.checking import Finding
 from engine.ledger.runs import Run
 from engine.ledger.states import State
@@ -78,12 +78,12 @@ def execute(ledger: Ledger, statement: str, *, references: bool = True) -> None:
 def test_what_can_be_counted_anew_or_belongs_to_nothing_is_mended(
     statement: str, kind: str, ledger: Ledger, trained: Run
 ) -> None:
-    before = runs.summary(ledger, trained)
+    before = summaries.of_run(ledger, trained)
     execute(ledger, statement, references=False)
     assert {each.kind for each in rows_found(ledger)} == {kind}
     assert {(each.kind, each.mended) for each in rows_found(ledger, fix=True)} == {(kind, True)}
     assert rows_found(ledger) == []
-    assert runs.summary(ledger, trained) == before
+    assert summaries.of_run(ledger, trained) == before
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from engine.ledger import Ledger, metrics, packing, runs, sealing, writer
+from engine.ledger import Ledger, metrics, packing, runs, sealing, summaries, writer
 from engine.ledger.metrics import Curve, Writer
 
 NAMES: Final = ("train/loss", "validation/loss", "time/save")
@@ -224,7 +224,7 @@ class Interleaving(RuleBasedStateMachine):
         assert self.ledger.value(overlaps) == 0
 
 
-def check_summary(summary: runs.Summary, steps: list[int], values: list[float]) -> None:
+def check_summary(summary: summaries.Summary, steps: list[int], values: list[float]) -> None:
     """The plain definitions: last by step, lowest finite value at its first step, the average by its recurrence."""
     finite = [(value, step) for value, step in zip(values, steps, strict=True) if math.isfinite(value)]
     last = values[-1] if math.isfinite(values[-1]) else None

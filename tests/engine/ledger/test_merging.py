@@ -511,7 +511,7 @@ def test_large_ledgers_come_in_portions_and_an_interrupted_merge_is_finished_by_
 def test_an_archive_on_read_only_media_is_merged(disk: Script, tmp_path: Path) -> None:
     said = disk(
         f"""
-from engine.ledger import Ledger, copies, metrics, runs
+from engine.ledger import Ledger, copies, metrics, runs, summaries
 from engine.ledger.merging import merge
 with Ledger.open(disk / "ledger.db") as other:
     run = runs.create(other, name="speech", runs_folder=disk, profile="", settings={{}})
@@ -521,7 +521,7 @@ with Ledger.open(disk / "ledger.db") as other:
 read_only()
 with Ledger.open(Path({str(tmp_path / "ledger.db")!r})) as ledger:
     print(len(merge(ledger, disk / "archive.db").added), len(merge(ledger, disk / "archive.db").kept))
-    print(runs.summary(ledger, runs.find(ledger, "speech"))["loss"].last)
+    print(summaries.of_run(ledger, runs.find(ledger, "speech"))["loss"].last)
 """
     )
     assert said.splitlines() == ["1 1", "0.5"]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from engine.errors import Problem
-from engine.ledger import Ledger, metrics, runs, schema
+from engine.ledger import Ledger, metrics, runs, schema, summaries
 from engine.ledger.metrics import Writer
 
 NEXT = (
@@ -145,7 +145,7 @@ def test_settings_and_metrics_of_schema_2_are_all_there_and_a_run_goes_on(home: 
                 log.log(step, {"train/loss": step / 7})
         assert metrics.curve(ledger, 1, "train/loss").values.tolist() == [step / 7 for step in range(5010)]
         assert ledger.value("SELECT count(*) FROM tail") == 0
-        smoothed = runs.summaries(ledger)[1]["train/loss"].smoothed
+        smoothed = summaries.of_all(ledger)[1]["train/loss"].smoothed
         assert smoothed == pytest.approx(5009 / 7 - 9 / 7), (
             "nine steps behind, as an average of weight 0.9 on a line is"
         )

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from engine.errors import Problem
-from engine.ledger import Ledger, jobs, labels, metrics, runs
+from engine.ledger import Ledger, differences, jobs, labels, metrics, runs, summaries
 from engine.ledger.best import higher_is_better
-from engine.ledger.runs import Run, Summary
+from engine.ledger.runs import Run
 from engine.ledger.states import State
+from engine.ledger.summaries import Summary
 
 
 def made(ledger: Ledger, name: str, **settings: object) -> Run:
@@ -66,14 +67,14 @@ def test_summaries_take_the_best_in_the_right_direction(ledger: Ledger) -> None:
     with metrics.Writer(ledger, run.id) as log:
         for step, loss in enumerate([3.0, 1.0, 2.0]):
             log.log(step, {"train/loss": loss, "train/tokens_per_second": loss})
-    found = runs.summaries(ledger)
+    found = summaries.of_all(ledger)
     smoothed = found[run.id]["train/loss"].smoothed
     assert smoothed is not None and 1.0 < smoothed < 3.0
     assert found[run.id]["train/loss"] == Summary(2.0, 2, 1.0, 1, smoothed)
     assert found[run.id]["train/tokens_per_second"] == Summary(2.0, 2, 3.0, 0, smoothed)
     assert other.id not in found
-    assert runs.summaries(ledger, ["train/loss"]) == {run.id: {"train/loss": found[run.id]["train/loss"]}}
-    assert runs.summaries(ledger, []) == {}
+    assert summaries.of_all(ledger, ["train/loss"]) == {run.id: {"train/loss": found[run.id]["train/loss"]}}
+    assert summaries.of_all(ledger, []) == {}
 
 
 def test_the_best_is_the_highest_where_the_key_says_so() -> None:
@@ -110,10 +111,10 @@ def test_runs_are_compared_by_the_settings_in_which_they_differ(ledger: Ledger) 
     a = made(ledger, "a", **{"method.rank": 16, "training.seed": 7, "data.0.source": "x.json", "same": [1, 2]})
     b = made(ledger, "b", **{"method.rank": 64, "training.seed": 7, "data.1.source": "y.json", "same": [1, 2]})
     one, other = runs.settings(ledger, a), runs.settings(ledger, b)
-    assert runs.different([one, other]) == {
+    assert differences.different([one, other]) == {
         "data.0.source": ("x.json", None),
         "data.1.source": (None, "y.json"),
         "method.rank": (16, 64),
     }
-    assert runs.different([other, one])["method.rank"] == (64, 16)
-    assert runs.different([one]) == runs.different([]) == runs.different([one, one]) == {}
+    assert differences.different([other, one])["method.rank"] == (64, 16)
+    assert differences.different([one]) == differences.different([]) == differences.different([one, one]) == {}

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from engine.errors import Problem
-from engine.ledger import Ledger, metrics, runs, sealing, writer
+from engine.ledger import Ledger, metrics, sealing, summaries, writer
 from engine.ledger.metrics import Writer
 from engine.ledger.packing import Packer, Row
 from engine.ledger.runs import Run
@@ -201,7 +201,7 @@ def test_a_run_of_an_older_ledger_is_read_and_goes_on(ledger: Ledger, run: Run) 
     assert after.values.tolist() == [float(step) for step in range(9001)]
     np.testing.assert_allclose(after.times[:-1], before.times, rtol=0, atol=0.0005001)
     assert ledger.value("SELECT count(*) FROM segment") == 3
-    assert runs.summaries(ledger)[run.id]["train/loss"].last_step == 9000
+    assert summaries.of_all(ledger)[run.id]["train/loss"].last_step == 9000
 
 
 def test_a_disk_that_fills_and_is_freed_again_and_again_loses_nothing_that_was_acknowledged(disk: Script) -> None:

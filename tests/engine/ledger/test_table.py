@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from engine import removal
 from engine.errors import Problem
-from engine.ledger import Ledger, facts, jobs, labels, metrics, runs, table
+from engine.ledger import Ledger, facts, jobs, labels, metrics, runs, summaries, table
 from engine.ledger.runs import Run
 from engine.ledger.states import State
 from engine.ledger.table import Figures
@@ -33,7 +33,7 @@ def measured(ledger: Ledger, run: Run, *losses: float, key: str = LOSS, first: i
 
 
 def figures(ledger: Ledger, run: Run, key: str) -> Figures:
-    known = runs.summary(ledger, run)[key]
+    known = summaries.of_run(ledger, run)[key]
     return Figures(known.last, known.best, known.smoothed, 0)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.ledger import Ledger, events, lock, metrics, runs, writer
+from engine.ledger import Ledger, events, lock, metrics, summaries, writer
 from engine.ledger.lock import WriteLock
 from engine.ledger.metrics import Writer
 from engine.ledger.packing import Packer, Row
@@ -55,7 +55,7 @@ def test_five_kills_lose_nothing_that_was_acknowledged(ledger: Ledger, run: Run)
         assert curve.steps.tolist() == list(range(len(curve.steps))), "whole, without holes"
         assert len(curve.steps) > acknowledged
         assert curve.values.tolist() == [step / 7 for step in range(len(curve.steps))]
-        summary = runs.summaries(ledger)[run.id]["train/loss"] if len(curve.steps) else None
+        summary = summaries.of_all(ledger)[run.id]["train/loss"] if len(curve.steps) else None
         assert summary is None or (summary.last_step, summary.best) == (len(curve.steps) - 1, 0.0)
         first = max(0, len(curve.steps) - 20)  # resumed from a checkpoint before the kill: 20 steps are replayed
     assert first > 0
@@ -68,9 +68,9 @@ def test_odd_numbers_are_kept(ledger: Ledger, run: Run) -> None:
             log.log(step, {"train/loss": value, "only/here": value} if step == 3 else {"train/loss": value})
     curve = metrics.curve(ledger, run.id, "train/loss")
     assert [repr(value) for value in curve.values.tolist()] == [repr(value) for value in odd]
-    summary = runs.summaries(ledger)[run.id]["train/loss"]
+    summary = summaries.of_all(ledger)[run.id]["train/loss"]
     assert (summary.last, summary.last_step, summary.best, summary.best_step) == (1.7e308, 6, -0.0, 4)
-    assert runs.summaries(ledger)[run.id]["only/here"] == runs.Summary(None, 3, None, None)
+    assert summaries.of_all(ledger)[run.id]["only/here"] == summaries.Summary(None, 3, None, None)
     assert metrics.keys(ledger, run.id) == ["only/here", "train/loss"]
 
 

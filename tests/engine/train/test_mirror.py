@@ -14,7 +14,7 @@ import pytest
 
 from engine import compatible
 from engine.errors import Problem
-from engine.ledger import Ledger, events, jobs, metrics, runs
+from engine.ledger import Ledger, events, jobs, metrics, summaries
 from engine.ledger.exchange import event_files
 from engine.ledger.runs import Run
 from engine.ledger.states import State
@@ -41,7 +41,7 @@ def is_handed_on(ledger: Ledger, run: Run, kind: str) -> bool:
     """Whether the mirror has told of the newest step of every metric."""
     mark = run.folder / mirror.FOLDER / f"{kind}.json"
     done = json.loads(mark.read_text()) if mark.exists() else {}
-    return done == {key: each.last_step for key, each in runs.summary(ledger, run).items()}
+    return done == {key: each.last_step for key, each in summaries.of_run(ledger, run).items()}
 
 
 def test_a_run_that_is_killed_and_resumed_is_mirrored_once(bench: Bench) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from engine.errors import Problem
-from engine.ledger import Ledger, checkpoints, jobs, metrics, runs
+from engine.ledger import Ledger, checkpoints, jobs, metrics, runs, summaries
 from engine.ledger.states import State
 from engine.watching.watch import Watch
 from tests.engine.watching.conftest import Start, logged, until
@@ -53,7 +53,7 @@ def is_all_there(ledger: Ledger, run: runs.Run, out: Path, steps: int) -> bool:
         for step, value in zip(curve.steps.tolist(), curve.values.tolist(), strict=True):
             if step in expected:
                 assert value == pytest.approx(expected[step], rel=1e-6), (ours, step)
-    summary = runs.summary(ledger, run)
+    summary = summaries.of_run(ledger, run)
     assert summary["train/loss"].last_step == steps
     return True
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Final
 
-from engine.ledger import beside_runs, facts, queue, runs
+from engine.ledger import beside_runs, facts, queue, runs, summaries
 from engine.ledger.selecting import CREATED, Selected, field_called, in_order, selected
 from engine.ledger.table import Row
 from screens.widgets import figures
@@ -16,7 +16,7 @@ from workbench import settings
 from workbench.cli.existing import existing_ledger
 from workbench.cli.output import Cell, figure, print_json, print_table, state_word, words
 
-Metrics = Mapping[str, runs.Summary]
+Metrics = Mapping[str, summaries.Summary]
 USUAL: Final = ("name", "state", "step", "train/loss", "loss", "best", "ends", "age", "uid")
 TITLES: Final = {"train/loss": "train", "loss": "val"}
 RIGHT: Final = ("step", "ends", "age")
@@ -75,7 +75,7 @@ def list_runs(options: argparse.Namespace) -> int:
         return _nothing(options, archived=hidden)
     places = queue.places(ledger)
     if options.json:
-        metrics = runs.summaries(ledger)
+        metrics = summaries.of_all(ledger)
         print_json([_json(found, row, metrics.get(row.id, {}), places, columns if own else ()) for row in rows])
         return 0
     cells = [[_cell(found, row, name, places) for name in columns] for row in rows]

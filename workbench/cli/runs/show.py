@@ -11,7 +11,7 @@ from typing import Final
 import tomlkit
 
 from engine.errors import Problem
-from engine.ledger import Ledger, artifacts, checkpoints, events, jobs, labels, lineage, orders, queue, runs
+from engine.ledger import Ledger, artifacts, checkpoints, events, jobs, labels, lineage, orders, queue, runs, summaries
 from engine.ledger.best import higher_is_better
 from engine.ledger.exchange.adding import END_UNKNOWN
 from engine.ledger.states import State
@@ -59,7 +59,7 @@ def _whole(ledger: Ledger, run: runs.Run, document: runs.Document) -> dict[str, 
     )
     places = queue.places(ledger)
     return {
-        **brief(run, runs.summary(ledger, run), labels.tags(ledger, run)),
+        **brief(run, summaries.of_run(ledger, run), labels.tags(ledger, run)),
         "queue": places.get(run.id),
         "folder": run.folder,
         "settings": runs.settings(ledger, run),
@@ -129,7 +129,7 @@ def _print_run(ledger: Ledger, run: runs.Run, document: runs.Document) -> None:
         *(("note" if number == 0 else "", line) for number, line in enumerate(run.note.splitlines())),
     ]
     print_table(("", ""), [fact for fact in facts if fact[1]], titled=False)
-    metrics = runs.summary(ledger, run)
+    metrics = summaries.of_run(ledger, run)
     if metrics:
         print()
         rows = [(key, summary.last, *_best(key, summary)) for key, summary in sorted(metrics.items())]
@@ -144,7 +144,7 @@ def _print_run(ledger: Ledger, run: runs.Run, document: runs.Document) -> None:
         )
 
 
-def _best(key: str, summary: runs.Summary) -> tuple[float | None, int | None]:
+def _best(key: str, summary: summaries.Summary) -> tuple[float | None, int | None]:
     """The best value and its step; nothing for what is neither better high nor low, such as the learning rate."""
     judged = key.endswith("/loss") or higher_is_better(key)
     return (summary.best, summary.best_step) if judged else (None, None)
@@ -178,7 +178,7 @@ def _story(ledger: Ledger, run: runs.Run, document: runs.Document) -> Iterator[t
 
 def _work(ledger: Ledger, run: runs.Run, document: runs.Document) -> str:
     """What was computed, how well the GPU was used for it, and what that took."""
-    work, metrics = document.environment.get("work"), runs.summary(ledger, run)
+    work, metrics = document.environment.get("work"), summaries.of_run(ledger, run)
     parts = []
     if isinstance(work, dict):
         parts.append(f"{work.get('supervised', 0):,} supervised of {work.get('tokens', 0):,} tokens")
