@@ -316,6 +316,27 @@ def test_a_time_without_writing_is_told_also_where_nothing_was_lost(
     assert metrics.curve(ledger, run.id, "train/loss").steps.tolist() == [1, 2]
 
 
+def test_rows_that_are_dropped_while_a_gap_is_told_are_told_next(
+    ledger: Ledger, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = Packer.write
+
+    def slow(self: Packer, connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
+        write(self, connection, rows)
+        if rows[0].step == 10:
+            log._drop(8)
+
+    monkeypatch.setattr(Packer, "write", slow)
+    with Writer(ledger, run.id) as log:
+        log._drop(3)
+        for step in (10, 11):
+            log.log(step, {"train/loss": 1.0})
+            assert log.flush()
+    told = [event.detail for event in events.of_run(ledger, run.id) if event.kind == "gap"]
+    assert [(detail["rows"], detail["last_step"]) for detail in told] == [(1, 3), (1, 8)]
+    assert log.dropped == 2
+
+
 def test_a_clock_that_steps_back_loses_nothing_and_moves_no_step(
     ledger: Ledger, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
