@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import threading
 from dataclasses import replace
@@ -50,6 +51,19 @@ def test_again_adds_nothing_and_a_grown_source_is_gone_on_with(ledger: Ledger, t
     # An older copy of the source takes nothing back.
     adding.add(ledger, imported(10, state=State.FAILED, cause="exit 1"), runs_folder=tmp_path)
     assert runs.find(ledger, first.uid) == run
+
+
+def test_a_gap_is_no_news_and_a_point_that_was_put_right_is(ledger: Ledger, tmp_path: Path) -> None:
+    def of(*values: float) -> Imported:
+        steps = np.arange(len(values))
+        return imported(1, points={"train/loss": Points(steps, 1e9 + steps.astype(float), np.array(values))})
+
+    gaps = (1.0, math.nan, math.inf, -math.inf, 2.0)
+    uid = adding.add(ledger, of(*gaps), runs_folder=tmp_path).uid
+    assert adding.add(ledger, of(*gaps), runs_folder=tmp_path).points == 0
+    assert adding.add(ledger, of(1.0, 0.5, math.inf, -math.inf, 3.0), runs_folder=tmp_path).points == 2
+    curve = metrics.curve(ledger, runs.find(ledger, uid).id, "train/loss")
+    assert curve.values.tolist() == [1.0, 0.5, math.inf, -math.inf, 3.0]
 
 
 def test_a_training_that_logs_meanwhile_loses_nothing(ledger: Ledger, run: Run, tmp_path: Path) -> None:
