@@ -34,8 +34,8 @@ class Combining:
         self._held: dict[tuple[Source, str], NDArray[np.int64]] = {}
         self._unsealed = 0
 
-    def add(self, source: Source, points: Mapping[str, Points]) -> int:
-        """Write what no better source has and the ledger has not, or has otherwise; returns the highest step written, 0 for none.
+    def add(self, source: Source, points: Mapping[str, Points]) -> None:
+        """Write what no better source has and the ledger has not, or has otherwise.
 
         Raises:
             Problem: the ledger cannot be written; the same points may be given again.
@@ -49,7 +49,6 @@ class Combining:
             self._write([_row(step, rows[step]) for step in steps[start : start + CHUNK]])
         for key, given in points.items():
             self._held[source, key] = np.union1d(self._held.get((source, key), _NONE), given.steps)
-        return steps[-1] if steps else 0
 
     def seal(self) -> None:
         """Nothing more is expected for now: what gathered in the tail becomes segments.

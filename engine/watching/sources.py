@@ -60,7 +60,7 @@ class Heard:
     troubles: tuple[str, ...] = ()
 
 
-@dataclass
+@dataclass(eq=False)
 class _Session:
     """A tracker's reader, the first step that it told of, and what it told last."""
 

@@ -27,15 +27,21 @@ NOBODY: Final = (0, 0)  # a pid that is no process's: a job of it is seen as los
 
 def find(ledger: Ledger, folder: Path, identity: Mapping[str, str]) -> Run | None:
     """The newest run that was watched in this folder of this machine, if it can be the training with this identity; None for a new one."""
+    newest = _newest(ledger, folder)
+    return None if newest is None or is_another(newest[1], identity) else newest[0]
+
+
+def _newest(ledger: Ledger, folder: Path) -> tuple[Run, Mapping[str, str]] | None:
+    """The newest run that was watched in this folder, and the identity of its training."""
     rows = ledger.rows(
         "SELECT r.uid, d.environment FROM run r JOIN run_document d ON d.run = r.id WHERE r.source = ? AND r.deleted IS NULL"
         " AND json_extract(d.environment, '$.watched.folder') = ? AND json_extract(d.environment, '$.watched.host') = ?"
         " ORDER BY r.id DESC LIMIT 1",
         (WATCHED, str(folder), machine.here().host),
     )
-    if not rows or is_another(json.loads(rows[0][1])["watched"].get("identity", {}), identity):
+    if not rows:
         return None
-    return runs.find(ledger, str(rows[0][0]))
+    return runs.find(ledger, str(rows[0][0])), json.loads(rows[0][1])["watched"].get("identity", {})
 
 
 def is_another(known: Mapping[str, str], now: Mapping[str, str]) -> bool:
@@ -58,11 +64,13 @@ class Story:
 
     @classmethod
     def begin(cls, ledger: Ledger, folder: Path, *, name: str, runs_folder: Path, created: float | None) -> Story:
-        """A run for what is trained in `folder`.
+        """A run for what is trained in `folder`. One that was watched there before and not seen to end is lost: who lives there trains this one.
 
         Raises:
             Problem: the ledger or the runs folder cannot be written.
         """
+        if before := _newest(ledger, folder):
+            cls(ledger, before[0], folder)._lose()
         run = runs.create(ledger, name=name, runs_folder=runs_folder, profile="", settings={}, source=WATCHED)
         private_folder(run.folder)
         where = {"watched": {"folder": str(folder), "host": machine.here().host, "identity": {}}}
@@ -95,6 +103,12 @@ class Story:
         self._sign(job, process, host)
         self._job = jobs.get(self._ledger, job.uid)
         self._told["process"] = now
+
+    def _lose(self) -> None:
+        """Nobody on this machine is at work on it any more; of another machine nobody here knows that."""
+        here = machine.here().host
+        if self._job is not None and self._job.host == here and self._job.state in LIVE:
+            self._sign(self._job, None, here)
 
     def _sign(self, job: jobs.Job, process: Process | None, host: str) -> None:
         """Name the process in the job's row, so that everybody sees whether it lives."""

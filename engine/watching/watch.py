@@ -101,6 +101,8 @@ class Watch:
     def _looked(self) -> Run | None:
         heard = self._sources.read()
         if self._story is not None and story.is_another(self._identity, heard.identity):
+            if self._combining is not None:
+                self._combining.seal()
             self._begin()
             heard = self._sources.read()
         self.heard = heard
@@ -120,11 +122,13 @@ class Watch:
 
     def close(self) -> None:
         """Watch no longer. What is still at work goes on, and is shown as it was last seen."""
-        if self._combining is not None:
-            self._combining.seal()
-        if self._story is not None and self._stands_in:
-            self._story.attend(None, self.folder, "")
-        os.close(self._lock)
+        try:
+            if self._combining is not None:
+                self._combining.seal()
+            if self._story is not None and self._stands_in:
+                self._story.attend(None, self.folder, "")
+        finally:
+            os.close(self._lock)
 
     def _open(self, heard: Heard) -> Story:
         """The run that this training has in the ledger already, or a new one.

@@ -98,6 +98,29 @@ def test_a_watch_sees_another_run_begin_beside_the_old_one(ledger: Ledger, out: 
     assert losses(ledger, second) == {1: 8.0}
 
 
+@pytest.mark.parametrize("restarted", [False, True], ids=["the same watch", "another watch"])
+def test_a_run_that_another_took_the_place_of_does_not_stay_at_work(ledger: Ledger, out: Path, restarted: bool) -> None:
+    """Who is seen there lives for the next training; of how the one before ended nobody has told."""
+    events(out, "a", {1: 1.0, 2: 0.5})
+    watch = Watch(ledger, out, runs_folder=out / "ours")
+    try:
+        first = watch.look()
+        assert first is not None
+        assert first.state is State.RUNNING
+        if restarted:
+            os.close(watch._lock)
+            watch = Watch(ledger, out, runs_folder=out / "ours")
+        events(out, "b", {1: 8.0}, start=START + 100)
+        second = watch.look()
+        assert second is not None
+        assert {run.uid: run.state for run in runs.listed(ledger)} == {
+            first.uid: State.LOST,
+            second.uid: State.RUNNING,
+        }
+    finally:
+        watch.close()
+
+
 def test_checkpoints_of_an_older_run_are_not_the_new_one_s(ledger: Ledger, out: Path) -> None:
     state = {"global_step": 500, "max_steps": 900, "log_history": [{"step": 500, "loss": 9.0}]}
     (out / "checkpoint-500").mkdir()
@@ -201,8 +224,8 @@ def test_a_tracker_that_comes_late_brings_the_times(ledger: Ledger, out: Path) -
     exact = given_points({1: 0.5, 2: 1.0})
     late = {key: Points(each.steps, each.times + 60, each.values) for key, each in exact.items()}
     combining.add("trainer", late)
-    assert combining.add("tensorboard", exact) == 2
-    assert combining.add("trainer", late) == 0
+    combining.add("tensorboard", exact)
+    combining.add("trainer", late)
     assert metrics.curve(ledger, run.id, "train/loss").times.tolist() == [START + 1, START + 2]
 
 
