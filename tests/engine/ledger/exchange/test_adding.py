@@ -66,6 +66,18 @@ def test_a_gap_is_no_news_and_a_point_that_was_put_right_is(ledger: Ledger, tmp_
     assert curve.values.tolist() == [1.0, 0.5, math.inf, -math.inf, 3.0]
 
 
+@pytest.mark.parametrize("created", [1.2e9, math.nan, math.inf, 1e300])
+def test_a_time_that_is_none_is_the_run_s_and_that_of_now_where_it_has_none(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, created: float
+) -> None:
+    monkeypatch.setattr("time.time", lambda: 1.8e9)
+    points = Points(np.arange(3), np.array([math.nan, 1e300, 1.5e9]), np.ones(3))
+    adding.add(ledger, imported(1, created=created, points={"train/loss": points}), runs_folder=tmp_path)
+    run, made = runs.find(ledger, "log"), 1.2e9 if created == 1.2e9 else 1.8e9
+    assert run.created == made
+    assert metrics.curve(ledger, run.id, "train/loss").times.tolist() == [made, made, 1.5e9]
+
+
 def test_a_training_that_logs_meanwhile_loses_nothing(ledger: Ledger, run: Run, tmp_path: Path) -> None:
     with Writer(ledger, run.id) as writer:
         importing = threading.Thread(
