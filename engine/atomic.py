@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 from engine.errors import Problem
+
+ADVICE: Final = {
+    errno.ENOSPC: "Free some space or choose another place, then try again.",
+    errno.EDQUOT: "Free some of your quota or choose another place, then try again.",
+    errno.ENOENT: "Make the folder first, or choose another place.",
+}
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -47,7 +55,7 @@ def replacing(path: Path) -> Iterator[Path]:
         raise Problem(
             f"{path} cannot be written",
             f"{error.strerror}; what stood there is as it was.",
-            "Free some space or choose another place, then try again.",
+            ADVICE.get(error.errno or 0, "Choose another place, then try again."),
             code="disk",
         ) from error
 

@@ -34,5 +34,6 @@ def closest(word: str, known: Iterable[str]) -> str:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """The known word that is nearest to `word`; empty when none is near."""
-    return next(iter(get_close_matches(word, list(known), n=1, cutoff=0.6)), "")
+    """The known word that is nearest to `word`; empty when none is near. The first letter is seldom the wrong one."""
+    near = get_close_matches(word, list(known), n=3, cutoff=0.6)
+    return min(near, key=lambda each: each[:1] != word[:1], default="")

@@ -101,7 +101,7 @@ def check_installed() -> None:
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
         raise Problem(
-            f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed",
+            f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed",
             "Looking at data and comparing runs works without, training and evaluating do not.",
             'Install what is missing: pip install "finetune-workbench[engine]"',
             code="install",
@@ -139,7 +139,7 @@ def resume(ledger: Ledger, run: Run, *, queue: bool = False) -> Job:
     if run.source:
         raise Problem(
             f"{run.name} was not trained by Workbench",
-            f"It comes from {run.source}, which has its checkpoints.",
+            "The program that trained it has its checkpoints.",
             "Go on with it where it was trained.",
             code="foreign",
         )

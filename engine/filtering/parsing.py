@@ -23,6 +23,9 @@ COMPARISON: Final = re.compile(
     rf'(?P<field>(?:"[^"]*"|[^\s"=!~<>:])*)\s*(?P<operator>{OPERATOR})\s*(?P<values>.*)', re.DOTALL
 )
 VALUE: Final = re.compile(r'(?:"[^"]*(?:"|$)|[^",])+')
+NO_AND: Final = "all parts must hold without a word between them (in quotes it is looked for)"
+NO_OR: Final = "there is no or between parts, only between values: state=failed,stopped (in quotes it is looked for)"
+JOINING: Final = {"and": NO_AND, "&": NO_AND, "&&": NO_AND, "or": NO_OR, "|": NO_OR, "||": NO_OR}
 LISTED: Final = 20  # fields that an error names
 _SPECIAL: Final = re.compile(r"^[-!]|[\s=!~<>:,]|^$")
 
@@ -85,7 +88,11 @@ def parse(text: str, fields: Sequence[Field]) -> Filter:
     parts: list[Part] = []
     tests: list[tuple[str, Test]] = []
     mistakes: list[Mistake] = []
-    for found in PART.finditer(text):
+    found_parts = list(PART.finditer(text))
+    for found in found_parts:
+        if len(found_parts) > 1 and (why := JOINING.get(found[0].strip().casefold())):
+            mistakes.append(Mistake(found.start(), found.end(), why))
+            continue
         part = _part(found[0], found.start(), known, fields[0], mistakes)
         if part is not None:
             test = comparison(known[part.field.casefold()], part.operator, part.values)

@@ -173,6 +173,15 @@ def test_a_typo_is_pointed_at_and_the_rest_applies(text: str, wrong: str, sugges
     assert '"' in text or not made.holds({**ROW, "loss": 2.0}.__getitem__)
 
 
+@pytest.mark.parametrize("word", ["and", "AND", "&&", "or", "||"])
+def test_a_word_between_parts_is_no_name(word: str) -> None:
+    (mistake,) = parse(f"lora {word} loss<1", FIELDS).mistakes
+    assert (mistake.start, mistake.end) == (5, 5 + len(word))
+    assert parse(f"lora {word} loss<1", FIELDS).holds(ROW.__getitem__)
+    assert not parse(word, FIELDS).mistakes
+    assert not parse(f'lora "{word}"', FIELDS).mistakes
+
+
 def test_a_command_line_is_told_where() -> None:
     with pytest.raises(Problem, match="did you mean state") as refused:
         strict("模型 staet=x", FIELDS)

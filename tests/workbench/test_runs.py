@@ -105,6 +105,8 @@ def test_show_has_the_keys_that_stay(ledger: Ledger, capsys: pytest.CaptureFixtu
     assert shown["jobs"][0]["pid"] == os.getpid()
     assert shown["checkpoints"][0]["path"] == "checkpoints/step-000004"
     assert said(capsys, "runs", "show", "first", "--profile") == PROFILE
+    told = json.loads(said(capsys, "runs", "show", "first", "--profile", "--json"))
+    assert (told["name"], told["profile"]) == ("first", shown["profile"])
     assert "measured 812 MiB" in said(capsys, "runs", "show", "first")
 
 

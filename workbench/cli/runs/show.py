@@ -24,7 +24,7 @@ JOULES: Final = 3.6e6  # of a kWh
 
 
 def show(options: argparse.Namespace) -> int:
-    """Everything about one run."""
+    """Everything about one run, or its profile."""
     ledger = existing_ledger(options.ledger)
     run = runs.find(ledger, options.runs[0])
     document = runs.document(ledger, run)
@@ -32,11 +32,13 @@ def show(options: argparse.Namespace) -> int:
         if not document.profile:
             why = f"It comes from {run.source}; its settings: workbench runs show {run.uid} --json"
             raise Problem(f"{run.name} has no profile", why if run.source else "")
-        print(document.profile, end="")
+        if options.json:
+            print_json({"uid": run.uid, "name": run.name, "profile": tomlkit.parse(document.profile).unwrap()})
+        else:
+            print(document.profile, end="")
         return 0
-    whole = _whole(ledger, run, document)
     if options.json:
-        print_json(whole)
+        print_json(_whole(ledger, run, document))
     else:
         _print_run(ledger, run, document)
     return 0
