@@ -103,6 +103,20 @@ def test_a_log_that_grows_is_read_as_one_that_is_whole(log: Path, data: st.DataO
 
 
 @LOGS
+def test_an_end_that_is_there_before_what_is_to_stand_in_it_waits(log: Path, tmp_path: Path) -> None:
+    content = log.read_bytes()
+    path = tmp_path / log.name
+    path.write_bytes(content[:-3] + bytes(byte ^ 0xFF for byte in content[-3:]))
+    reader = READERS[log](path)
+    before = reader.read()
+    assert before is not None and before.troubles == () and before.waiting
+    path.write_bytes(content)
+    after = reader.read()
+    assert after is not None and after.troubles == () and not after.waiting
+    assert flat(before) | flat(after) == flat(READERS[log](log).read())
+
+
+@LOGS
 @settings(max_examples=20, deadline=None)
 @given(data=st.data())
 def test_of_a_damaged_log_nothing_is_taken_that_was_not_written(log: Path, data: st.DataObject) -> None:
