@@ -86,6 +86,20 @@ class Ledger:
                 raise
         return ledger
 
+    def check_writable(self) -> None:
+        """For who would have somebody type or wait first.
+
+        Raises:
+            Problem: it is open read-only.
+        """
+        if self.read_only:
+            raise Problem(
+                f"{self.path} is open read-only",
+                "It may not be written here.",
+                "Copy it to a folder you can write to and open the copy.",
+                code="ledger",
+            )
+
     @contextmanager
     def transaction(self, *, durable: bool = False, beside: str = "") -> Iterator[sqlite3.Connection]:
         """A write transaction, committed on leaving and rolled back on an exception.
@@ -99,13 +113,7 @@ class Ledger:
                 (code `busy`); nothing was written.
             RuntimeError: this thread is inside a transaction already; they do not nest.
         """
-        if self.read_only:
-            raise Problem(
-                f"{self.path} is open read-only",
-                "It may not be written here.",
-                "Copy it to a folder you can write to and open the copy.",
-                code="ledger",
-            )
+        self.check_writable()
         with in_words(self.path), self._lock:
             connection = self._writing()
             if durable is not self._durable:

@@ -14,11 +14,12 @@ from textual.widgets import Markdown
 
 from engine.errors import Problem
 from engine.ledger import labels, runs
-from engine.ledger.lineage import Relative
+from engine.ledger.family import Relative
 from engine.ledger.runs import Run
 from screens.commands import Command, on_runs
 from screens.messages import ConfigureFrom, LookAtData
 from screens.runs import whole
+from screens.runs.detail import first_line
 from screens.runs.note import NoteScreen
 from screens.runs.parts import MUTED, PARTS, Part
 from screens.runs.whole import Whole
@@ -145,7 +146,7 @@ class AboutScreen(RunPage[Whole | None]):
             return
         run = snapshot.run
         step = f" {run.step:,}/{run.steps:,}" if run.steps else ""
-        note = f"  {run.note.strip().splitlines()[0].lstrip('# ')}" if run.note.strip() else ""
+        note = f"  {first_line(run.note)}" if run.note.strip() else ""
         state = states.styled(run.state, run.cause, snapshot.place)
         title = Content.assemble((run.name, "bold $text-accent"), "  ", state, step, (note, MUTED))
         self.query_one("#title", Line).show(title)
@@ -238,7 +239,7 @@ class AboutScreen(RunPage[Whole | None]):
         run = self.chosen
         if run is None:
             self.say(self.NO_RUN, "warning")
-        else:
+        elif self.may_write():
             self.app.push_screen(NoteScreen(called(run), run.note), lambda note: self._keep_note(run, note))
 
     def _keep_note(self, run: Run, note: str | None) -> None:

@@ -140,7 +140,7 @@ class ActingPage(RunPage[Snapshot]):
     async def action_delete(self) -> None:
         """Into the bin with rows and files, after saying what that is."""
         chosen = self.several()
-        if not chosen:
+        if not chosen or not self.may_write():
             return
         if live := [run for run in chosen if run.state in LIVE]:
             self.say(f"{called(live[0])} is {live[0].state}: S stops it first. Nothing was deleted.", "warning")

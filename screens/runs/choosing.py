@@ -31,10 +31,10 @@ COMMANDS: Final = (
 OWN: Final = Field(VERSUS, "number", "best validation loss above or below the baseline's")
 LAYOUT: Final = (
     Column("", 1),
-    Column("column", 26, stretch=True),
+    Column("column", 26),
     Column("titled", 12),
     Column("sorted", 6),
-    Column("is", 46),
+    Column("is", 26, stretch=True),
 )
 
 

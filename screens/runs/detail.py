@@ -89,9 +89,14 @@ def _lines(detail: Detail, scene: Scene, width: int) -> Iterator[Content]:
     if words := _labels(detail.row):
         yield _labelled("tags", Content(words))
     if detail.row.note:
-        yield _labelled("note", Content(next(filter(None, map(str.strip, detail.row.note.splitlines())), "")))
+        yield _labelled("note", Content(first_line(detail.row.note)))
     for place, event in enumerate(detail.events):
         yield _labelled("last" if not place else "", _event(event, scene.now))
+
+
+def first_line(note: str) -> str:
+    """Of a note in Markdown, without what makes it a heading."""
+    return next(filter(None, (line.strip().lstrip("# ") for line in note.splitlines())), "")
 
 
 def _labels(row: Row) -> str:
@@ -214,7 +219,7 @@ def _event(event: Event, now: float) -> Content:
 def counted(found: dict[State, int]) -> Content:
     """How many runs are in each state: `● 2 running  ✗ 1 failed`."""
     return Content("  ").join(
-        Content.assemble((states.SYMBOLS[state], states.STYLES[state]), f" {found[state]} {state}")
+        Content.assemble((states.SYMBOLS[state], states.STYLES[state]), f" {found[state]:,} {state}")
         for state in State
         if state in found
     )

@@ -19,7 +19,7 @@ from screens.session import Session
 from screens.widgets import figures
 from screens.widgets.line import Line
 from screens.widgets.page import Page
-from screens.widgets.table import Cell, Column, Table
+from screens.widgets.table import MARGIN, Cell, Column, Table
 
 HEADINGS: Final[dict[Topic, str]] = {
     "best": "best of the metrics",
@@ -28,7 +28,7 @@ HEADINGS: Final[dict[Topic, str]] = {
     "environment": "environment",
 }
 MIXED: Final = "\n! Other validation rows or another objective: these losses say little of each other."
-WIDEST: Final = 40  # columns of a value; the whole one stands below
+NARROWEST: Final = 40  # columns that a value may have in any case; the whole of a longer one stands below
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,7 @@ class DiffScreen(Page[tuple[Difference, ...]]):
     def __init__(self, session: Session, runs: Sequence[Run]) -> None:
         super().__init__(session)
         self._runs = tuple(runs)
+        self._rows: Sequence[Row] = ()
 
     def compose_body(self) -> ComposeResult:
         """Title, table, the selected line's whole values."""
@@ -77,16 +78,22 @@ class DiffScreen(Page[tuple[Difference, ...]]):
         if mixed:
             title += Content.styled(MIXED, "$text-warning")
         self.query_one("#title", Line).show(title)
-        self._table.show(rows, self._columns(rows))
+        self._rows = rows
+        self._lay_out()
+
+    def _lay_out(self) -> None:
+        self._table.show(self._rows, self._columns(self._rows))
         self._show_whole()
 
     def _columns(self, rows: Sequence[Row]) -> tuple[Column, ...]:
         names = Column("", max([8, *(cell_len(row.key) for row in rows)]))
+        room = self.size.width - MARGIN - names.width - 1  # beside a scrollbar
+        widest = max(NARROWEST, room // len(self._runs) - 1)
         widths = [
             max([cell_len(run.name), *(cell_len(row.values[place]) for row in rows if row.values)])
             for place, run in enumerate(self._runs)
         ]
-        return (names, *(Column(run.name, min(WIDEST, width)) for run, width in zip(self._runs, widths, strict=True)))
+        return (names, *(Column(run.name, min(widest, width)) for run, width in zip(self._runs, widths, strict=True)))
 
     def _cells(self, row: Row) -> tuple[Cell, ...]:
         """Values that are as the first run's stand back, so that those that are not are seen."""
@@ -104,7 +111,7 @@ class DiffScreen(Page[tuple[Difference, ...]]):
                 Content.assemble((f"{run.name}  ", "$foreground-muted"), value)
                 for run, value in zip(self._runs, row.values, strict=True)
             ]
-            if row and row.values and any(cell_len(value) > WIDEST for value in row.values)
+            if row and row.values and any(map(_is_cut, row.values, self._table.columns[1:]))
             else []
         )
         self.query_one("#whole", Line).show(Content("\n").join(lines))
@@ -114,8 +121,12 @@ class DiffScreen(Page[tuple[Difference, ...]]):
         self._show_whole()
 
     def on_resize(self, _: Resize) -> None:
-        """Other lines wrap."""
-        self.call_after_refresh(self._show_whole)
+        """Other lines wrap, and values have another room."""
+        self.call_after_refresh(self._lay_out)
+
+
+def _is_cut(value: str, column: Column) -> bool:
+    return cell_len(value) > column.width
 
 
 def _summary(found: Sequence[Difference], runs: int) -> str:
@@ -145,7 +156,7 @@ def _rows(found: Sequence[Difference]) -> list[Row]:
 
 def plain(value: object) -> str:
     """A setting as it would stand in a profile, without quotes."""
-    if value is None:
+    if value is None or value == "":
         return figures.NONE
     if isinstance(value, bool):
         return str(value).lower()

@@ -21,6 +21,8 @@ class LabellingPage(ActingPage):
         if run is None:
             self.say(self.no_run, "warning")
             return
+        if not self.may_write():
+            return
         from screens.runs.note import NoteScreen  # costs time that the first picture should not pay
 
         note = await self.app.push_screen_wait(NoteScreen(run.name, run.note))
@@ -34,10 +36,13 @@ class LabellingPage(ActingPage):
         if not chosen:
             self.say(self.no_run, "warning")
             return
+        if not self.may_write():
+            return
         runs = [row.run for row in chosen]
         known = occurring(self._snapshot.runs, lambda row: row.tags)  # at hand: what is typed ahead goes to the prompt
         if len(runs) == 1:
-            typed = await self.prompt(f"tags of {called(runs[0])}:", " ".join(chosen[0].tags), suggestions=known)
+            there = "".join(f"{tag} " for tag in chosen[0].tags)  # what is typed is the next one
+            typed = await self.prompt(f"tags of {called(runs[0])}:", there, suggestions=known)
             if typed is not None:
                 words = _words(typed)
                 await self.attempt(lambda: labels.set_tags(ledger, runs[0], words))

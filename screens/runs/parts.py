@@ -72,12 +72,8 @@ def _facts(whole: Whole, now: float) -> Iterator[tuple[str, Cell]]:
     yield "archived", figures.clock(run.archived, now) if run.archived else ""
     yield "from", run.source
     yield "base", str(settings.get("model.base", ""))
-    yield (
-        "method",
-        " ".join(
-            str(settings[key]) for key in ("training.objective", "method.name", "model.quantization") if key in settings
-        ),
-    )
+    words = (str(settings.get(key, "")) for key in ("training.objective", "method.name", "model.quantization"))
+    yield "method", ", ".join(word for word in words if word not in ("", "none"))
     yield "trained on", run.gpu
     yield "memory", _memory(whole)
     yield "result", f"{run.result_kind}: {run.result}" if run.result else ""
@@ -266,7 +262,7 @@ def _pairs(found: Mapping[str, object], width: int) -> Content:
 
 
 def _grid(titles: Sequence[str], rows: Sequence[Sequence[Cell]], width: int, *, right: Sequence[int] = ()) -> Content:
-    """Aligned columns under their titles, nothing without rows; the last one takes what is left."""
+    """Aligned columns under their titles, nothing without rows; what the last one has no room for goes on under it."""
     if not rows:
         return Content()
     texts = [[Content(cell) if isinstance(cell, str) else cell for cell in row] for row in rows]
@@ -274,11 +270,12 @@ def _grid(titles: Sequence[str], rows: Sequence[Sequence[Cell]], width: int, *, 
     heads = [Content.styled(title, f"bold {MUTED}") for title in titles]
     lines = []
     for row in [heads, *texts]:
-        cells = [
+        *cells, last = [
             cell.pad_left(widths[place] - cell.cell_length)
             if place in right
             else cell.pad_right(widths[place] - cell.cell_length)
             for place, cell in enumerate(row)
         ]
-        lines.append(Content("  ").join(cells).truncate(width, ellipsis=True))
+        before = Content("  ").join([*cells, Content()])
+        lines.append(_beside(before, row[-1] if len(row) - 1 not in right else last, width))
     return Content("\n").join(lines)

@@ -222,7 +222,7 @@ class Chart(Widget):
     def _title_parts(self, width: int) -> list[tuple[str, str]]:
         parts = [(self.title, "title")]
         if self.cursor is not None:
-            parts.append((f" at {self.scale.name} {self.scale.exact(self.cursor)}", "title"))
+            parts.append((f" at {self.scale.at(self.cursor)}", "title"))
         for series in self._series if self.names else ():
             name = f"━ {series.name}" if len(self._series) > 1 else "━"
             parts += [("  ", ""), (name, str(series.colour % COLOURS)), (f" {figures.value(self._read(series))}", "")]

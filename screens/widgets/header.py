@@ -19,17 +19,21 @@ class HeaderLine(Widget):
 
     gpus: reactive[tuple[Gpu, ...]] = reactive(())
 
-    def __init__(self, here: ScreenName) -> None:
+    def __init__(self, here: ScreenName, *, read_only: bool = False) -> None:
         super().__init__()
         self._here = here
+        self._read_only = read_only
 
     def render(self) -> Content:
-        """Tabs left, GPU cells right."""
+        """Tabs left; right that the ledger cannot be written, and GPU cells."""
         tabs = Content.assemble((" Workbench  ", "bold $text"), *(self._tab(name) for name in SCREENS))
-        cells = Content("  ").join(_cell(gpu) for gpu in self.gpus)
         room = self.size.width - tabs.cell_length - 1
+        told = [Content.styled("read-only", "$text-warning")] if self._read_only else []
+        cells = Content("  ").join([*told, *(_cell(gpu) for gpu in self.gpus)])
         if cells.cell_length > room:
-            cells = Content(f"{len(self.gpus)} GPUs") if room >= 8 else Content()
+            cells = told[0] if told else Content(f"{len(self.gpus)} GPUs")
+        if cells.cell_length > room:
+            cells = Content()
         return tabs.pad_right(max(0, room - cells.cell_length)) + cells
 
     def _tab(self, name: ScreenName) -> tuple[str, str]:

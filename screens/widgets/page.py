@@ -56,7 +56,7 @@ class Page(Screen[None], Generic[Snapshot]):
     def __init__(self, session: Session) -> None:
         super().__init__()
         self.session = session
-        self._header = HeaderLine(self.NAME)
+        self._header = HeaderLine(self.NAME, read_only=session.ledger.read_only)
         self._last_line = LastLine()
         self.gpus: tuple[Gpu, ...] = ()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"read-{self.NAME}")
@@ -102,6 +102,15 @@ class Page(Screen[None], Generic[Snapshot]):
     def say(self, text: str, level: Level = "info") -> None:
         """A message on the last line."""
         self._last_line.say(text, level)
+
+    def may_write(self) -> bool:
+        """Whether the ledger can be written; else says that it cannot, before anything is typed that would be lost."""
+        try:
+            self.session.ledger.check_writable()
+        except Problem as problem:
+            self.complain(problem)
+            return False
+        return True
 
     def complain(self, problem: Problem) -> None:
         """What happened, why, and what to do."""

@@ -16,12 +16,12 @@ ROUND: Final = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 1
 
 @dataclass(frozen=True)
 class Scale:
-    """`ticks` makes an axis from 0 to the largest value with at most about so many ticks, `labels` names them, `exact` a single value."""
+    """`ticks` makes an axis from 0 to the largest value with at most about so many ticks, `labels` names them, `at` says a single value."""
 
     name: str
     ticks: Callable[[float, int], Axis]
     labels: Callable[[Axis], list[str]]
-    exact: Callable[[float], str]
+    at: Callable[[float], str]
 
 
 def _whole(last: float, most: int) -> Axis:
@@ -60,8 +60,8 @@ def span(seconds: float) -> str:
     return "".join(parts) or "0"
 
 
-STEP: Final = Scale("step", _whole, _counts, lambda value: f"{value:.0f}")
-TOKENS: Final = Scale("tokens", _whole, _counts, lambda value: f"{value:,.0f}")
+STEP: Final = Scale("step", _whole, _counts, lambda value: f"step {value:.0f}")
+TOKENS: Final = Scale("tokens", _whole, _counts, lambda value: f"{value:,.0f} tokens")
 TIME: Final = Scale("time", _spans, lambda axis: [span(tick) for tick in axis.ticks], span)
-EPOCH: Final = Scale("epoch", _parts, plot.labels, lambda value: f"{value:.2f}")
+EPOCH: Final = Scale("epoch", _parts, plot.labels, lambda value: f"epoch {value:.2f}")
 SCALES: Final = (STEP, TOKENS, TIME, EPOCH)

@@ -180,14 +180,29 @@ async def test_leaving_a_changed_note_asks_and_an_unchanged_one_does_not(four: E
         assert runs.find(four.session.ledger, whole.uid).note == ""
 
 
-async def test_on_a_ledger_that_may_not_be_written_a_note_is_refused_in_words(four: Example, whole: Run) -> None:
+async def test_on_a_ledger_that_may_not_be_written_a_note_is_refused_before_it_is_typed(
+    four: Example, whole: Run
+) -> None:
     four.session.ledger.read_only = True
     async with WorkbenchApp(four.session).run_test(size=(110, 34)) as pilot:
         page = await opened(pilot, four, whole.uid)
+        assert "read-only" in screen(pilot).splitlines()[0]
         await pilot.press("n")
-        await until(pilot, lambda: isinstance(pilot.app.screen, NoteScreen))
-        await pilot.press("a", "ctrl+o")
-        await until(pilot, lambda: pilot.app.screen is page and "is open read-only" in last_line(pilot))
+        await until(pilot, lambda: "✗" in last_line(pilot) and "is open read-only" in last_line(pilot))
+        assert pilot.app.screen is page
+
+
+async def test_scores_that_have_no_room_go_on_below(four: Example, whole: Run, ledger: Ledger) -> None:
+    scores = {"accuracy": 0.848, "consistency": 0.885, "abstention": 0.975, "rouge_l": 0.512}
+    made = evaluations.begin(
+        ledger, run=whole.id, model="m", model_name=whole.name, suite="long", suite_fingerprint="t", conditions="c"
+    )
+    evaluations.finish(ledger, made, n=262, scores=scores)
+    async with WorkbenchApp(four.session).run_test(size=(80, 24)) as pilot:
+        page = await opened(pilot, four, whole.uid)
+        await go_to(pilot, page, "evaluations")
+        await until(pilot, lambda: "rouge_l .512" in screen(pilot), "all of them")
+        assert "scores" in screen(pilot) and "…" not in screen(pilot)
 
 
 async def test_capital_letters_act_on_the_run_and_4_watches_it(four: Example, whole: Run) -> None:

@@ -286,9 +286,12 @@ async def test_a_read_only_ledger_is_browsed_and_labels_say_why_not(many: Sessio
         session = Session(ledger, many.runs_folder, clock=many.clock, gpus=tuple)
         async with WorkbenchApp(session).run_test(size=(120, 30)) as pilot:
             await ready(pilot)
-            for key in ("B", "A"):
+            assert "read-only" in screen(pilot).splitlines()[0]
+            for key in ("B", "A", "T", "n", "D"):  # what is typed would be lost
                 await pilot.press(key)
                 await until(pilot, lambda: "is open read-only" in last_line(pilot) and "✗" in last_line(pilot))
+                await pilot.press("k")  # any key takes the words away
+                await until(pilot, lambda: "read-only" not in last_line(pilot))
             await pilot.press("slash", *"state=fail", "enter")
             await until(pilot, lambda: names(pilot) and len(names(pilot)) < 300)
 
