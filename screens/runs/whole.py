@@ -12,9 +12,9 @@ from engine.ledger import (
     checkpoints,
     evaluations,
     events,
+    family,
     jobs,
     labels,
-    lineage,
     orders,
     queue,
     runs,
@@ -52,7 +52,7 @@ class Whole:
     checkpoints: tuple[Checkpoint, ...]
     evaluations: tuple[Evaluation, ...]
     artifacts: tuple[Artifact, ...]
-    relatives: tuple[lineage.Relative, ...]
+    relatives: tuple[family.Relative, ...]
     there: frozenset[str]
     folder_there: bool
 
@@ -79,7 +79,7 @@ def read(ledger: Ledger, run: Run) -> Whole:
         tuple(saved),
         tuple(evaluations.of_run(ledger, run.id)),
         tuple(left),
-        tuple(lineage.family(ledger, run)),
+        tuple(family.of_run(ledger, run)),
         frozenset(name for name in named if (run.folder / name).exists()),
         run.folder.is_dir(),
     )

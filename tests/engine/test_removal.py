@@ -8,9 +8,20 @@ import pytest
 
 from engine import lineage, removal
 from engine.errors import Problem
-from engine.ledger import Ledger, artifacts, checkpoints, evaluations, events, jobs, labels, metrics, orders, runs
+from engine.ledger import (
+    Ledger,
+    artifacts,
+    checkpoints,
+    evaluations,
+    events,
+    family,
+    jobs,
+    labels,
+    metrics,
+    orders,
+    runs,
+)
 from engine.ledger.evaluations import Item
-from engine.ledger.lineage import family
 from engine.ledger.runs import Run
 from engine.ledger.states import State
 
@@ -80,7 +91,7 @@ def test_who_still_asks_about_a_run_that_was_removed_for_good_is_told(ledger: Le
     run = made(ledger, folder)
     removal.remove(ledger, run)
     removal.purge(ledger, older_than=0)
-    for ask in (runs.document, family):
+    for ask in (runs.document, family.of_run):
         with pytest.raises(Problem, match="removed for good"):
             ask(ledger, run)
 

@@ -11,7 +11,7 @@ from typing import Final
 import tomlkit
 
 from engine.errors import Problem
-from engine.ledger import Ledger, artifacts, checkpoints, events, jobs, labels, lineage, orders, queue, runs, summaries
+from engine.ledger import Ledger, artifacts, checkpoints, events, family, jobs, labels, orders, queue, runs, summaries
 from engine.ledger.best import higher_is_better
 from engine.ledger.exchange.adding import END_UNKNOWN
 from engine.ledger.states import State
@@ -91,7 +91,7 @@ def _whole(ledger: Ledger, run: runs.Run, document: runs.Document) -> dict[str, 
                 "uid": one.run.uid if one.run else None,
                 "depth": one.depth,
             }
-            for one in lineage.family(ledger, run)
+            for one in family.of_run(ledger, run)
         ],
     }
 
@@ -163,7 +163,7 @@ def _story(ledger: Ledger, run: runs.Run, document: runs.Document) -> Iterator[t
         chain = (f"{one.get('name')} ({one.get('objective')}, {one.get('method')})" for one in before)
         yield "goes on from", ", then ".join(chain)
     told = {event.kind: event.text for event in events.of_run(ledger, run.id) if event.kind in ("inventory", "packing")}
-    came = [f"{one.name} ({one.what})" for one in lineage.family(ledger, run) if one.relation == "child"]
+    came = [f"{one.name} ({one.what})" for one in family.of_run(ledger, run) if one.relation == "child"]
     yield "gone on with", ", ".join(came)
     yield from told.items()
     gpus = [place for job in jobs.of_run(ledger, run.id) if job.started for place in json.loads(job.places)]

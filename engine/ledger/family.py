@@ -26,7 +26,7 @@ class Relative:
     depth: int = 0
 
 
-def family(ledger: Ledger, run: Run) -> list[Relative]:
+def of_run(ledger: Ledger, run: Run) -> list[Relative]:
     """Data, the model that the whole chain began with, the runs in between, the run itself, and those that go on from it, to the youngest."""
     settings, prints = runs.settings(ledger, run), runs.document(ledger, run).fingerprints
     above = list(_above(ledger, run, {run.uid}))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from engine import removal
-from engine.ledger import Ledger, artifacts, lineage, runs
+from engine.ledger import Ledger, artifacts, family, runs
 from engine.ledger.runs import Run
 from tests.engine.ledger.test_table import ended
 
@@ -26,7 +26,7 @@ def made(ledger: Ledger, name: str, parent: Run | None = None, base: str = "Qwen
 
 
 def told(ledger: Ledger, run: Run) -> list[tuple[str, str, int]]:
-    return [(each.relation, each.name, each.depth) for each in lineage.family(ledger, run)]
+    return [(each.relation, each.name, each.depth) for each in family.of_run(ledger, run)]
 
 
 def test_a_family_goes_from_the_data_to_the_youngest(ledger: Ledger) -> None:
@@ -46,9 +46,9 @@ def test_a_family_goes_from_the_data_to_the_youngest(ledger: Ledger) -> None:
         ("child", "fifth", 2),
         ("child", "fourth", 1),
     ]
-    family = {each.name: each for each in lineage.family(ledger, second)}
-    assert (family["second.json"].what, family["Qwen/Qwen3-4B"].what) == ("d" * 12, "")
-    assert (family["fourth"].run, family["fourth"].what) == (fourth, "sft, lora")
+    found = {each.name: each for each in family.of_run(ledger, second)}
+    assert (found["second.json"].what, found["Qwen/Qwen3-4B"].what) == ("d" * 12, "")
+    assert (found["fourth"].run, found["fourth"].what) == (fourth, "sft, lora")
     assert [name for kind, name, _ in told(ledger, runs.find(ledger, "fifth")) if kind == "parent"] == [
         "first",
         "second",
@@ -69,12 +69,12 @@ def test_what_a_run_recorded_of_its_parents_outlives_them(ledger: Ledger) -> Non
     }
     runs.record(ledger, second, environment={"lineage": [record]})
     removal.remove(ledger, first)
-    parent = next(each for each in lineage.family(ledger, second) if each.relation == "parent")
+    parent = next(each for each in family.of_run(ledger, second) if each.relation == "parent")
     assert (parent.name, parent.binned, parent.run) == ("first", True, None)
     removal.purge(ledger, older_than=0)
-    family = {each.relation: each for each in lineage.family(ledger, second)}
-    assert family["parent"] == lineage.Relative("parent", "first", "dpo, full", depth=-1)
-    assert family["base"] == lineage.Relative("base", "the/base", "b" * 12)
+    found = {each.relation: each for each in family.of_run(ledger, second)}
+    assert found["parent"] == family.Relative("parent", "first", "dpo, full", depth=-1)
+    assert found["base"] == family.Relative("base", "the/base", "b" * 12)
 
 
 def test_a_parent_that_nothing_is_known_of_is_named_by_its_uid(ledger: Ledger) -> None:
