@@ -91,13 +91,12 @@ class Snapshot:
 
 
 class Reading:
-    """Reads snapshots; keeps curves, events and a run's settings between them. For one thread."""
+    """Reads snapshots; keeps curves and events between them. For one thread."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
         self._ledger = session.ledger
         self._curves = Curves()
-        self._settings: dict[int, Mapping[str, object]] = {}
         self._events: dict[int, tuple[Event, ...]] = {}
         self._made: dict[int, Made] = {}
 
@@ -106,8 +105,6 @@ class Reading:
         run = self._run(uid)
         if run is None:
             return None
-        if run.id not in self._settings:
-            self._settings[run.id] = runs.settings(self._ledger, run)
         names = metrics.keys(self._ledger, run.id)
         summary = summaries.of_run(self._ledger, run)
         loss = summary.get("validation/loss")
@@ -118,7 +115,7 @@ class Reading:
         return Snapshot(
             run,
             job,
-            self._settings[run.id],
+            runs.settings(self._ledger, run),
             self._what_was_made(run, job),
             self._charts(run, names),
             {name: value.last for name, value in summary.items() if value.last is not None},
