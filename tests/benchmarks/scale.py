@@ -169,7 +169,7 @@ def merged(folder: Path) -> Figures:
 
 
 def cold(path: Path, *task: str) -> float:
-    """Milliseconds of a first look, the least disturbed of three."""
+    """Milliseconds of a first look, the median of three."""
     taken = []
     for _ in range(3):
         with path.open("rb") as file:
