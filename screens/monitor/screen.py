@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from textual import work
@@ -17,15 +16,17 @@ from engine.ledger.events import Event
 from screens.commands import Command, on_runs
 from screens.messages import GoTo, WatchRun
 from screens.monitor import words
+from screens.monitor.absence import Left, since
 from screens.monitor.filters import FIELDS, fact
 from screens.monitor.reading import Reading, Snapshot
 from screens.session import Session
 from screens.widgets import figures
+from screens.widgets.cells import Cell, Column
 from screens.widgets.chart import Chart
 from screens.widgets.filter_line import FilterLine
 from screens.widgets.line import Line, shortened
 from screens.widgets.run_page import RunPage
-from screens.widgets.table import Cell, Column, Table
+from screens.widgets.table import Table
 
 WELCOME: Final = (
     ("No run yet.\n\n", "bold"),
@@ -36,20 +37,8 @@ WELCOME: Final = (
     ("  ?", "bold $text-accent"),
     "  what every key does",
 )
-AWAY: Final = 60.0  # seconds; a shorter absence is not worth a line
 MARKS: Final = {"info": "", "warning": "!", "error": "✗"}
 STYLES: Final = {"info": "", "warning": "$text-warning", "error": "$text-error"}
-
-
-@dataclass(frozen=True)
-class Left:
-    """How things stood when the screen was left."""
-
-    when: float
-    uid: str
-    step: int
-    loss: float | None
-    event: int
 
 
 class MonitorScreen(RunPage[Snapshot | None]):
@@ -182,7 +171,7 @@ class MonitorScreen(RunPage[Snapshot | None]):
         self._put("facts", words.facts(snapshot))
         self._put("machine", words.machine(snapshot, self.gpus, self.size.width - 2))
         self._put("waiting", words.waiting(snapshot))
-        self._put("since", self._since(snapshot, now))
+        self._put("since", since(self._left, snapshot, self._back_at))
         self._show_charts(snapshot)
         self._show_events(snapshot, now)
 
@@ -209,32 +198,16 @@ class MonitorScreen(RunPage[Snapshot | None]):
         beside = charts[1] if chosen is not charts[1] else charts[0]
         self.query_one("#side", Chart).show(beside.series, beside.title)
 
-    def _since(self, snapshot: Snapshot, now: float) -> Content:
-        """What happened while another screen was shown."""
-        left = self._left
-        if left is None or left.uid != snapshot.run.uid or now - left.when < AWAY:
-            return Content()
-        loss = snapshot.last.get("validation/loss")
-        fell = f", val {figures.value(left.loss)} -> {figures.value(loss)}" if loss != left.loss else ""
-        warnings = sum(event.id > left.event and event.level != "info" for event in snapshot.events)
-        warned = f", {warnings} warning{'s' if warnings > 1 else ''}" if warnings else ""
-        away = figures.duration(self._back_at - left.when)
-        return Content(f"since you left for {away}: {snapshot.run.step - left.step} steps{fell}{warned}")
-
     def on_screen_suspend(self, event: ScreenSuspend) -> None:
         """Remember how things stand."""
         super().on_screen_suspend(event)
         if self._snapshot is not None:
-            run, last, events = self._snapshot.run, self._snapshot.last, self._snapshot.events
-            newest = events[0].id if events else 0
-            self._left = Left(self.session.clock(), run.uid, run.step, last.get("validation/loss"), newest)
+            self._left = Left.behind(self._snapshot, self.session.clock())
 
     def on_screen_resume(self, event: ScreenResume) -> None:
         """Back: what has changed is worth a line if that was long ago."""
         super().on_screen_resume(event)
         self._back_at = self.session.clock()
-        if self._left is not None and self._back_at - self._left.when < AWAY:
-            self._left = None
 
     # What keys do
 
