@@ -34,6 +34,6 @@ def closest(word: str, known: Iterable[str]) -> str:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """The known word that is nearest to `word`; empty when none is near. The first letter is seldom the wrong one."""
-    near = get_close_matches(word, list(known), n=3, cutoff=0.6)
-    return min(near, key=lambda each: each[:1] != word[:1], default="")
+    """The known word that is nearest to `word`; empty when none is near. Letters change places, but seldom the first."""
+    near = get_close_matches(word, list(known), n=5, cutoff=0.6)
+    return min(near, key=lambda each: (sorted(each) != sorted(word), each[:1] != word[:1]), default="")

@@ -106,6 +106,31 @@ def test_what_is_exported_can_be_imported_elsewhere(
         assert runs.settings(opened, run) == ({} if suffix in (".csv", ".parquet") else {"method.rank": 8})
 
 
+def test_runs_that_pass_a_filter_are_exported(
+    home_ledger: Ledger, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs.create(home_ledger, name="empty", runs_folder=tmp_path, profile="", settings={})
+    file = tmp_path / "all.csv"
+    assert main(["runs", "export", "--filter", "name=empty", "--to", str(file)]) == 0
+    assert "no metrics" in capsys.readouterr().err
+    assert main(["runs", "export", "--filter", "speech", "--to", str(file), "--force"]) == 0
+    assert "speech: " in capsys.readouterr().err
+    assert main(["runs", "export", "--filter", "state=lost", "--to", str(tmp_path / "none.csv")]) == 1
+    assert not (tmp_path / "none.csv").exists()
+    assert main(["runs", "export", "--to", str(tmp_path / "none.csv")]) == 2
+
+
+def test_a_name_that_comes_too_late_is_said(
+    home_ledger: Ledger, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "log.csv"
+    file.write_text("step,loss\n1,2\n")
+    for name, told in (("first", ""), ("second", "--name was passed over"), ("first", "")):
+        assert main(["import", str(file), "--name", name]) == 0
+        said = capsys.readouterr().err
+        assert told in said and bool(told) == bool(said)
+
+
 def test_a_file_that_is_there_is_replaced_only_when_told(
     home_ledger: Ledger, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -63,6 +63,19 @@ def test_ledgers_are_merged_and_what_could_not_be_is_said(
     assert "runs: 0 added, 1 updated" in said_now.out
     assert "went on in both ledgers" in said_now.err
     assert cli.main(["ledger", "merge", str(tmp_path / "none.db")]) == 2
+    assert capsys.readouterr().out == ""
+
+
+def test_a_ledger_that_cannot_be_read_holds_up_no_other(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    there = make(tmp_path / "box" / "ledger.db", "speech")
+    (tmp_path / "text.db").write_text("step,loss\n1,2\n")
+    files = [str(tmp_path / name) for name in ("text.db", "none.db", "box/ledger.db")]
+    assert cli.main(["ledger", "merge", *files, "--json"]) == 2
+    said = capsys.readouterr()
+    assert json.loads(said.out)["added"] == [there.uid]
+    assert "damaged or something else" in said.err and "There is no ledger" in said.err
 
 
 def test_a_backup_goes_to_a_file_or_a_pipe(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -116,6 +116,8 @@ def _imported(ledger: Ledger, path: Path, options: argparse.Namespace) -> Iterat
         except Problem as problem:
             yield problem
             continue
+        if options.name and not added.new and options.name != added.name and not added.left:
+            words(f"--name was passed over: {added.name} is here already. Another: workbench runs rename")
         tell(place, len(found.readers))
         yield Done(
             *(added.uid, added.name, imported.kind, str(imported.path), added.new, bool(added.new or added.points)),

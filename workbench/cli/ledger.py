@@ -80,12 +80,22 @@ def show(options: argparse.Namespace) -> int:
 
 
 def merge_files(options: argparse.Namespace) -> int:
-    """Merge the files one after the other."""
+    """Merge the files one after the other; one that cannot be read holds up no other."""
     ledger = Ledger.open(options.ledger)
+    ledger.check_writable()
     merged = Merged()
+    problems: list[Problem] = []
     for path in options.files:
-        merged = merging.joined(merged, merging.merge(ledger, path, progress=progress("runs")))
-    return tell(options, merged)
+        try:
+            merged = merging.joined(merged, merging.merge(ledger, path, progress=progress("runs")))
+        except Problem as problem:
+            if problem.code in ("disk", "busy"):  # likely our own ledger's
+                raise
+            problems.append(problem)
+    code = tell(options, merged) if len(problems) < len(options.files) else 2
+    for each in problems:
+        words(str(each))
+    return 2 if problems else code
 
 
 def restore(options: argparse.Namespace) -> int:

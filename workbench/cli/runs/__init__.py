@@ -52,7 +52,7 @@ def add(commands: Add) -> None:
     _deleting(verbs)
     _labelling(verbs)
 
-    export.add_options(_verb(verbs, "export", "write what is known of runs to a file", export.export, many="several"))
+    export.add_options(_verb(verbs, "export", "write what is known of runs to a file", export.export, many="any"))
 
     _verb(verbs, "stop", "stop after a checkpoint; it can be resumed", order.give, many="several")
     _verb(verbs, "pause", "pause, keeping the GPU's memory", order.give, many="several")
