@@ -3,7 +3,7 @@
 `lora state=finished,running loss<1.2 lr>=1e-4 model~llama tag:medical -tag:old` - parts between blanks, which must all hold. A plain word is
 looked for in the first of the fields. Else it is a field, an operator and values between commas, of which one must hold:
 
-    =  :     is (a choice, such as a state, may be cut short; several tags: one of them is); `field=""` has none
+    =  ==  : is (a choice, such as a state, may be cut short; several tags: one of them is); `field=""` has none
     !=       is there and is none of these
     ~  !~    contains, contains none of these
     <  <=  >  >=    numbers `1e-4 .5 4.1k nan` and durations `90s 12m 3h 2d 1w 1y`

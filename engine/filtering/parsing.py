@@ -11,7 +11,7 @@ from unicodedata import east_asian_width
 from engine.errors import Problem, nearest
 from engine.filtering.comparing import CALLED, OPERATORS, ORDER, Field, Test, Value, by_name, comparison, wrong
 
-OPERATOR: Final = r"!=|!~|<=|>=|[=~<>:]"
+OPERATOR: Final = r"!=|!~|<=|>=|==|[=~<>:]"
 PART: Final = re.compile(
     rf"""(?: "[^"]*(?:"|$) | [^\s"]                                   # in quotes, or a letter
     | (?<=\S)\s+(?={OPERATOR})                                       # blanks before an operator
@@ -162,7 +162,7 @@ def _part(text: str, start: int, known: Mapping[str, Field], first: Field, mista
             why = f"there is no field {name}" if name else f"there is no field before {symbol}"
             mistakes.append(Mistake(at, at + len(body), why, f'"{plain(body)}"'))
         return None
-    symbol = "=" if symbol == ":" else symbol
+    symbol = "=" if symbol in (":", "==") else symbol
     if symbol not in OPERATORS[of.kind]:
         allowed = " ".join(OPERATORS[of.kind])
         mistakes.append(Mistake(there, behind, f"{of.name} is {CALLED[of.kind]}: it takes {allowed}"))

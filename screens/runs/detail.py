@@ -29,7 +29,9 @@ STYLES = {"info": "", "warning": "$text-warning", "error": "$text-error"}
 def told(detail: Detail, scene: Scene, width: int, lines: int, *, wrap: bool) -> Content:
     """At most `lines` lines of at most `width` columns; longer ones are cut, or wrapped beside their label."""
     name, what = Content.styled(detail.row.name, "bold $text-accent"), _what(detail)
-    if wrap and name.cell_length + what.cell_length + 3 > width:
+    if not what:  # an imported run says neither
+        made = name.wrap(width) if wrap else [name.truncate(width, ellipsis=True)]
+    elif wrap and name.cell_length + what.cell_length + 3 > width:
         made = [*name.wrap(width), *what.wrap(width)]
     else:
         short = name.truncate(max(SHORTEST_NAME, width - what.cell_length - 3), ellipsis=True)
@@ -86,8 +88,9 @@ def _lines(detail: Detail, scene: Scene, width: int) -> Iterator[Content]:
         yield from (line for line in (curve, memory) if line)
     yield from _versus(detail, scene)
     yield from _differences(detail)
-    if words := _labels(detail.row):
-        yield _labelled("tags", Content(words))
+    if labels := _labels(detail.row):
+        (label, first), *others = labels
+        yield _labelled(label, Content(" · ".join([first, *(" ".join(filter(None, each)) for each in others)])))
     if detail.row.note:
         yield _labelled("note", Content(first_line(detail.row.note)))
     for place, event in enumerate(detail.events):
@@ -99,15 +102,10 @@ def first_line(note: str) -> str:
     return next(filter(None, (line.strip().lstrip("# ") for line in note.splitlines())), "")
 
 
-def _labels(row: Row) -> str:
-    """Tags, sweep, and where it comes from if it was not trained here."""
-    parts = (
-        ", ".join(row.tags),
-        f"sweep {row.sweep}" if row.sweep else "",
-        f"from {row.source}" if row.source else "",
-        "archived" if row.archived is not None else "",
-    )
-    return " · ".join(filter(None, parts))
+def _labels(row: Row) -> list[tuple[str, str]]:
+    """Tags, sweep, and where it comes from if it was not trained here, each behind its label."""
+    parts = (("tags", ", ".join(row.tags)), ("sweep", row.sweep), ("from", row.source))
+    return [*(part for part in parts if part[1]), *([("archived", "")] if row.archived is not None else [])]
 
 
 def _beside(detail: Detail) -> Iterator[Content]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from rich.cells import cell_len
 from textual.app import ComposeResult
 from textual.content import Content
 from textual.events import Resize
@@ -23,15 +24,8 @@ from screens.widgets.line import Line
 from screens.widgets.page import Page
 from screens.widgets.table import Cell, Column, Table
 
-COLUMNS: Final = (
-    Column("setting", 18, stretch=True),
-    Column("more is", 7),
-    Column("corr.", 5, right=True),
-    Column("95 %", 9, right=True),
-    Column("forest", 6, right=True),
-    Column("", 6),
-    Column("best with", 15),
-)
+SETTING: Final = 18  # columns of a setting's name in any case
+BEST: Final = 15  # and of the values that the best runs had
 GROWING: Final = "A forest is being grown ..."
 BAR: Final = 6  # cells of a whole share
 
@@ -75,7 +69,7 @@ class WhyScreen(Page[Shown]):
         words = f"asking {len(self._runs)} runs about {self._asked[0]} ..."
         yield Line(Content.styled(words, "bold"), id="title")
         yield Line(id="warnings")
-        yield Table[Setting](COLUMNS, _cells, lambda setting: setting.names[0])
+        yield Table[Setting](_columns(()), _cells, lambda setting: setting.names[0])
         yield Line(id="values")
 
     # Reading and showing
@@ -109,12 +103,16 @@ class WhyScreen(Page[Shown]):
         self.query_one("#warnings", Line).show(Content("\n").join(line for line in lines if line.plain))
         table = self.query_one(Table)
         first = table.cursor == 0
-        table.show(verdict.strongest(study))
+        self._lay_out(verdict.strongest(study))
         if first:  # nobody has chosen: the one that mattered most
             table.move_to(0)
         self._show_values()
         if not snapshot.grown:
             self.reread()
+
+    def _lay_out(self, settings: Sequence[Setting]) -> None:
+        wide = self.has_class("-wide")
+        self.query_one(Table).show(settings, _columns(settings if wide else ()))
 
     def _show_values(self) -> None:
         setting = self.query_one(Table).selected
@@ -126,7 +124,8 @@ class WhyScreen(Page[Shown]):
         self._show_values()
 
     def on_resize(self, _: Resize) -> None:
-        """Other lines wrap."""
+        """Other lines wrap, other columns fit."""
+        self._lay_out(self.query_one(Table).rows)
         self.call_after_refresh(self._show_values)
 
     def on_unmount(self) -> None:
@@ -144,11 +143,30 @@ class WhyScreen(Page[Shown]):
             self.reread()
 
 
+def _columns(settings: Sequence[Setting]) -> tuple[Column, ...]:
+    """As wide as what these need; without any, as narrow as can be, the settings with what is left over."""
+    setting = max((cell_len(_called(each)) for each in settings), default=SETTING)
+    best = max((cell_len(reasons.best(each)) for each in settings), default=BEST)
+    return (
+        Column("setting", max(SETTING, setting), stretch=not settings),
+        Column("more is", 7),
+        Column("corr.", 5, right=True),
+        Column("95 %", 9, right=True),
+        Column("forest", 6, right=True),
+        Column("", 6),
+        Column("best with", max(BEST, best)),
+    )
+
+
+def _called(setting: Setting) -> str:
+    return " = ".join(setting.names)
+
+
 def _cells(setting: Setting) -> tuple[Cell, ...]:
     style = "" if setting.clear or (setting.share or 0.0) > verdict.TENTH else reasons.MUTED
     share = setting.share
     return (
-        (" = ".join(setting.names), style),
+        (_called(setting), style),
         reasons.direction(setting),
         (reasons.strength(setting), style),
         (reasons.interval(setting), reasons.MUTED),

@@ -65,6 +65,7 @@ def passes(text: str, **changed: Value) -> bool:
         "age>2d age<1w",
         "tag:medical",
         "tag=other,keep",
+        "state==finished tag == keep",
         "tag~medi",
         "-tag:old",
         "!tag:old",
