@@ -8,13 +8,12 @@ from textual.containers import Container
 from textual.message import Message
 from textual.worker import get_current_worker
 
-from engine import profile as profiles
-from engine.data import hub_source, passing
+from engine.data import passing
 from engine.data.finding import Finding
 from engine.data.opened import Looked, Opened
 from engine.data.scan import Stopped
 from engine.errors import Problem
-from screens.data import suggestions
+from screens.data import asking
 from screens.data.looking import Step, Wanted, open_and_look
 from screens.data.narrowing import Narrowing
 from screens.data.overview import Overview, welcome
@@ -108,29 +107,19 @@ class DataScreen(Page[None]):
     @work(group="prompt")
     async def action_open(self) -> None:
         """A path, typed."""
-        known = await self.attempt(lambda: suggestions.sources(self.session.ledger))
-        typed = await self.prompt("open", self._path, suggestions=known or [])
-        if not typed or not typed.strip():
-            return
-        self._path = typed.strip()
-        data = profiles.Data(source=self._path)
-        if hub_source.is_hub_id(data.source) and not hub_source.copy_path(data).is_file():
-            if not await self.ask(f"{data.source} is no file here. Download it from the hub?"):
-                return
-            self.say(f"Downloading {data.source} ...")
-            if await self.attempt(lambda: hub_source.download_apart(data, quiet=True)) is None:
-                return
-        self._load(Wanted(self._path))
+        typed = await asking.source(self, self._path)
+        if typed:
+            self._path = typed
+            if await asking.is_here(self, typed):
+                self._load(Wanted(typed))
 
     @work(group="prompt")
     async def action_base(self) -> None:
         """A base model, typed; those of runs are suggested."""
-        known = await self.attempt(lambda: suggestions.bases(self.session.ledger)) or []
         opened = self._opened
-        here = opened.settings.model.base if opened and opened.renderer else next(iter(known), "")
-        typed = await self.prompt("base model", here, suggestions=known)
-        if typed and typed.strip() and opened is not None:
-            self._load(Wanted(base=typed.strip()))
+        typed = await asking.base(self, opened.settings.model.base if opened and opened.renderer else "")
+        if typed and opened is not None:
+            self._load(Wanted(base=typed))
 
     @work(thread=True, exclusive=True, group="look", exit_on_error=False)
     def _load(self, wanted: Wanted) -> None:
