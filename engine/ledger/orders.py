@@ -33,11 +33,12 @@ def give(ledger: Ledger, run: int, verb: Verb, value: float | None = None) -> in
     """Give an order to whatever job trains the run; returns its id.
 
     Raises:
-        Problem: it would not be seen (`refuse_if_foreign`), or the ledger cannot be written.
+        Problem: it would not be seen (`refuse_if_foreign`), the run was deleted, or the ledger cannot be written.
     """
     found = runs.by_id(ledger, run)
-    if found is not None:
-        refuse_if_foreign(ledger, found, verb)
+    if found is None:
+        raise Problem(f"There is nothing to {verb}", "The run was deleted.", code="run")
+    refuse_if_foreign(ledger, found, verb)
     with ledger.transaction(durable=True) as connection:
         cursor = connection.execute(
             "INSERT INTO orders (run, verb, value, created) VALUES (?, ?, ?, ?)", (run, verb, value, time.time())

@@ -96,6 +96,15 @@ def test_who_still_asks_about_a_run_that_was_removed_for_good_is_told(ledger: Le
             ask(ledger, run)
 
 
+def test_a_run_in_the_bin_takes_no_orders(ledger: Ledger, folder: Path) -> None:
+    run = made(ledger, folder)
+    removal.remove(ledger, run)
+    for _ in range(2):
+        with pytest.raises(Problem, match="The run was deleted"):
+            orders.give(ledger, run.id, "stop")
+        removal.purge(ledger, older_than=0)
+
+
 def test_a_name_is_free_while_its_run_is_in_the_bin(ledger: Ledger, folder: Path) -> None:
     first = made(ledger, folder)
     removal.remove(ledger, first)

@@ -49,6 +49,7 @@ def three(ledger: Ledger) -> dict[str, Run]:
         ("train/loss.best<1 tag:medical", ["broken", "small"]),
         ("age<1h model=tiny l", ["large", "small"]),
         ("source=x", []),
+        ("-tag:medical", ["large"]),
     ],
 )
 def test_a_filter_is_the_one_of_the_screens(

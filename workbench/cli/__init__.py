@@ -73,7 +73,7 @@ def _run(arguments: list[str]) -> int:
     # --ledger may stand before or behind the command: it is taken out first.
     anywhere = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     anywhere.add_argument("--ledger", type=Path)
-    common, rest = anywhere.parse_known_args(arguments)
+    common, rest = anywhere.parse_known_args(_with_filter_joined(arguments))
     options = _parser(rest).parse_args(rest)
     options.ledger_named = common.ledger is not None
     options.ledger = (common.ledger or places.ledger_path()).expanduser()
@@ -94,6 +94,17 @@ def _run(arguments: list[str]) -> int:
             raise damage from error
     assert isinstance(code, int)
     return code
+
+
+def _with_filter_joined(arguments: Sequence[str]) -> list[str]:
+    """`--filter -tag:old` as `--filter=-tag:old`: argparse would take what begins with a dash for an option."""
+    joined: list[str] = []
+    for word in arguments:
+        if joined[-1:] == ["--filter"] and word.startswith("-") and not word.startswith("--"):
+            joined[-1] += f"={word}"
+        else:
+            joined.append(word)
+    return joined
 
 
 def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
