@@ -35,12 +35,16 @@ class Compared(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """Settings and finite values of runs. `without` had no such value, `others` were validated on something else."""
+    """Settings and finite values of runs. `without` had no such value, `others` were validated on something else, or on nobody knows what.
+
+    `unknown`: nobody knows whether the values may be held against each other, as of runs that were imported.
+    """
 
     settings: tuple[Settings, ...]
     values: tuple[float, ...]
     without: int
     others: int
+    unknown: bool = False
 
 
 def gathered(ledger: Ledger, chosen: Sequence[Compared], metric: str, which: Which = "best") -> Evidence:
@@ -52,10 +56,10 @@ def gathered(ledger: Ledger, chosen: Sequence[Compared], metric: str, which: Whi
         value = getattr(summary, which) if summary else None
         if value is not None and math.isfinite(value):
             found.append((run, value))
-    without, others = len(chosen) - len(found), 0
+    without, others, unknown = len(chosen) - len(found), 0, False
     if found and metric.startswith(WITHIN):
         largest, many = Counter(run.comparable for run, _ in found).most_common(1)[0]
-        others = len(found) - many
+        others, unknown = len(found) - many, not largest
         found = [(run, value) for run, value in found if run.comparable == largest]
     settings = table.settings(ledger, [run.id for run, _ in found])
     return Evidence(
@@ -63,6 +67,7 @@ def gathered(ledger: Ledger, chosen: Sequence[Compared], metric: str, which: Whi
         tuple(value for _, value in found),
         without,
         others,
+        unknown,
     )
 
 

@@ -52,9 +52,13 @@ def warnings(found: Evidence, study: Study) -> list[str]:
             else "whatever is seen may be chance"
         )
         lines.append(f"Few runs: {below}, and only from {study.needed} on would a large one be likely to show.")
+    if found.unknown and study.settings:
+        lines.append(
+            "Nobody knows whether these runs were validated on the same rows: if not, their losses say little of each other."
+        )
     if found.others:
         more = "1 more run was" if found.others == 1 else f"{found.others:,} more runs were"
-        lines.append(f"{more} validated on something else and left out.")
+        lines.append(f"{more} validated on something else, or on nobody knows what, and left out.")
     return lines
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -188,14 +189,10 @@ def test_whatever_runs_have_the_figures_are_figures(found: list[tuple[dict[str, 
             assert -1 <= each.low <= each.correlation <= each.high <= 1
 
 
-def test_only_runs_that_may_be_compared_are_held_against_each_other(ledger: Ledger, tmp_path: object) -> None:
-    from pathlib import Path
-
+def test_only_runs_that_may_be_compared_are_held_against_each_other(ledger: Ledger, tmp_path: Path) -> None:
     made = []
     for number in range(6):
-        run = runs.create(
-            ledger, name="r", runs_folder=Path(str(tmp_path)), profile="", settings={"method.rank": number}
-        )
+        run = runs.create(ledger, name="r", runs_folder=tmp_path, profile="", settings={"method.rank": number})
         with metrics.Writer(ledger, run.id) as writer:
             writer.log(1, {"validation/loss": math.nan if number == 5 else float(number), "train/rate": 1.0})
         with ledger.transaction() as connection:
@@ -206,9 +203,22 @@ def test_only_runs_that_may_be_compared_are_held_against_each_other(ledger: Ledg
     found = evidence.gathered(ledger, listed, "validation/loss")
     assert sorted(found.values) == [0.0, 1.0, 2.0] and found.others == 2 and found.without == 1
     assert sorted(each["method.rank"] for each in found.settings) == [0, 1, 2]  # type: ignore[type-var]
+    assert not found.unknown
     assert len(evidence.gathered(ledger, listed, "train/rate").values) == 6, "a rate means the same everywhere"
     assert evidence.metrics_of(ledger, listed) == ["validation/loss", "train/rate"]
     assert (
         "2 more runs were validated on something else"
         in verdict.warnings(found, importance.study(found.settings, found.values))[-1]
     )
+
+
+def test_of_runs_that_nobody_knows_to_be_comparable_that_is_said(ledger: Ledger, tmp_path: Path) -> None:
+    """Imported ones, say: their validation rows were never seen here."""
+    for number in range(5):
+        run = runs.create(ledger, name="r", runs_folder=tmp_path, profile="", settings={"method.rank": number})
+        with metrics.Writer(ledger, run.id) as writer:
+            writer.log(1, {"validation/loss": float(number), "train/rate": 1.0 + number})
+    for metric, said in (("validation/loss", True), ("train/rate", False)):
+        found = evidence.gathered(ledger, runs.listed(ledger), metric)
+        told = verdict.warnings(found, importance.study(found.settings, found.values))
+        assert any("Nobody knows" in line for line in told) == said
