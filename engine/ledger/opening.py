@@ -107,8 +107,9 @@ def version_of(path: Path) -> int:
 def reader(path: Path) -> tuple[sqlite3.Connection, bool]:
     """A connection that only reads, and whether it took the file as unchanging.
 
-    A ledger in a place that cannot be written opens as it is when a live writer's files lie beside it. Without them it opens
-    as unchanging (SQLite's `immutable`), which is right for one look only: keep such a connection for no longer.
+    A ledger in a place that cannot be written, or on a disk without room for what SQLite puts beside it, opens as it is when a
+    live writer's files lie there. Without them it opens as unchanging (SQLite's `immutable`), which is right for one look only:
+    keep such a connection for no longer.
 
     Raises:
         Problem: changes lie beside the file that cannot be read here.
@@ -120,10 +121,14 @@ def reader(path: Path) -> tuple[sqlite3.Connection, bool]:
         return connection, False
     except sqlite3.OperationalError as error:
         connection.close()
-        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_CANTOPEN or os.access(path.parent, os.W_OK):
+        full = error.sqlite_errorcode == sqlite3.SQLITE_IOERR_SHMSIZE
+        if not full and (error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_CANTOPEN or os.access(path.parent, os.W_OK)):
             raise
-    log = path.with_name(f"{path.name}-wal")
-    if log.exists() and log.stat().st_size:
+        log = path.with_name(f"{path.name}-wal")
+        changes = log.exists() and log.stat().st_size > 0
+        if full and changes:
+            raise
+    if changes:
         raise Problem(
             f"{log} holds changes that cannot be read here",
             "The ledger was not closed before it was put in this folder, which cannot be written.",

@@ -32,15 +32,20 @@ def _problem(error: sqlite3.Error, path: Path) -> Problem | None:
     said = f"SQLite says: {error}."
     if str(error).startswith("Could not decode to UTF-8"):  # Python's own, without a code
         return _damaged(path, said)
+    full = Problem(
+        f"{path} cannot be written: the disk is full",
+        "What was committed before is safe.",
+        "Free some space on that disk; it goes on by itself where something waits for it.",
+        code="disk",
+    )
+    if (
+        getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_IOERR_SHMSIZE
+    ):  # of the memory that programs share, a file
+        return full
     # The low byte is the primary result code, the rest says where it happened (https://sqlite.org/rescode.html).
     match getattr(error, "sqlite_errorcode", 0) & 0xFF:
         case sqlite3.SQLITE_FULL:
-            return Problem(
-                f"{path} cannot be written: the disk is full",
-                "What was committed before is safe.",
-                "Free some space on that disk; it goes on by itself where something waits for it.",
-                code="disk",
-            )
+            return full
         case sqlite3.SQLITE_IOERR:
             return Problem(f"{path} cannot be read or written", said, "Check that disk and its space.", code="disk")
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:

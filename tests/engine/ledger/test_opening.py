@@ -318,6 +318,37 @@ with Ledger.open(disk / "ledger.db") as ledger:
     assert second == "[]"
 
 
+def test_on_a_full_disk_a_closed_ledger_is_read(disk: Script) -> None:
+    said = disk(
+        """
+from engine.errors import Problem
+from engine.ledger import Ledger, labels, runs
+with Ledger.open(disk / "ledger.db") as ledger:
+    run = runs.create(ledger, name="speech", runs_folder=disk, profile="", settings={})
+with (disk / "fill").open("wb", buffering=0) as file:
+    try:
+        while file.write(bytes(1024)):
+            pass
+    except OSError:
+        pass
+with Ledger.open(disk / "ledger.db") as ledger:
+    print([each.name for each in runs.listed(ledger)])
+    try:
+        labels.tag(ledger, [run], "x")
+    except Problem as problem:
+        print(problem.code, problem.what)
+    (disk / "fill").unlink()
+    labels.tag(ledger, [run], "x")
+    print(labels.tags(ledger, run))
+""",
+        size=1024,
+    )
+    first, second, third = said.splitlines()
+    assert first == "['speech']"
+    assert second.startswith("disk ") and second.endswith("the disk is full")
+    assert third == "('x',)"
+
+
 def test_a_ledger_on_a_network_disk_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mounts = f"22 1 8:1 / / rw - ext4 /dev/sda1 rw\n30 22 0:31 / {tmp_path} rw shared:1 - nfs4 server:/home rw\n"
     monkeypatch.setattr(opening, "storage_of", lambda path: storage_of(path, mounts))
