@@ -64,6 +64,14 @@ def test_what_words_quote_does_not_steer_the_terminal(capsys: pytest.CaptureFixt
     assert "\x1b" not in capsys.readouterr().err
 
 
+def test_streams_that_are_closed_are_no_bug(home: Path) -> None:
+    for closed in ("<&-", ">&-", "2>&-", "<&- >&- 2>&-"):
+        command = f"{sys.executable} -m workbench runs list {closed}"
+        ended = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+        assert (ended.returncode, "bug" in ended.stderr) == (0, False), ended
+    assert not (home / "errors.log").exists()
+
+
 def test_a_bug_is_one_line_and_a_log(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def broken(_: object) -> int:
         raise ZeroDivisionError("a secret mistake")
