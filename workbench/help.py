@@ -13,7 +13,7 @@ from textual.screen import ModalScreen
 
 from screens.commands import EVERYWHERE, Command, shown_key
 from screens.widgets.line import Line
-from screens.widgets.table import MOVES
+from screens.widgets.moves import MOVES
 
 INDENT: Final = 27  # columns before what a command does
 MUTED: Final = "$foreground-muted"

@@ -9,8 +9,8 @@ from textual.binding import BindingsMap
 
 from engine.errors import Problem, closest
 from screens.commands import EVERYWHERE, Command
+from screens.widgets.moves import MOVES
 from screens.widgets.page import Page
-from screens.widgets.table import MOVES
 
 FORBIDDEN: Final = frozenset(f"ctrl+{letter}" for letter in "hijmbsz")
 """Terminals send these as other keys, tmux and the shell's job control keep them for themselves; Alt chords arrive as two keys."""

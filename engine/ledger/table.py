@@ -125,7 +125,9 @@ def read(ledger: Ledger, keys: Sequence[str] = (), *, after: int = 0, archived: 
             gone = frozenset(row[0] for row in connection.execute(left, (after,)))
         known = _keys(connection, keys)
         sql, values = _query(known, f"WHERE {where}")
-        rows = _rows(connection.execute(sql, values).fetchall(), list(known), _tags(connection), lost)
+        rows = _rows(
+            connection.execute(sql, values).fetchall(), list(known), _tags(connection, where if after else ""), lost
+        )
     return Table(tuple(keys), archived, _newest_first(rows), gone, changed, count)
 
 
@@ -244,9 +246,11 @@ def _query(known: Mapping[str, int], rest: str) -> tuple[str, tuple[Value, ...]]
     return f"SELECT {columns} FROM run r {' '.join(joins)} {rest}", tuple(values)
 
 
-def _tags(connection: sqlite3.Connection) -> dict[int, tuple[str, ...]]:
+def _tags(connection: sqlite3.Connection, where: str) -> dict[int, tuple[str, ...]]:
+    """By run; with `where` only those of some runs, else all, which is quicker than asking for as many."""
+    some = f"WHERE run IN (SELECT r.id FROM run r WHERE {where})" if where else ""
     tags: dict[int, tuple[str, ...]] = {}
-    for run, name in connection.execute("SELECT run, name FROM tag ORDER BY run, name"):
+    for run, name in connection.execute(f"SELECT run, name FROM tag {some} ORDER BY run, name"):
         tags[run] = (*tags.get(run, NO_TAGS), name)
     return tags
 

@@ -11,7 +11,7 @@ from engine.evaluate.pairing import BASE
 from engine.evaluate.wording import figure
 from screens.compare import forest
 from screens.compare.told import VERDICTS
-from screens.widgets.table import MARGIN, Cell, Column
+from screens.widgets.cells import MARGIN, Cell, Column
 
 ROOMY: Final = 90  # columns of a table from which names may be longer
 SHORT: Final = {"accuracy": "acc.", "j": "J", "worst_variant": "worst"}

@@ -18,10 +18,11 @@ from engine.filtering import Filter
 from screens.commands import Command, shown_key
 from screens.compare.filters import ITEM_FIELDS, item_fact
 from screens.compare.told import OUTCOMES, VERDICTS, answer
+from screens.widgets.cells import Cell, Column
 from screens.widgets.filter_line import FilterLine
 from screens.widgets.last_line import LastLine
 from screens.widgets.line import Line
-from screens.widgets.table import Cell, Column, Table
+from screens.widgets.table import Table
 
 COLUMNS: Final = (
     Column("", 6),

@@ -28,10 +28,11 @@ from screens.compare.items import ItemsScreen
 from screens.compare.reading import Reading, Snapshot, row_key
 from screens.messages import CompareRuns, EvaluateRuns
 from screens.session import Session
+from screens.widgets.cells import Cell
 from screens.widgets.filter_line import FilterLine
 from screens.widgets.line import Line, shortened
 from screens.widgets.page import Page
-from screens.widgets.table import Cell, Table
+from screens.widgets.table import Table
 
 NOT_READ: Final = Snapshot()
 COMPARING: Final = Content.styled("Comparing ...", "$foreground-muted")  # some seconds: statistics and many answers

@@ -10,7 +10,7 @@ from typing import Final
 from screens.configure.applies import PROMPTS, why_not
 from screens.configure.draft import Draft, lookup
 from screens.configure.fields import OFF, Field, Section, sections, shown
-from screens.widgets.table import Cell, Column
+from screens.widgets.cells import Cell, Column
 
 COLUMNS: Final = (Column("setting", 25), Column("value", 23), Column("", 10, stretch=True))
 NOT_SET: Final = "–"

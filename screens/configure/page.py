@@ -21,9 +21,10 @@ from screens.configure.form import Row, Typing
 from screens.configure.judging import Judge, Judgement
 from screens.configure.presets import Preset
 from screens.session import Session
+from screens.widgets.cells import Column
 from screens.widgets.line import Line
 from screens.widgets.page import Page
-from screens.widgets.table import Column, Table
+from screens.widgets.table import Table
 
 PAUSE: Final = 0.25  # seconds without a change before the profile is judged
 NOTICED_MIB: Final = 512.0  # of free GPU memory: less of a change is no reason to judge again

@@ -12,7 +12,7 @@ from engine.data.finding import Finding
 from screens.data.summary import whole_finding
 from screens.data.views import VIEWS, Record, View, counted, drawn
 from screens.widgets.line import Line
-from screens.widgets.table import MOVES
+from screens.widgets.moves import MOVES
 
 
 class RecordText(VerticalScroll, can_focus=True):

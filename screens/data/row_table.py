@@ -17,7 +17,8 @@ from engine.data.opened import Looked, Opened
 from engine.filtering import Filter, parse
 from screens.data.narrowing import Narrowing
 from screens.data.rows import ROW_COLUMNS, row_cells
-from screens.widgets.table import Cell, Table
+from screens.widgets.cells import Cell
+from screens.widgets.table import Table
 
 SLOW: Final = 0.3  # seconds after which a filter says how far it is
 

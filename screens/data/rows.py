@@ -9,8 +9,8 @@ from engine.data.opened import Opened
 from engine.errors import Problem
 from screens.data.summary import MARKS
 from screens.data.visible import in_a_line
+from screens.widgets.cells import Cell, Column
 from screens.widgets.figures import NONE
-from screens.widgets.table import Cell, Column
 
 LETTERS: Final = 200  # of a row's text that can be on a line
 ROW_COLUMNS: Final = (

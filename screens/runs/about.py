@@ -25,9 +25,11 @@ from screens.runs.parts import MUTED, PARTS, Part
 from screens.runs.whole import Whole
 from screens.session import Session
 from screens.widgets import states
+from screens.widgets.cells import Cell, Column
 from screens.widgets.line import Line
+from screens.widgets.moves import MOVES
 from screens.widgets.run_page import RunPage, called
-from screens.widgets.table import MOVES, Cell, Column, Table
+from screens.widgets.table import Table
 
 NO_NOTE: Final = "*No note yet: n writes one.*"
 PARTS_WIDTH: Final = 21  # columns of the list

@@ -15,9 +15,10 @@ from screens.commands import Command
 from screens.runs.columns import sorted_by, title
 from screens.runs.scene import VERSUS
 from screens.session import Session, View
+from screens.widgets.cells import Cell, Column
 from screens.widgets.line import Line
 from screens.widgets.page import Page
-from screens.widgets.table import Cell, Column, Table
+from screens.widgets.table import Table
 
 COMMANDS: Final = (
     Command("columns.show", "space", "show", "Show the column, or hide it.", "show_column"),

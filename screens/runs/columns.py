@@ -22,7 +22,7 @@ from screens.runs.grouping import Group, Item
 from screens.runs.scene import VERSUS, Scene
 from screens.session import View
 from screens.widgets import figures, states
-from screens.widgets.table import MARGIN, Cell, Column
+from screens.widgets.cells import MARGIN, Cell, Column
 
 TITLES: Final = {
     "loss": "val",
@@ -140,13 +140,17 @@ def _made(name: str, view: View, rows: Sequence[Row], scene: Scene) -> Shown:
 
 
 def _column(name: str, width: int, view: View, *, right: bool | None = None, stretch: bool = False) -> Shown:
-    newest_first = (view.sort, view.descending) == ("age", False)  # how everybody expects it
-    arrow = ("↓" if view.descending else "↑") if name == view.sort and not newest_first else ""
-    over = title(name) + arrow
+    over = titled(name, view)
     right = name not in TEXTS if right is None else right
     return Shown(
         name, Column(over, max(width, len(over)), right=right, stretch=stretch, keep_end=END if stretch else 0)
     )
+
+
+def titled(name: str, view: View) -> str:
+    """What stands over a column, with an arrow where the table is sorted by it."""
+    newest_first = (view.sort, view.descending) == ("age", False)  # how everybody expects it
+    return title(name) + (("↓" if view.descending else "↑") if name == view.sort and not newest_first else "")
 
 
 def figure(name: str, value: Value) -> str:

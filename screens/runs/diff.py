@@ -17,9 +17,10 @@ from engine.ledger.runs import Run
 from screens.commands import Command
 from screens.session import Session
 from screens.widgets import figures
+from screens.widgets.cells import MARGIN, Cell, Column
 from screens.widgets.line import Line
 from screens.widgets.page import Page
-from screens.widgets.table import MARGIN, Cell, Column, Table
+from screens.widgets.table import Table
 
 HEADINGS: Final[dict[Topic, str]] = {
     "best": "best of the metrics",

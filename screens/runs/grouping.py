@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from operator import itemgetter
 from typing import Final, NamedTuple
 
@@ -99,29 +100,35 @@ def ordered(rows: Sequence[Row], value: Callable[[Row], Value], *, descending: b
     numbers: list[tuple[float, Row]] = []
     texts: list[tuple[str, Row]] = []
     without: list[Row] = []
-    for row in rows:
-        known = value(row)
-        if known is None or known != known or known in ("", ()):
-            without.append(row)
-        elif isinstance(known, int | float):
-            numbers.append((known, row))
-        else:
+    for row, known in zip(rows, map(value, rows), strict=True):
+        if isinstance(known, (int, float)):  # not a union, which would be made anew for each of thousands
+            if known == known:
+                numbers.append((known, row))
+            else:
+                without.append(row)
+        elif known:
             texts.append(((known if isinstance(known, str) else ", ".join(known)).casefold(), row))
+        else:
+            without.append(row)
     numbers.sort(key=itemgetter(0), reverse=descending)
     texts.sort(key=itemgetter(0), reverse=descending)
-    first, then = (texts, numbers) if descending else (numbers, texts)
-    return [*(row for _, row in first), *(row for _, row in then), *without]
+    measured = chain(texts, numbers) if descending else chain(numbers, texts)
+    return [row for _, row in measured] + without
+
+
+def alone(rows: Iterable[Row], before: Mapping[int, Item]) -> dict[int, Item]:
+    """The lines of runs in no group, by row id; those of `before` where their rows have not changed."""
+    known = ((row, before.get(row.id)) for row in rows)
+    return {row.id: line if line and line.row is row else Item(row.uid, row, None) for row, line in known}
 
 
 def lines(
     rows: Sequence[Row], by: str, names: Callable[[Row], Iterable[str]], unfolded: AbstractSet[str]
 ) -> list[Item]:
-    """The lines of the table. A group stands where the first of its runs would; runs without a name for it stay alone.
+    """The lines of a table with groups. A group stands where the first of its runs would; runs without a name for it stay alone.
 
     `names` gives the groups that a run is in, `unfolded` are the keys of the groups whose runs are shown.
     """
-    if not by:
-        return [Item(row.uid, row, None) for row in rows]
     members: dict[str, list[Row]] = {}
     order: list[Row | str] = []
     for row in rows:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 
@@ -110,13 +111,14 @@ def _other(row: Row, rows: Sequence[Row], scene: Scene) -> Row | None:
     """What the run is told apart from: its baseline, else the best of those it may be compared with, else the newest other on its base."""
     if (baseline := scene.baseline(row)) is not None:
         return baseline
-    others = [other for other in rows if other.id != row.id]
     if row.comparable:
-        alike = [other for other in others if other.comparable == row.comparable]
-        if alike:
-            return next((other for other in alike if other.id in scene.leaders), alike[0])
+        alike = (other for other in rows if other.comparable == row.comparable and other.id != row.id)
+        first = next(alike, None)
+        if first is not None:
+            return next((other for other in chain((first,), alike) if other.id in scene.leaders), first)
     base = scene.settings.get(row.id, UNKNOWN).get("model.base")
-    return next((other for other in others if scene.settings.get(other.id, UNKNOWN).get("model.base") == base), None)
+    on_base = (other for other in rows if scene.settings.get(other.id, UNKNOWN).get("model.base") == base)
+    return next((other for other in on_base if other.id != row.id), None)
 
 
 def _different(values: Iterable[object]) -> tuple[object, ...]:

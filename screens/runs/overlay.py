@@ -20,12 +20,13 @@ from screens.runs.overlaid import Line as Curve
 from screens.runs.overlaid import Overlaid, Reading
 from screens.session import Session
 from screens.widgets import figures, states
+from screens.widgets.cells import Cell, Column
 from screens.widgets.chart import Chart
 from screens.widgets.line import Line, shortened
 from screens.widgets.page import Page
 from screens.widgets.scales import SCALES
 from screens.widgets.series import Series
-from screens.widgets.table import Cell, Column, Table
+from screens.widgets.table import Table
 
 NAMES: Final = 24  # columns of a run's name at most
 VALUE: Final = 16  # columns of a setting's value in the legend

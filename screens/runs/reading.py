@@ -71,6 +71,7 @@ class Reading:
         self._told_of: object = None
         self._tells: frozenset[str] = frozenset()
         self._seen: tuple[object, Sequence[Row]] = (None, ())
+        self._alone: dict[int, Item] = {}
         self._states: Mapping[State, int] = {}
         self._order: tuple[object, Sequence[Row]] = (None, ())
         self._before: tuple[object, Snapshot] = (None, Snapshot())
@@ -110,7 +111,7 @@ class Reading:
         if of != self._before[0]:
             visible = self._visible(at)
             passing = self._passing(self._sorted(visible, at, wanted.view, scene), only, scene)
-            lines = grouping.lines(passing, wanted.view.group, _groups(wanted.view.group, scene), wanted.unfolded)
+            lines = self._lines(passing, wanted, scene)
             hidden = len(followed.rows) - len(visible)
             made = Snapshot(lines, passing, runs=visible, archived=hidden, states=self._states, only=only)
             self._before = of, made
@@ -121,6 +122,7 @@ class Reading:
         if at != self._seen[0]:
             rows = [row for row in self._runs.rows if at[1] or row.archived is None]
             self._seen, self._states = (at, rows), grouping.counted(rows)
+            self._alone = grouping.alone(rows, self._alone)
         return self._seen[1]
 
     def _sorted(self, rows: Sequence[Row], at: object, view: View, scene: Scene) -> Sequence[Row]:
@@ -145,10 +147,18 @@ class Reading:
         self._passed = used
         return rows
 
+    def _lines(self, passing: Sequence[Row], wanted: Wanted, scene: Scene) -> Sequence[Item]:
+        """Of runs one by one, or of groups."""
+        if by := wanted.view.group:
+            return grouping.lines(passing, by, _groups(by, scene), wanted.unfolded)
+        return [self._alone[row.id] for row in passing]
+
     def _columns(self, passing: Sequence[Row], wanted: Wanted, scene: Scene) -> tuple[Shown, ...]:
         """The columns; found anew only where other runs are shown than before, or their settings have become known."""
-        if self._before[0] != self._told_of:  # other runs may pass, or they in another order
-            self._told_of = self._before[0]
+        before = self._before[1]
+        told_of = self._seen[0], self._runs.settings_at, str(before.only), before.only.fields & TIMED and scene.now
+        if told_of != self._told_of:  # other runs may pass
+            self._told_of = told_of
             of = frozenset(row.id for row in passing), self._runs.settings_at if self._runs.complete else 0
             self._tells = columns.telling(passing, scene)
             if of != self._differing[0]:

@@ -64,22 +64,23 @@ class Scene:
 
     def best(self, rows: Iterable[Row], name: str) -> float | None:
         """The best of what these runs have: the lowest, of what should be high the highest."""
-        found = [value for row in rows if isinstance(value := self.value(row, name), int | float)]
+        found = [value for value in map(self.asker(name), rows) if isinstance(value, (int, float))]
         asked = facts.metric(name)
         best = max if asked is not None and higher_is_better(asked[0]) else min
         return best(found, default=None)
 
     def common(self, rows: Sequence[Row], name: str) -> Value:
         """What is the same in all of these runs; None where they differ."""
-        first = self.value(rows[0], name)
-        return first if all(self.value(row, name) == first for row in rows) else None
+        asker = self.asker(name)
+        first = asker(rows[0])
+        return first if all(value == first for value in map(asker, rows)) else None
 
 
 def _plain(value: object) -> Value:
     """A setting as facts have it."""
-    if isinstance(value, list | tuple):
-        return tuple(map(str, value))
-    return value if isinstance(value, str | int | float | bool | None) else str(value)
+    if value is None or isinstance(value, (str, int, float)):
+        return value
+    return tuple(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def best_loss(row: Row) -> float | None:

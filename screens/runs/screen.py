@@ -13,23 +13,21 @@ from textual.content import Content
 from textual.events import Resize
 
 from engine.filtering import Filter
-from engine.ledger import facts
-from engine.ledger.facts import LOSS
 from engine.ledger.table import Row
 from screens.commands import Command
 from screens.messages import KeepView
 from screens.runs import columns, detail, grouping
 from screens.runs.columns import sorted_by
 from screens.runs.grouping import GROUPINGS, Item
-from screens.runs.labelling import LabellingPage
-from screens.runs.looking import Detail, Together
+from screens.runs.looking import Together
+from screens.runs.opening import OpeningPage
 from screens.runs.reading import Reading, Snapshot, Wanted
 from screens.runs.verbs import VERBS
 from screens.session import Session, View
+from screens.widgets.cells import Cell, Column
 from screens.widgets.line import Line
-from screens.widgets.table import Cell, Column, Table
+from screens.widgets.table import Table
 
-OVERLAID: Final = 32  # runs at once; more curves are not told apart
 WELCOME: Final = (
     ("No runs yet.\n\n", "bold"),
     ("  3", "bold $text-accent"),
@@ -44,7 +42,7 @@ WELCOME: Final = (
 )
 
 
-class RunsScreen(LabellingPage):
+class RunsScreen(OpeningPage):
     """Every run in the ledger."""
 
     NAME = "runs"
@@ -102,9 +100,9 @@ class RunsScreen(LabellingPage):
         """Rows, filter line, detail."""
         before, self._snapshot = self._snapshot.wanted.view, snapshot
         self.set_class(not snapshot.runs and not snapshot.archived, "-empty")
-        self._table.show(snapshot.lines, [each.column for each in snapshot.shown])
-        if replace(before, columns=()) != replace(snapshot.wanted.view, columns=()):
-            self._table.move_to(0)  # who sorts wants to see what comes first
+        another = replace(before, columns=()) != replace(snapshot.wanted.view, columns=())
+        made = [each.column for each in snapshot.shown]
+        self._table.show(snapshot.lines, made, from_top=another)  # who sorts wants to see what comes first
         self._choose()
         self._show_filter()
         self._show_detail()
@@ -192,6 +190,8 @@ class RunsScreen(LabellingPage):
 
     def _look(self, view: View) -> None:
         """In this way from now on, also when the application is started again. What then comes first is told about."""
+        if shown := self._snapshot.shown:  # the key is answered before the order is known
+            self._table.entitle([columns.titled(each.name, view) for each in shown])
         self._ask(view=view, selected=None)
         self.post_message(KeepView(view))
 
@@ -280,43 +280,3 @@ class RunsScreen(LabellingPage):
             self._show_filter()
         elif self._asked.only:
             self._ask(only="")
-
-    # What opens from here
-
-    def action_diff(self) -> None:
-        """The marked runs, or the selected one against what it is told apart from."""
-        from screens.runs.diff import DiffScreen
-
-        chosen = self.several()
-        told = self._snapshot.detail
-        if len(chosen) == 1 and isinstance(told, Detail) and told.other is not None:
-            chosen.append(told.other.run)
-        if len(chosen) > 1:
-            self.app.push_screen(DiffScreen(self.session, chosen))
-        elif chosen:
-            self.say("There is no other run to hold it against: mark two with space.", "warning")
-
-    def action_overlay(self) -> None:
-        """The marked runs, or the selected one."""
-        from screens.runs.overlay import OverlayScreen
-
-        chosen = self.several()
-        if len(chosen) > OVERLAID:
-            self.say(f"{len(chosen)} curves are not told apart: mark {OVERLAID} runs at most.", "warning")
-        elif chosen:
-            self.app.push_screen(OverlayScreen(self.session, chosen))
-
-    @work(group="prompt")
-    async def action_why(self) -> None:
-        """Over the marked runs, else over all that pass the filter; of the metric that the table is sorted by, else of the loss."""
-        from screens.runs.why import WhyScreen
-
-        snapshot, marked = self._snapshot, self._table.marked
-        rows = [row for row in snapshot.passing if not marked or row.uid in marked]
-        if not rows:
-            self.say(self.no_run, "warning")
-            return
-        asked = facts.metric(self._asked.view.sort)
-        runs = await self.attempt(lambda: [row.run for row in rows])
-        if runs:
-            self.app.push_screen(WhyScreen(self.session, runs, asked[0] if asked else LOSS))

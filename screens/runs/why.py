@@ -20,9 +20,10 @@ from screens.commands import Command
 from screens.runs import reasons
 from screens.session import Session
 from screens.widgets import figures
+from screens.widgets.cells import Cell, Column
 from screens.widgets.line import Line
 from screens.widgets.page import Page
-from screens.widgets.table import Cell, Column, Table
+from screens.widgets.table import Table
 
 SETTING: Final = 18  # columns of a setting's name in any case
 BEST: Final = 15  # and of the values that the best runs had

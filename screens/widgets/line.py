@@ -14,6 +14,20 @@ def shortened(text: str, width: int) -> str:
     return set_cell_size(text, width - 1) + "…" if width > 1 else set_cell_size(text, width)
 
 
+def fitted(text: str, width: int, *, right: bool = False, keep_end: int = 0) -> str:
+    """`text` in exactly `width` columns, at their right if asked for; what is not printable is a blank. Of a text that is too long as many
+    letters as `keep_end` says are kept at its end.
+    """
+    if not text.isprintable():
+        text = "".join(letter if letter.isprintable() else " " for letter in text)
+    if keep_end and len(text) > keep_end and cell_len(text) > width:
+        end = text[-keep_end:]
+        text = shortened(text, width - cell_len(end)) + end
+    text = shortened(text, width)
+    blank = " " * (width - cell_len(text))
+    return blank + text if right else text + blank
+
+
 class Line(Widget):
     """A line of text, or a few when it wraps. `show` compares before it repaints; layout is done again only when the height changes."""
 

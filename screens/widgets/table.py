@@ -7,67 +7,20 @@ when rows come, go or move. A row may stand for several others (a group): then a
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from itertools import chain
-from typing import ClassVar, Final, Generic, Self, TypeVar
+from typing import ClassVar, Generic, Self, TypeVar
 
-from rich.cells import cell_len
-from rich.segment import Segment
-from rich.style import Style as RichStyle
-from textual.cache import LRUCache
 from textual.events import Click, Resize
 from textual.geometry import Region, Size
 from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
-from textual.style import Style
 
-from screens.commands import Command
-from screens.widgets.line import shortened
+from screens.widgets.cells import MARGIN, Cell, Column, Lines
+from screens.widgets.moves import MOVES
 
 Row = TypeVar("Row")
-Cell = str | tuple[str, str]
-"""Text, or text and its style."""
-
-MARGIN: Final = 3  # columns before the first cell: cursor, mark, blank
-MOVES: Final = (
-    Command("move.down", "j,down", "down", "Move down a line.", "move(1)", show=False),
-    Command("move.up", "k,up", "up", "Move up a line.", "move(-1)", show=False),
-    Command(
-        "move.left",
-        "h,left",
-        "left",
-        "Move left, where a table is wider than the screen.",
-        "move_across(-8)",
-        show=False,
-    ),
-    Command(
-        "move.right",
-        "l,right",
-        "right",
-        "Move right, where a table is wider than the screen.",
-        "move_across(8)",
-        show=False,
-    ),
-    Command("move.first", "g,home", "first", "Go to the first line.", "move_to_first", show=False),
-    Command("move.last", "G,end", "last", "Go to the last line.", "move_to_last", show=False),
-    Command("move.page_down", "pagedown", "page down", "Move down a page.", "move_page(1)", show=False),
-    Command("move.page_up", "pageup", "page up", "Move up a page.", "move_page(-1)", show=False),
-)
-"""How every list moves."""
-
-
-@dataclass(frozen=True)
-class Column:
-    """`width` in terminal columns; one column may take what is left over (`stretch`), `width` being the least it gets. Of a text that is too
-    long as many letters as `keep_end` says are kept at its end.
-    """
-
-    title: str
-    width: int
-    right: bool = False
-    stretch: bool = False
-    keep_end: int = 0
 
 
 class Table(ScrollView, Generic[Row], can_focus=True):
@@ -115,8 +68,7 @@ class Table(ScrollView, Generic[Row], can_focus=True):
         self._marks = marks or (lambda row: frozenset((key(row),)))
         self._drawn: dict[int, tuple[Cell, ...] | None] = {}  # what each line of the screen shows
         self._made: dict[int, tuple[Cell, ...]] = {}  # the cells of rows by their place, since rows were last given
-        self._strips: LRUCache[object, Strip] = LRUCache(512)
-        self._looks: dict[tuple[str, str, bool], RichStyle] = {}
+        self._lines = Lines(self)
 
     # What there is
 
@@ -125,32 +77,48 @@ class Table(ScrollView, Generic[Row], can_focus=True):
         """The row under the cursor."""
         return self.rows[self.cursor] if self.rows else None
 
-    def show(self, rows: Sequence[Row], columns: Sequence[Column] | None = None) -> None:
-        """These rows from now on, in these columns; the cursor stays on its row, wherever that went, or near its place."""
+    def show(self, rows: Sequence[Row], columns: Sequence[Column] | None = None, *, from_top: bool = False) -> None:
+        """These rows from now on, in these columns; the cursor stays on its row, wherever that went, or near its place, unless it is to
+        be on the first one.
+        """
         before, place_before, many = self.selected, self.cursor, len(self.rows)
         self.rows = rows
         self._made.clear()
-        self.cursor = self._place_of(before)
+        self.cursor = 0 if from_top else self._place_of(before)
         others = columns is not None and tuple(columns) != self.columns
         if columns is not None:
             self.columns = tuple(columns)
         if others or many != len(rows):
             self._measure()
+        if self.cursor != place_before:
+            self._follow_cursor()
         stay = self.marked.intersection(chain.from_iterable(map(self._marks, rows))) if self.marked else self.marked
         if others or stay != self.marked:
             self.marked = stay
             self.refresh()
-        for line in range(self.size.height - 1):
-            place = self.scroll_offset.y + line
-            now = self._cells_at(place) if place < len(rows) else None
-            if line not in self._drawn or self._drawn[line] != now:
-                self.refresh(Region(0, line + 1, self.size.width, 1))
+        else:
+            self._refresh_changed()
+            if self.cursor != place_before:
+                self._refresh_rows(place_before, self.cursor)
         after = self.selected
-        if self.cursor != place_before:
-            self._follow_cursor()
         if (before and self._key(before)) != (after and self._key(after)):
-            self._follow_cursor()
             self.post_message(self.Moved(self))
+
+    def entitle(self, titles: Sequence[str]) -> None:
+        """Other titles over the same columns."""
+        self.columns = tuple(replace(column, title=title) for column, title in zip(self.columns, titles, strict=True))
+        self.refresh(Region(0, 0, self.size.width, 1))
+
+    def _refresh_changed(self) -> None:
+        """Draw again the lines whose cells are others now."""
+        top, width = self.scroll_offset.y, self.size.width
+        changed = []
+        for line in range(self.size.height - 1):
+            now = self._cells_at(top + line) if top + line < len(self.rows) else None
+            if line not in self._drawn or self._drawn[line] != now:
+                changed.append(Region(0, line + 1, width, 1))
+        if changed:
+            self.refresh(*changed)
 
     def refresh(self, *regions: Region, repaint: bool = True, layout: bool = False, recompose: bool = False) -> Self:
         """Draw again, without regions with what the cells are now."""
@@ -243,8 +211,7 @@ class Table(ScrollView, Generic[Row], can_focus=True):
     def notify_style_update(self) -> None:
         """Another theme: no line is as it was."""
         super().notify_style_update()
-        self._strips.clear()
-        self._looks.clear()
+        self._lines.forget()
 
     @property
     def room(self) -> int:
@@ -275,7 +242,8 @@ class Table(ScrollView, Generic[Row], can_focus=True):
         left, top = self.scroll_offset
         place = top + y - 1
         if y == 0:
-            line = self._line(tuple(column.title for column in self.columns), "   ", "table--titles")
+            titles = tuple(column.title for column in self.columns)
+            line = self._lines.drawn(titles, "   ", self.columns, self._line_width, "table--titles")
         elif place >= len(self.rows):
             self._drawn[y - 1] = None
             return Strip.blank(self.size.width, self.rich_style)
@@ -284,46 +252,6 @@ class Table(ScrollView, Generic[Row], can_focus=True):
             cursor = place == self.cursor
             marker = f" {'▌' if cursor else ' '}{'◆' if self._is_marked(row) else ' '}"
             cells = self._drawn[y - 1] = self._cells_at(place)
-            line = self._line(cells, marker, "table--cursor" if cursor else "")
+            component = "table--cursor" if cursor else ""
+            line = self._lines.drawn(cells, marker, self.columns, self._line_width, component)
         return line.crop(left, left + self.size.width)
-
-    def _line(self, cells: tuple[Cell, ...], marker: str, component: str) -> Strip:
-        """Made of segments at once: a page of lines is made at every key, and `Content` takes five times as long."""
-        width = self._line_width
-        name = (cells, marker, component, width, self.columns, self.has_focus)
-        strip = self._strips.get(name)
-        if strip is None:
-            segments = [Segment(marker, self._look("$text-accent", component))]
-            for column, cell in zip(self.columns, cells, strict=True):
-                text, style = cell if isinstance(cell, tuple) else (cell, "")
-                fitted = _fitted(text, self._width_of(column), column) + " "
-                segments.append(Segment(fitted, self._look(style, component)))
-            strip = Strip(segments).adjust_cell_length(width, self._look("", component))
-            self._strips[name] = strip
-        return strip
-
-    def _look(self, style: str, component: str) -> RichStyle:
-        """A cell's style on the line's own."""
-        name = (style, component, self.has_focus)
-        if (known := self._looks.get(name)) is None:
-            line = self.get_visual_style(component) if component else self.visual_style
-            known = self._looks[name] = (line + Style.parse(style)).rich_style
-        return known
-
-    def _width_of(self, column: Column) -> int:
-        if not column.stretch:
-            return column.width
-        others = sum(other.width + 1 for other in self.columns if other is not column)
-        return max(column.width, self._line_width - MARGIN - others)
-
-
-def _fitted(text: str, width: int, column: Column) -> str:
-    """`text` in exactly `width` columns; what is not printable is a blank."""
-    if not text.isprintable():
-        text = "".join(letter if letter.isprintable() else " " for letter in text)
-    if column.keep_end and len(text) > column.keep_end and cell_len(text) > width:
-        end = text[-column.keep_end :]
-        text = shortened(text, width - cell_len(end)) + end
-    text = shortened(text, width)
-    blank = " " * (width - cell_len(text))
-    return blank + text if column.right else text + blank

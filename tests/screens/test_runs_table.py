@@ -18,7 +18,7 @@ from screens.runs.following import FIRST, Following
 from screens.runs.reading import Reading, Snapshot, Wanted
 from screens.runs.scene import VERSUS, Scene
 from screens.session import View
-from screens.widgets.table import MARGIN
+from screens.widgets.cells import MARGIN
 from tests.benchmarks.many_runs import fill
 
 NOW = 1_773_320_700.0

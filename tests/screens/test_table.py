@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from textual.app import App, ComposeResult
 from textual.geometry import Region
 
-from screens.widgets.table import Column, Table
+from screens.widgets.cells import Column
+from screens.widgets.table import Table
 
 Row = tuple[str, int]
 
