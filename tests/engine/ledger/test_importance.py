@@ -124,6 +124,12 @@ def test_of_few_runs_with_equal_values_p_is_the_share_of_orders(kind: str) -> No
     assert study.settings[0].kind == kind and study.settings[0].p == pytest.approx(2 / 252, abs=0.003)
 
 
+def test_the_interval_of_a_correlation_and_what_many_looks_cost_are_those_of_the_literature() -> None:
+    low, high = importance._interval(0.5, 28)  # half width 1.96 * sqrt(1.125 / 25) behind Fisher's z
+    assert (low, high) == (pytest.approx(0.13274, abs=1e-5), pytest.approx(0.74654, abs=1e-5))
+    assert importance._holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+
+
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_fewer_than_four_runs_say_nothing(count: int) -> None:
     study = importance.study(*planted(count))

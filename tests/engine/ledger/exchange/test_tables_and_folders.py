@@ -15,6 +15,7 @@ from engine.errors import Problem
 from engine.ledger.exchange import plain, trackio, trainer
 from engine.ledger.exchange.imported import Imported, Reader
 from engine.ledger.exchange.trainer import OutputFolder
+from engine.ledger.runs import UID
 from engine.ledger.states import State
 
 
@@ -223,6 +224,17 @@ def test_texts_among_numbers_are_told(tmp_path: Path, text: str, unread: int) ->
     told = (f"Cells that should be numbers and are not: {unread}.",) if unread else ()
     assert read(reader).troubles == told
     assert read(reader).troubles == told  # also when nothing has changed
+
+
+def test_of_a_step_that_comes_twice_the_last_counts_and_what_is_no_step_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text(
+        "uid,step,train/loss\n../../etc,1,0.5\n../../etc,2,0.4\n../../etc,1,0.3\n../../etc,1.5,9\n../../etc,,9\n"
+    )
+    imported = read(plain.readers(path, "csv")[0])
+    assert values(imported)["train/loss"] == {1: 0.3, 2: 0.4}
+    assert "Rows without a whole number as their step: 2." in imported.troubles
+    assert UID.fullmatch(imported.uid), "a folder is named by it"
 
 
 def test_a_table_without_numbers_says_so(tmp_path: Path) -> None:
