@@ -10,7 +10,7 @@ import json
 import shutil
 import sqlite3
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -26,8 +26,13 @@ from engine.places import private_folder
 KEPT: Final = 7 * 86400.0  # seconds that a run stays in the bin, at least
 
 
-def refuse_if_used(ledger: Ledger, run: Run) -> None:
-    """Nothing, unless a process trains or evaluates the run, or another run cannot be without it.
+def children_first(chosen: Iterable[Run]) -> list[Run]:
+    """Runs in an order in which they can be deleted: what goes on from a run has a later row."""
+    return sorted(chosen, key=lambda run: run.id, reverse=True)
+
+
+def refuse_if_used(ledger: Ledger, run: Run, besides: Collection[Run] = ()) -> None:
+    """Nothing, unless a process trains or evaluates the run, or another run cannot be without it; `besides` are to be deleted too.
 
     Raises:
         Problem: so it is; it says which.
@@ -49,7 +54,8 @@ def refuse_if_used(ledger: Ledger, run: Run) -> None:
         if _may_be_trained(ledger, child):
             why = f"{child.name} is {child.state} and goes on from it."
             raise Problem(f"{run.name} is being used", why, "Wait for it to end.", code="running")
-        if run.result_kind == "model" and child.result_kind != "model":
+        goes_too = any(child.id == other.id for other in besides)
+        if run.result_kind == "model" and child.result_kind != "model" and not goes_too:
             raise Problem(
                 f"{run.name} is the base model of {child.name}",
                 f"{child.name} could neither be resumed nor used without it.",

@@ -155,7 +155,7 @@ class ActingPage(RunPage[Snapshot]):
         done: list[str] = []
 
         def remove() -> bool:
-            for run in chosen:
+            for run in removal.children_first(chosen):
                 removal.remove(self.session.ledger, run)
                 done.append(run.uid)
             return True

@@ -238,6 +238,17 @@ def test_delete_refuses_what_is_at_work_and_then_deletes_nothing(
     assert idle.folder.is_dir()
 
 
+def test_a_base_model_is_deleted_with_what_goes_on_from_it(ledger: Ledger, capsys: pytest.CaptureFixture[str]) -> None:
+    base, child = make_run(ledger, "base"), make_run(ledger, "child")
+    runs.set_result(ledger, base, kind="model", path="model/best")
+    with ledger.transaction() as connection:
+        connection.execute("UPDATE run SET parent = ? WHERE id = ?", (base.uid, child.id))
+    assert cli.main(["runs", "delete", "base", "--yes"]) == 2
+    assert "Delete child first" in capsys.readouterr().err
+    assert cli.main(["runs", "delete", "base", "child", "--yes"]) == 0
+    assert runs.listed(ledger) == []
+
+
 def test_delete_removes_only_a_folder_of_its_own(ledger: Ledger, tmp_path: Path) -> None:
     run = make_run(ledger, "moved")
     assert run.folder.is_dir()

@@ -20,9 +20,9 @@ from workbench.cli.runs.choosing import agreed, chosen, named
 def delete(options: argparse.Namespace) -> int:
     """Put runs with their files into the bin, after a question."""
     ledger = existing_ledger(options.ledger)
-    found = chosen(ledger, options)
+    found = removal.children_first(chosen(ledger, options))
     for run in found:  # before the first one goes
-        removal.refuse_if_used(ledger, run)
+        removal.refuse_if_used(ledger, run, besides=found)
     if found and not options.yes:
         kept = figures.duration(removal.KEPT)
         question = f"Delete {_with_size(found)}? For {kept} it can be undone: workbench runs restore."
