@@ -26,7 +26,7 @@ DARK: Final = Theme(
     foreground="#d5dbe2",
     background="#0e1216",
     surface="#141a20",
-    panel="#1b232b",
+    panel="#22282d",  # of 256 colours a grey: more blue would be black, and lines between panes not seen
     dark=True,
 )
 LIGHT: Final = Theme(

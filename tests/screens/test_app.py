@@ -10,11 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
+from rich.color import Color as RichColor
+from rich.color import ColorSystem
 from rich.segment import Segment
 from textual.color import Color
 from textual.events import Key
 from textual.message import Message
 from textual.pilot import Pilot
+from textual.theme import Theme
 from textual.widgets import Input
 
 from engine.ledger import Ledger, orders, runs
@@ -211,6 +214,15 @@ async def test_later_starts_do_not_ask(ledger: Ledger, tmp_path: Path, settings:
 def test_a_poor_terminal_gets_its_own_colours(environment: Mapping[str, str], colours: str, theme: str) -> None:
     assert themes.fitting("workbench-dark", colours, environment) == theme
     assert themes.fitting("workbench-light", "truecolor", {}) == "workbench-light"
+
+
+@pytest.mark.parametrize("theme", [themes.DARK, themes.LIGHT], ids=lambda theme: theme.name)
+def test_lines_between_panes_are_seen_in_256_colours(theme: Theme) -> None:
+    panel, background = (
+        RichColor.parse(str(colour)).downgrade(ColorSystem.EIGHT_BIT).number
+        for colour in (theme.panel, theme.background)
+    )
+    assert panel != background
 
 
 @pytest.mark.parametrize(
