@@ -127,7 +127,8 @@ class LastLine(Vertical):
     async def ask(self, question: str) -> bool:
         """Whether the answer was yes. An open question or prompt is withdrawn."""
         self._withdraw()
-        self._question = asyncio.get_running_loop().create_future()
+        asked: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._question = asked
         self._words.show(
             Content.assemble(
                 (question, "bold $text-warning"),
@@ -139,17 +140,19 @@ class LastLine(Vertical):
         )
         self._take_focus(self._words)
         try:
-            return await self._question
+            return await asked
         finally:
-            self._question = None
-            self._give_back_focus()
+            if self._question is asked:  # no other question has come in between
+                self._question = None
+                self._give_back_focus()
 
     async def prompt(
         self, label: str, value: str, suggestions: Sequence[str], changed: Callable[[str], None] | None
     ) -> str | None:
         """What was typed; None after `esc`. `changed` hears every keystroke."""
         self._withdraw()
-        self._typed = asyncio.get_running_loop().create_future()
+        typed: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
+        self._typed = typed
         self._words.show(Content.styled(label, "bold $text-accent"))
         entry = self._input
         entry.suggester = SuggestFromList(suggestions, case_sensitive=False) if suggestions else None
@@ -161,12 +164,13 @@ class LastLine(Vertical):
         self.add_class("-typing")
         self._take_focus(entry)
         try:
-            return await self._typed
+            return await typed
         finally:
-            self._typed = self._changed = None
-            entry.disabled = True
-            self.remove_class("-typing")
-            self._give_back_focus()
+            if self._typed is typed:  # no other prompt has come in between
+                self._typed = self._changed = None
+                entry.disabled = True
+                self.remove_class("-typing")
+                self._give_back_focus()
 
     async def filter(
         self,

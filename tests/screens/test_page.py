@@ -147,6 +147,19 @@ async def test_a_problem_is_said_in_full_until_a_key_is_pressed(page: Counting) 
         assert "It broke" not in last_line(pilot)
 
 
+@pytest.mark.parametrize("again", ["name", "ask"])
+async def test_what_is_asked_while_something_is_open_takes_its_place(page: Counting, again: str) -> None:
+    """A message from another screen may ask while a prompt stands: the first is withdrawn, the second is heard."""
+    async with Host(page).run_test() as pilot:
+        for action in (again, again):
+            getattr(page, f"action_{action}")()
+            await pilot.pause()
+        await until(pilot, lambda: len(page.answers) == 1)
+        await pilot.press(*("c", "enter") if again == "name" else "y")
+        await until(pilot, lambda: len(page.answers) == 2)
+        assert page.answers == ([None, "abc"] if again == "name" else [False, True])
+
+
 async def test_asking_outside_a_worker_is_refused_at_once(page: Counting) -> None:
     async with Host(page).run_test() as pilot:
         await pilot.press("w")
