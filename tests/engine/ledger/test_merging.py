@@ -294,6 +294,30 @@ def test_a_run_that_went_on_is_brought_up_to_date_and_keeps_what_was_said_here(l
     assert merge(ledger, path).kept == (there.uid,)
 
 
+def test_a_replayed_step_stays_the_newer_and_who_follows_sees_all_that_came(ledger: Ledger, tmp_path: Path) -> None:
+    def logged(into: Ledger, run: Run, first: int, last: int) -> None:
+        with into.transaction() as connection:
+            rows = [Row(0, step, 0.0, ("train/loss", "train/rate"), (1.0, 1.0)) for step in range(first, last)]
+            Packer(run.id).write(connection, rows)
+            sealing.seal(connection, run.id)
+
+    logged(ledger, runs.create(ledger, name="own", runs_folder=tmp_path, profile="", settings={}), 0, 100)
+    with Ledger.open(tmp_path / "other.db") as other:
+        run = runs.create(other, name="speech", runs_folder=tmp_path, profile="", settings={})
+        logged(other, run, 0, 10)
+        merge(ledger, other.path)
+        here = runs.find(ledger, run.uid)
+        seen = metrics.curve(ledger, here.id, "train/loss")
+        logged(other, run, 10, 20)
+        with other.transaction() as connection:  # alone and not sealed yet
+            Packer(run.id).write(connection, [Row(0, 5, 0.0, ("train/loss",), (9.0,))])
+        merge(ledger, other.path)
+    whole_curve = metrics.curve(ledger, here.id, "train/loss")
+    assert whole_curve.values.tolist() == [*[1.0] * 5, 9.0, *[1.0] * 14]
+    joined = seen.joined(metrics.curve(ledger, here.id, "train/loss", after=seen.seq))
+    assert joined.steps.tolist() == list(range(20)) and joined.values.tolist() == whole_curve.values.tolist()
+
+
 def test_what_was_evaluated_here_does_not_hold_back_what_was_trained_there(ledger: Ledger, tmp_path: Path) -> None:
     """Three jobs here, none of them training, and one there that went on."""
     path, there = filled(tmp_path / "other.db")

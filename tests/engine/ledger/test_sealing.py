@@ -104,18 +104,18 @@ def test_an_increment_out_of_a_segment_begins_behind_what_is_known(ledger: Ledge
 def test_a_full_segment_is_not_written_again(ledger: Ledger, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sealing, "SEGMENT", 4)
 
-    def sealed(first: int, last: int) -> list[tuple[int, int]]:
+    def sealed(first: int, last: int) -> list[int]:
         with ledger.transaction() as connection:
             rows = [Row(0, step, 0.0, ("train/loss",), (1.0,)) for step in range(first, last)]
             Packer(run.id).write(connection, rows)
             sealing.seal(connection, run.id)
-        return ledger.rows("SELECT id, n FROM segment ORDER BY first_step")
+        return [n for (n,) in ledger.rows("SELECT n FROM segment ORDER BY first_step")]
 
-    before = sealed(0, 8)
-    assert [n for _, n in before] == [4, 4]
-    after = sealed(8, 10)
-    assert after[:2] == before and after[2][1] == 2
-    assert [n for _, n in sealed(10, 13)] == [4, 4, 4, 1]
+    assert sealed(0, 8) == [4, 4]
+    with ledger.transaction() as connection:  # would be a problem to whom looks at it
+        connection.execute("UPDATE segment SET steps = x'07'")
+    assert sealed(8, 10) == [4, 4, 2]
+    assert sealed(10, 13) == [4, 4, 4, 1]
 
 
 def test_a_batch_of_metrics_marks_its_run_as_changed(ledger: Ledger, run: Run) -> None:

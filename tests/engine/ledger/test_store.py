@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -268,6 +269,19 @@ def test_one_state_for_several_queries(ledger: Ledger, run: Run) -> None:
             pool.submit(events.add, ledger, "test", "meanwhile", run=run.id).result()
         assert connection.execute(count).fetchone() == before == (0,)
     assert len(events.of_run(ledger, run.id)) == 1
+
+
+def test_who_closes_moves_everything_into_the_file_though_others_go_on(
+    ledger: Ledger, run: Run, tmp_path: Path
+) -> None:
+    with Ledger.open(ledger.path) as other:
+        other.version()
+        events.add(ledger, "test", "last words", run=run.id)
+        ledger.close()
+        shutil.copyfile(ledger.path, tmp_path / "copy.db")
+        assert len(events.of_run(other, run.id)) == 1
+    with Ledger.open(tmp_path / "copy.db") as copy:
+        assert [event.text for event in events.of_run(copy, run.id)] == ["last words"]
 
 
 def test_the_last_to_leave_leaves_one_file_even_if_it_has_only_read(ledger: Ledger, run: Run) -> None:
