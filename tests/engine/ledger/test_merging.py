@@ -299,7 +299,6 @@ def test_a_replayed_step_stays_the_newer_and_who_follows_sees_all_that_came(ledg
         with into.transaction() as connection:
             rows = [Row(0, step, 0.0, ("train/loss", "train/rate"), (1.0, 1.0)) for step in range(first, last)]
             Packer(run.id).write(connection, rows)
-            sealing.seal(connection, run.id)
 
     logged(ledger, runs.create(ledger, name="own", runs_folder=tmp_path, profile="", settings={}), 0, 100)
     with Ledger.open(tmp_path / "other.db") as other:
@@ -309,7 +308,8 @@ def test_a_replayed_step_stays_the_newer_and_who_follows_sees_all_that_came(ledg
         here = runs.find(ledger, run.uid)
         seen = metrics.curve(ledger, here.id, "train/loss")
         logged(other, run, 10, 20)
-        with other.transaction() as connection:  # alone and not sealed yet
+        with other.transaction() as connection:
+            sealing.seal(connection, run.id)  # and behind that, alone and not sealed yet
             Packer(run.id).write(connection, [Row(0, 5, 0.0, ("train/loss",), (9.0,))])
         merge(ledger, other.path)
     whole_curve = metrics.curve(ledger, here.id, "train/loss")
