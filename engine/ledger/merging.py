@@ -51,6 +51,9 @@ class Merged:
     conflicts: tuple[Conflict, ...] = ()
     renamed: dict[str, str] = field(default_factory=dict)  # by uid, runs that gave way to an older one of the same name
     evaluations: int = 0
+    notes: dict[str, str] = field(
+        default_factory=dict
+    )  # by uid, notes that were here and gave way to what was said later
 
 
 def merge(
@@ -88,6 +91,7 @@ def merge(
         merged.conflicts,
         renamed,
         evaluations,
+        merged.notes,
     )
 
 
@@ -167,6 +171,7 @@ def joined(first: Merged, then: Merged) -> Merged:
         first.conflicts + then.conflicts,
         first.renamed | then.renamed,
         first.evaluations + then.evaluations,
+        first.notes | then.notes,
     )
 
 
@@ -192,11 +197,15 @@ def _merge_runs(ledger: Ledger, connection: sqlite3.Connection, uids: Sequence[s
     connection.executemany("UPDATE run SET folder = ? WHERE id = ?", folders)
     changed = {*moved, *gathering.beside_training(connection, uids)}
     changed |= {uid for uid in both if verdicts[uid].ahead or verdicts[uid].said}
+    notes = {uid: ours[uid].said.note for uid in both if verdicts[uid].said}
     return Merged(
         added,
         tuple(uid for uid in both if uid in changed),
         tuple(uid for uid in both if uid not in changed),
         tuple(Conflict(uid, ours[uid].said.name, each.conflict) for uid, each in verdicts.items() if each.conflict),
+        notes={
+            uid: note for uid, note in notes.items() if note not in theirs[uid].said.note
+        },  # one that goes on is not lost
     )
 
 

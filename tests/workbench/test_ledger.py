@@ -66,6 +66,22 @@ def test_ledgers_are_merged_and_what_could_not_be_is_said(
     assert capsys.readouterr().out == ""
 
 
+def test_a_note_that_gives_way_is_told(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make(home / "ledger.db", "speech")
+    other = str(tmp_path / "other.db")
+    assert cli.main(["ledger", "backup", other]) == 0
+    assert cli.main(["runs", "note", "speech", "rank too low"]) == 0
+    assert cli.main(["runs", "archive", "speech", "--ledger", other]) == 0
+    capsys.readouterr()
+    assert cli.main(["ledger", "merge", other]) == 0
+    assert capsys.readouterr().err.endswith("Here it was:\nrank too low\n")
+    assert told(capsys, "merge", other)[1]["notes"] == {}
+    assert cli.main(["runs", "note", "speech", "rank too low"]) == 0
+    assert cli.main(["runs", "note", "speech", "rank too low, alpha too", "--ledger", other]) == 0
+    capsys.readouterr()
+    assert told(capsys, "merge", other)[1]["notes"] == {}  # it has only been gone on with
+
+
 def test_a_ledger_that_cannot_be_read_holds_up_no_other(
     home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,6 +11,7 @@ from engine.errors import Problem
 from engine.ledger import Ledger, labels, merging, runs
 from engine.ledger.exchange import adding, documents, sources
 from workbench import settings
+from workbench.cli.ledger import say_notes
 from workbench.cli.output import print_json, print_table, progress, words
 
 
@@ -138,6 +139,7 @@ def _merged(ledger: Ledger, path: Path) -> merging.Merged | None:
 
 def _told(ledger: Ledger, path: Path, merged: merging.Merged) -> Iterator[Done]:
     why = {conflict.uid: conflict.why for conflict in merged.conflicts}
+    say_notes(merged)
     for group in (merged.added, merged.updated, merged.kept):
         for run in filter(None, (runs.by_uid(ledger, uid) for uid in group)):
             left = why.get(run.uid) or ("" if run.deleted is None else adding.BINNED)

@@ -132,6 +132,13 @@ def say(merged: Merged) -> None:
         words(f"{uid} is called {printable(name)} now: an older run has its name")
     for conflict in merged.conflicts:
         words(f"{printable(conflict.name)} ({conflict.uid}): {conflict.why}")
+    say_notes(merged)
+
+
+def say_notes(merged: Merged) -> None:
+    """The notes that would else be gone without a word."""
+    for uid, note in merged.notes.items():
+        words(f"{uid} was edited elsewhere later than here, and its note with it. Here it was:\n{note}")
 
 
 def backup(options: argparse.Namespace) -> int:
