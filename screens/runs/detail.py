@@ -72,9 +72,12 @@ def _wrapped(line: Content, width: int) -> list[Content]:
 
 def _lines(detail: Detail, scene: Scene, width: int) -> Iterator[Content]:
     if detail.row.state is State.LOST:
-        yield _labelled(
-            "lost", Content.styled("Its process is gone. R resumes it from its newest checkpoint.", "$text-warning")
+        words = (
+            "Its process is gone and left no word. Go on with it where you started it."
+            if detail.row.source
+            else "Its process is gone. R resumes it from its newest checkpoint."
         )
+        yield _labelled("lost", Content.styled(words, "$text-warning"))
     for place, part in enumerate(filter(None, detail.message.splitlines())):
         yield _labelled("failed" if not place else "", Content.styled(part, "$text-error" if not place else ""))
     if detail.doing:

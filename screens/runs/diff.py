@@ -162,5 +162,5 @@ def plain(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):
-        return f"{value:g}"
+        return f"{value:g}".replace("e-0", "e-")
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

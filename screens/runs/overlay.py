@@ -15,6 +15,7 @@ from engine.ledger import differences, evidence
 from engine.ledger import runs as known_runs
 from engine.ledger.runs import Run
 from screens.commands import Command
+from screens.runs.columns import END, title
 from screens.runs.diff import DiffScreen, plain
 from screens.runs.overlaid import Line as Curve
 from screens.runs.overlaid import Overlaid, Reading
@@ -28,7 +29,7 @@ from screens.widgets.scales import SCALES
 from screens.widgets.series import Series
 from screens.widgets.table import Table
 
-NAMES: Final = 24  # columns of a run's name at most
+NAMES: Final = {"-narrow": 24, "-wide": 44}  # columns of a run's name at most
 VALUE: Final = 16  # columns of a setting's value in the legend
 LEGEND: Final = 9  # lines at most, of the titles and the runs; more are scrolled to
 MIXED: Final = "! Other validation rows or another objective: these losses say little of each other."
@@ -94,7 +95,9 @@ class OverlayScreen(Page[Overlaid]):
         yield Chart("curves", names=False)
         yield Line(Content.styled(MIXED, "$text-warning"), id="mixed")
         yield Line(id="note")
-        table = Table[Entry](_columns(NAMES, at=False), self._cells, lambda entry: entry.curve.run.uid, id="legend")
+        table = Table[Entry](
+            _columns(NAMES["-narrow"], at=False), self._cells, lambda entry: entry.curve.run.uid, id="legend"
+        )
         table.styles.height = min(LEGEND, len(self._runs) + 1) + 1  # and its border
         yield table
 
@@ -130,7 +133,9 @@ class OverlayScreen(Page[Overlaid]):
         front = self._legend.selected.curve if self._legend.selected else None
         others = [line.series for line in self._snapshot.lines if line.series and line is not front]
         on_top = [front.series] if front and front.series else []
-        self._chart.show([*others, *on_top], self._snapshot.metric, self._snapshot.scale, front=bool(others and on_top))
+        metric, scale = self._snapshot.metric, self._snapshot.scale
+        empty = _empty(self._snapshot)
+        self._chart.show([*others, *on_top], metric, scale, front=bool(others and on_top), empty=empty)
         self._tell()
 
     def _tell(self) -> None:
@@ -140,7 +145,9 @@ class OverlayScreen(Page[Overlaid]):
 
     def _show_legend(self) -> None:
         cursor = self._chart.cursor
-        columns = _columns(max(cell_len(line.run.name) for line in self._snapshot.lines), at=cursor is not None)
+        longest = max((cell_len(line.run.name) for line in self._snapshot.lines), default=0)
+        most = NAMES["-wide" if self.has_class("-wide") else "-narrow"]
+        columns = _columns(min(most, longest), at=cursor is not None)
         differs = self._differs or {}
         entries = [
             Entry(line, _value(line.series, cursor), differs.get(line.run.id, "")) for line in self._snapshot.lines
@@ -216,7 +223,7 @@ class OverlayScreen(Page[Overlaid]):
 def _columns(name: int, *, at: bool) -> tuple[Column, ...]:
     return (
         Column("", 2),
-        Column("name", max(8, min(NAMES, name))),
+        Column("name", max(8, name), keep_end=END),
         Column("", 1),
         Column("at" if at else "last", 6, right=True),
         Column("best", 6, right=True),
@@ -234,6 +241,13 @@ def _value(series: Series | None, cursor: float | None) -> float | None:
     return float(series.values[place - 1]) if place else None
 
 
+def _empty(snapshot: Overlaid) -> str:
+    """Why there is nothing to draw, and what can be done about it."""
+    if not any(line.best is not None for line in snapshot.lines):
+        return f"none of these runs has {snapshot.metric}"
+    return f"none of these runs counts {snapshot.scale.name}: _ draws over something else"
+
+
 def _told(entry: Entry) -> str:
     line = entry.curve
     figured = f"{figures.value(entry.value)}, best {figures.value(line.best)} at step {figures.count(line.best_step)}"
@@ -241,11 +255,11 @@ def _told(entry: Entry) -> str:
 
 
 def _what_differs(settings: Sequence[tuple[int, Mapping[str, object]]]) -> dict[int, str]:
-    """For each run the settings in which it is not as the others, by the last part of their names."""
+    """For each run the settings in which it is not as the others, by the titles of their columns."""
     differing = differences.different([facts for _, facts in settings])
     told = {key: values for key, values in differing.items() if not key.startswith(UNTOLD)}
     ordered = sorted(told, key=lambda key: key.startswith(("data.", "split.")))
     return {
-        run: "  ".join(f"{key.rpartition('.')[2]} {shortened(plain(told[key][place]), VALUE)}" for key in ordered)
+        run: "  ".join(f"{title(key)} {shortened(plain(told[key][place]), VALUE)}" for key in ordered)
         for place, (run, _) in enumerate(settings)
     }

@@ -83,15 +83,26 @@ class Chart(Widget):
         self.cursor: float | None = None
         self.scale = STEP
         self._series: tuple[Series, ...] = ()
+        self._empty = ""
         self._front: Series | None = None
         self._strips: list[Strip] = []
         self._looks: dict[str, Style] = {}
 
     def show(
-        self, series: Sequence[Series], title: str | None = None, scale: Scale = STEP, *, front: bool = False
+        self,
+        series: Sequence[Series],
+        title: str | None = None,
+        scale: Scale = STEP,
+        *,
+        front: bool = False,
+        empty: str = "",
     ) -> None:
-        """These curves from now on, the last one on top, in bold with `front`; a cursor means nothing on another scale."""
+        """These curves from now on, the last one on top, in bold with `front`; a cursor means nothing on another scale.
+
+        `empty` is what is said where there are none.
+        """
         self._series = tuple(series)
+        self._empty = empty
         self._front = self._series[-1] if series and front else None
         self.title = title or self.title
         if scale is not self.scale:
@@ -168,7 +179,7 @@ class Chart(Widget):
         rows = height - 3
         title = self._strip(self._title_parts(width), width)
         if not extents or rows < 1 or width < 16:
-            words = f"no {self.title} yet" if not self._series else f"{self.title}: nothing to draw"
+            words = self._empty or f"no {self.title} yet" if not self._series else f"{self.title}: nothing to draw"
             blank = Strip.blank(width, self._looks[""])
             below = [self._strip([(words.center(width), "axis")], width)] if height > 1 else []
             return [title, *below, *[blank] * (height - 1 - len(below))]

@@ -60,6 +60,28 @@ async def test_each_run_has_a_line_with_its_figures_and_what_sets_it_apart(two: 
         assert second.split() == ["━━", "long", "○", "2.100", "2.100", "20", "rank", "8"]
 
 
+async def test_where_nothing_is_counted_it_says_what_to_press(ledger: Ledger, tmp_path: Path) -> None:
+    run = runs.create(ledger, name="imported", runs_folder=tmp_path, profile="", settings=settings())
+    with metrics.Writer(ledger, run.id) as writer:
+        writer.log(1, {"train/loss": 2.0})
+    async with WorkbenchApp(Session(ledger, tmp_path)).run_test(size=(80, 24)) as pilot:
+        await opened(pilot, [run], Session(ledger, tmp_path))
+        await pilot.press("underscore")
+        await until(pilot, lambda: "none of these runs counts tokens: _ draws over something else" in screen(pilot))
+        await pilot.press("underscore")
+        await until(pilot, lambda: "━━" in screen(pilot) and "none of these" not in screen(pilot))
+
+
+async def test_names_are_whole_where_there_is_room_and_else_keep_their_end(ledger: Ledger, tmp_path: Path) -> None:
+    name = "pubmedqa-learning_rate-and-rank-298"
+    run = trained(ledger, tmp_path, name, [2.0, 1.0])
+    async with WorkbenchApp(Session(ledger, tmp_path)).run_test(size=(80, 24)) as pilot:
+        await opened(pilot, [run], Session(ledger, tmp_path))
+        assert "…k-298" in legend(pilot)[0]
+        await pilot.resize_terminal(160, 48)
+        await until(pilot, lambda: name in legend(pilot)[0])
+
+
 async def test_the_cursor_reads_every_run_at_the_same_place(two: tuple[Session, list[Run]]) -> None:
     session, chosen = two
     async with WorkbenchApp(session).run_test(size=(100, 30)) as pilot:
