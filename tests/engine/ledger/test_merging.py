@@ -380,6 +380,39 @@ def test_a_run_that_is_at_work_here_is_left_alone(ledger: Ledger, tmp_path: Path
     assert merge(ledger, path).updated == (there.uid,)
 
 
+def test_of_two_baselines_for_one_comparison_the_later_stays(ledger: Ledger, tmp_path: Path) -> None:
+    first, second = "aaaaaaaaaaaa", "bbbbbbbbbbbb"
+    steps: list[Step] = [(created, (second, 0)), (said, (second, 2, "weather", False, True, "x"))]
+    other = written(tmp_path / "other.db", steps)
+    with ledger.transaction() as connection:
+        created(connection, first, 0)
+        said(connection, first, 1, "speech", False, True, "x")
+    merge(ledger, other)
+    assert ledger.rows("SELECT uid FROM run WHERE baseline") == [(second,)]
+
+
+@pytest.mark.parametrize(("here", "there"), [("x", "yz"), ("xy", "z")])
+def test_of_two_unfinished_evaluations_that_with_more_answers_comes_unless_one_is_at_work_here(
+    ledger: Ledger, tmp_path: Path, here: str, there: str
+) -> None:
+    uid = "aaaaaaaaaaaa"
+    steps: list[Step] = [(created, (uid, 0)), *((evaluated, (uid, 2, answer, False)) for answer in there)]
+    other = written(tmp_path / "other.db", steps)
+    with ledger.transaction() as connection:
+        created(connection, uid, 0)
+        for answer in here:
+            evaluated(connection, uid, 1, answer, False)
+    job = jobs.create(ledger, "evaluate", run=None, argument={}, log=tmp_path / "log.txt")
+    jobs.set_state(ledger, jobs.sign_in(ledger, job, pid=os.getpid()), State.RUNNING)
+    merge(ledger, other)
+    assert ledger.rows("SELECT uid FROM evaluation ORDER BY uid") == [(f"{uid}-1",), ("base-1",)]
+    jobs.set_state(ledger, job, State.FINISHED)
+    merge(ledger, other)
+    more = 1 if len(here) > len(there) else 2
+    assert ledger.rows("SELECT uid FROM evaluation ORDER BY uid") == [(f"{uid}-{more}",), (f"base-{more}",)]
+    assert ledger.rows("SELECT DISTINCT answer FROM item ORDER BY 1") == [(each,) for each in max(here, there, key=len)]
+
+
 def test_of_runs_with_one_name_the_younger_gets_its_machine_s(ledger: Ledger, tmp_path: Path) -> None:
     old, _ = filled(tmp_path / "old.db")
     young, run = filled(tmp_path / "young.db")
