@@ -6,8 +6,8 @@ import shlex
 from collections.abc import Iterable, Sequence
 
 from engine.errors import Problem
-from engine.evaluate.suites import check_overlap, find_suite, read_suite
-from engine.ledger import Ledger
+from engine.evaluate.suites import check_overlap, find_suite, known_suites, read_suite
+from engine.ledger import Ledger, runs
 from engine.ledger.jobs import Job
 from engine.ledger.runs import Run
 from engine.ledger.states import LIVE
@@ -28,6 +28,13 @@ def names(typed: str) -> list[str]:
 def line_of(them: Iterable[str]) -> str:
     """Names as they are typed, so that `names` finds them again."""
     return " ".join(shlex.quote(name) if set(name) & set(" ,\"'\\") else name for name in them)
+
+
+def suites(ledger: Ledger, run: Run) -> tuple[list[str], list[str]]:
+    """The suites that can be put to a run, and those that its profile wants: all where it names none."""
+    known = known_suites(run.folder)
+    wanted = runs.settings(ledger, run).get("evaluation.suites")
+    return known, [str(name) for name in wanted] if isinstance(wanted, list) and wanted else known
 
 
 def start(ledger: Ledger, chosen: Sequence[Run], suites: Sequence[str]) -> Job:

@@ -16,7 +16,7 @@ from textual.message import Message
 from engine import jobs as processes
 from engine.evaluate import report
 from engine.evaluate.compare import ComparisonRow
-from engine.evaluate.suites import from_anywhere, known_suites
+from engine.evaluate.suites import from_anywhere
 from engine.filtering import Filter
 from engine.ledger import runs
 from engine.ledger.runs import Run
@@ -36,20 +36,6 @@ from screens.widgets.table import Table
 
 NOT_READ: Final = Snapshot()
 COMPARING: Final = Content.styled("Comparing ...", "$foreground-muted")  # some seconds: statistics and many answers
-WELCOME: Final = (
-    ("Nothing to compare yet.\n\n", "bold"),
-    ("  3", "bold $text-accent"),
-    "  configure a run and let it finish\n",
-    ("  E", "bold $text-accent"),
-    "  then ask it and its base the questions of a suite\n",
-    ("  a", "bold $text-accent"),
-    "  choose which runs stand here\n\n",
-    ("From a shell, ", "$foreground-muted"),
-    "workbench evaluate RUN --suite retention",
-    (" asks and ", "$foreground-muted"),
-    "workbench compare RUN",
-    (" tells.", "$foreground-muted"),
-)
 
 
 class CompareScreen(Page[Snapshot]):
@@ -107,7 +93,7 @@ class CompareScreen(Page[Snapshot]):
         with Container(id="body"):
             yield self._table
             yield self._detail
-        yield Line(Content.assemble(*WELCOME), id="welcome")
+        yield Line(told.welcome(), id="welcome")
 
     # Reading and showing
 
@@ -125,7 +111,7 @@ class CompareScreen(Page[Snapshot]):
         if snapshot.work is not None and snapshot.work_state is not None:
             self._work.show(told.work(snapshot.work, snapshot.work_state))
         self._headline.show(told.headline(comparison) if comparison else "")
-        self.query_one("#welcome", Line).show(Content.assemble(*WELCOME[1 if comparison else 0 :]))
+        self.query_one("#welcome", Line).show(told.welcome(title=comparison is None))
         missing = [f"not compared: {one.what}" for one in comparison.missing] if comparison else []
         lines = [*comparison.lines, *missing] if comparison else []
         self._lines.show(Content.styled("\n".join(lines[: self.size.height // 12]), "$foreground-muted"))
@@ -248,11 +234,12 @@ class CompareScreen(Page[Snapshot]):
             if chosen is not None:
                 self.say("There is no run with a result to evaluate. 3 configures one.", "warning")
             return
-        known = known_suites(chosen[0].folder)
-        asked = runs.settings(self.session.ledger, chosen[0]).get("evaluation.suites")
-        named = " ".join(map(str, asked)) if isinstance(asked, list) and asked else " ".join(known)
+        found = await self.attempt(lambda: asking.suites(self.session.ledger, chosen[0]))
+        if found is None:
+            return
+        known, proposed = found
         whom = chosen[0].name if len(chosen) == 1 else f"{len(chosen)} runs"
-        typed = await self.prompt(f"suites for {shortened(whom, 32)}", named, suggestions=known)
+        typed = await self.prompt(f"suites for {shortened(whom, 32)}", asking.line_of(proposed), suggestions=known)
         suites = [from_anywhere(name) for name in asking.names(typed or "")]
         if not suites:
             return

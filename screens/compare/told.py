@@ -27,9 +27,28 @@ OUTCOMES: Final = {
     "won": ("▲ won", "$text-success"),
     "same": ("· same", "$foreground-muted"),
 }
+WELCOME: Final = (
+    ("Nothing to compare yet.\n\n", "bold"),
+    ("  3", "bold $text-accent"),
+    "  configure a run and let it finish\n",
+    ("  E", "bold $text-accent"),
+    "  then ask it and its base the questions of a suite\n",
+    ("  a", "bold $text-accent"),
+    "  choose which runs stand here\n\n",
+    ("From a shell, ", "$foreground-muted"),
+    "workbench evaluate RUN --suite retention",
+    (" asks and ", "$foreground-muted"),
+    "workbench compare RUN",
+    (" tells.", "$foreground-muted"),
+)
 LABEL: Final = 7  # columns
 SHORT: Final = 12  # lines of a pane that has room for one question, but not for what a metric means in full
 BAR: Final = 20  # columns
+
+
+def welcome(*, title: bool = True) -> Content:
+    """What can be done where there is nothing to compare; without `title` where that has been said."""
+    return Content.assemble(*WELCOME[0 if title else 1 :])
 
 
 def headline(comparison: Comparison) -> Content:
