@@ -182,7 +182,7 @@ def cells(line: Item, columns: Sequence[Shown], scene: Scene) -> tuple[Cell, ...
     if line.row is not None:
         return tuple(_cell(line.row, each.name, scene, inside=line.group is not None) for each in columns)
     assert line.group is not None
-    return tuple(_summed(line.group, each.name, scene) for each in columns)
+    return tuple(_summed(line, line.group, each.name, scene) for each in columns)
 
 
 def _cell(row: Row, name: str, scene: Scene, *, inside: bool) -> Cell:
@@ -215,20 +215,20 @@ def _progress(row: Row) -> str:
     return of if len(of) <= PROGRESS else f"{step} {100 * row.step // row.steps}%"
 
 
-def _summed(group: Group, name: str, scene: Scene) -> Cell:
+def _summed(line: Item, group: Group, name: str, scene: Scene) -> Cell:
     """What a column says of a group: the states of its runs, their best, what they have in common."""
     if name == "name":
-        return group.title, "bold"
+        return line.title, "bold"
     if name == "state":
         return _states(group.states)
     if name in ("best", VERSUS) or name.endswith((".best",)):
-        return figure(name, scene.best(group.rows, name)), "bold"
+        return figure(name, group.found(name, scene.best)), "bold"
     if name == "ends":
         ends = [row.ends for row in group.rows if row.ends is not None and row.state in LIVE]
         return figures.end(max(ends, default=None), scene.now)
     if name == "age":
         return figures.duration(scene.now - max(row.created for row in group.rows)), "$foreground-muted"
-    return figure(name, scene.common(group.rows, name)), "$foreground-muted"
+    return figure(name, group.found(name, scene.common)), "$foreground-muted"
 
 
 def _states(found: dict[State, int]) -> Cell:

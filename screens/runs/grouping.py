@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
 from operator import itemgetter
@@ -32,17 +32,17 @@ LONGEST: Final = 18  # columns of a group's name in the table
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """Runs that have something in common, in their order: `by` is what, `name` which."""
+    """Runs that have something in common, in their order: `by` is what, `name` which. What is found of all of them is found once."""
 
     by: str
     name: str
     rows: tuple[Row, ...]
-    open: bool
+    _found: dict[str, Value] = field(default_factory=dict, repr=False)
 
     @property
-    def title(self) -> str:
-        """`▸ rank (6)`; short enough for the number to be seen."""
-        return f"{'▾' if self.open else '▸'} {shortened(self.name, LONGEST)} ({len(self.rows)})"
+    def key(self) -> str:
+        """Of its line."""
+        return f"{self.by} {self.name}"
 
     @cached_property
     def uids(self) -> frozenset[str]:
@@ -54,13 +54,27 @@ class Group:
         """How many runs are in each state."""
         return counted(self.rows)
 
+    @cached_property
+    def members(self) -> tuple[Item, ...]:
+        """The lines of its runs."""
+        return tuple(Item(f"{row.uid} {self.key}", row, self) for row in self.rows)
+
+    def found(self, name: str, of: Callable[[Sequence[Row], str], Value]) -> Value:
+        """What `of` finds of the runs under this name."""
+        if name not in self._found:
+            self._found[name] = of(self.rows, name)
+        return self._found[name]
+
 
 class Item(NamedTuple):
-    """A line of the table: a run, or the group that the following runs belong to. A run with several tags stands in several groups."""
+    """A line of the table: a run, or the group that the following runs belong to if it is `open`. A run with several tags stands in several
+    groups.
+    """
 
     key: str
     row: Row | None
     group: Group | None
+    open: bool = False
 
     @property
     def uids(self) -> frozenset[str]:
@@ -68,6 +82,12 @@ class Item(NamedTuple):
         if self.row is not None:
             return frozenset((self.row.uid,))
         return self.group.uids if self.group else frozenset()
+
+    @property
+    def title(self) -> str:
+        """Of a group: `▸ rank (6)`; short enough for the number to be seen."""
+        group = self.group
+        return f"{'▾' if self.open else '▸'} {shortened(group.name, LONGEST)} ({len(group.rows)})" if group else ""
 
 
 def counted(rows: Iterable[Row]) -> dict[State, int]:
@@ -122,13 +142,8 @@ def alone(rows: Iterable[Row], before: Mapping[int, Item]) -> dict[int, Item]:
     return {row.id: line if line and line.row is row else Item(row.uid, row, None) for row, line in known}
 
 
-def lines(
-    rows: Sequence[Row], by: str, names: Callable[[Row], Iterable[str]], unfolded: AbstractSet[str]
-) -> list[Item]:
-    """The lines of a table with groups. A group stands where the first of its runs would; runs without a name for it stay alone.
-
-    `names` gives the groups that a run is in, `unfolded` are the keys of the groups whose runs are shown.
-    """
+def grouped(rows: Sequence[Row], by: str, names: Callable[[Row], Iterable[str]]) -> list[Row | Group]:
+    """Groups, each where the first of its runs would stand; runs without a name for it stay alone. `names` gives the groups that a run is in."""
     members: dict[str, list[Row]] = {}
     order: list[Row | str] = []
     for row in rows:
@@ -140,19 +155,16 @@ def lines(
                 members[name] = []
                 order.append(name)
             members[name].append(row)
-    return list(_lines(order, members, by, unfolded))
+    return [each if isinstance(each, Row) else Group(by, each, tuple(members[each])) for each in order]
 
 
-def _lines(
-    order: Iterable[Row | str], members: Mapping[str, list[Row]], by: str, unfolded: AbstractSet[str]
-) -> Iterator[Item]:
+def lines(order: Iterable[Row | Group], unfolded: AbstractSet[str]) -> Iterator[Item]:
+    """The lines of a table with groups; `unfolded` are the keys of those whose runs are shown."""
     for each in order:
         if isinstance(each, Row):
             yield Item(each.uid, each, None)
             continue
-        key = f"{by} {each}"
-        group = Group(by, each, tuple(members[each]), key in unfolded)
-        yield Item(key, None, group)
-        if group.open:
-            for row in group.rows:
-                yield Item(f"{row.uid} {key}", row, group)
+        unfolds = each.key in unfolded
+        yield Item(each.key, None, each, unfolds)
+        if unfolds:
+            yield from each.members

@@ -58,6 +58,7 @@ class Looking:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._curves = Curves()
+        self._together: Together | None = None
 
     def at(self, row: Row, rows: Sequence[Row], scene: Scene) -> Detail:
         """All about one run; `rows` are those among which another is looked for that it can be told apart from."""
@@ -87,12 +88,15 @@ class Looking:
         )
 
     def together(self, group: Group, scene: Scene) -> Together:
-        """All about a group; of thousands of runs some, evenly spread, tell in what they differ."""
+        """All about a group, found once; of thousands of runs some, evenly spread, tell in what they differ."""
+        if self._together is not None and self._together.group is group:
+            return self._together
         measured = [row for row in group.rows if best_loss(row) is not None]
         some = group.rows[:: 1 + len(group.rows) // MANY]
         known = [scene.settings[row.id] for row in some if row.id in scene.settings]
         varied = tuple((key, _different(each.get(key) for each in known)) for key in table.differing(known))
-        return Together(group, min(measured, key=lambda row: best_loss(row) or 0.0, default=None), varied)
+        self._together = Together(group, min(measured, key=lambda row: best_loss(row) or 0.0, default=None), varied)
+        return self._together
 
     def _settings(self, row: Row, scene: Scene) -> Settings:
         """Those that are there, else read now: the first lines are told about before all settings have been read."""

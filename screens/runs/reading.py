@@ -17,7 +17,7 @@ from engine.ledger.table import Row
 from screens.runs import columns, grouping
 from screens.runs.columns import Shown
 from screens.runs.following import Following
-from screens.runs.grouping import Item
+from screens.runs.grouping import Group, Item
 from screens.runs.looking import Detail, Looking, Together
 from screens.runs.scene import Scene
 from screens.session import View
@@ -72,6 +72,7 @@ class Reading:
         self._tells: frozenset[str] = frozenset()
         self._seen: tuple[object, Sequence[Row]] = (None, ())
         self._alone: dict[int, Item] = {}
+        self._grouped: tuple[object, Sequence[Row | Group]] = (None, ())
         self._states: Mapping[State, int] = {}
         self._order: tuple[object, Sequence[Row]] = (None, ())
         self._before: tuple[object, Snapshot] = (None, Snapshot())
@@ -148,10 +149,13 @@ class Reading:
         return rows
 
     def _lines(self, passing: Sequence[Row], wanted: Wanted, scene: Scene) -> Sequence[Item]:
-        """Of runs one by one, or of groups."""
-        if by := wanted.view.group:
-            return grouping.lines(passing, by, _groups(by, scene), wanted.unfolded)
-        return [self._alone[row.id] for row in passing]
+        """Of runs one by one, or of groups; these stay where only some of them open or fold."""
+        if not (by := wanted.view.group):
+            return [self._alone[row.id] for row in passing]
+        of = self._seen[0], self._runs.settings_at, wanted.view, passing
+        if of != self._grouped[0]:
+            self._grouped = of, grouping.grouped(passing, by, _groups(by, scene))
+        return list(grouping.lines(self._grouped[1], wanted.unfolded))
 
     def _columns(self, passing: Sequence[Row], wanted: Wanted, scene: Scene) -> tuple[Shown, ...]:
         """The columns; found anew only where other runs are shown than before, or their settings have become known."""

@@ -109,7 +109,7 @@ async def test_groups_fold_and_open(many: Session, by: str) -> None:
         await until(pilot, lambda: len(items(pilot)) == folded + len(group.rows))
         if by != "method":  # of which there is one
             await pilot.press("right_parenthesis")
-        await until(pilot, lambda: all(item.group.open for item in items(pilot) if item.group))
+        await until(pilot, lambda: all(item.open for item in items(pilot) if item.row is None))
         await pilot.press("right_parenthesis")
         await until(pilot, lambda: len(items(pilot)) == folded)
 

@@ -65,9 +65,10 @@ def test_an_order_keeps_every_run_and_puts_those_without_a_value_last(
 def test_a_run_with_two_tags_stands_in_both_groups_and_one_without_stays_alone(many: Ledger) -> None:
     first, second, third = rows_of(many)[:3]
     rows = [first._replace(tags=("a", "b")), second._replace(tags=()), third._replace(tags=("b",))]
-    folded = grouping.lines(rows, "tag", lambda row: row.tags, frozenset())
+    groups = grouping.grouped(rows, "tag", lambda row: row.tags)
+    folded = list(grouping.lines(groups, frozenset()))
     assert [(item.key, len(item.uids)) for item in folded] == [("tag a", 1), ("tag b", 2), (second.uid, 1)]
-    opened = grouping.lines(rows, "tag", lambda row: row.tags, frozenset(["tag b"]))
+    opened = list(grouping.lines(groups, frozenset(["tag b"])))
     assert [item.row.uid for item in opened if item.row and item.group] == [first.uid, third.uid]
     assert len({item.key for item in opened}) == len(opened)
 
