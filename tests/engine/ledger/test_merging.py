@@ -391,7 +391,7 @@ def test_of_two_baselines_for_one_comparison_the_later_stays(ledger: Ledger, tmp
     assert ledger.rows("SELECT uid FROM run WHERE baseline") == [(second,)]
 
 
-@pytest.mark.parametrize(("here", "there"), [("x", "yz"), ("xy", "z")])
+@pytest.mark.parametrize(("here", "there"), [("x", "yz"), ("xy", "z"), ("p", "qr"), ("st", "u")])
 def test_of_two_unfinished_evaluations_that_with_more_answers_comes_unless_one_is_at_work_here(
     ledger: Ledger, tmp_path: Path, here: str, there: str
 ) -> None:
