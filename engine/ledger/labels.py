@@ -16,7 +16,6 @@ from engine.ledger.runs import Run
 from engine.ledger.store import Ledger, Value
 
 LONGEST: Final = 64  # characters of a tag
-LONGEST_NAME: Final = 128  # characters of a run's name
 # A run that was removed for good meanwhile gets none.
 _TAGGED: Final = "INSERT OR IGNORE INTO tag (run, name) SELECT id, ? FROM run WHERE id = ?"
 EDITED: Final = "edited = max(:now, edited + 0.001)"  # rises though the clock steps back
@@ -102,9 +101,9 @@ def rename(ledger: Ledger, run: Run, name: str) -> None:
         Problem: the name is empty, too long, not printable, or another run's (code `name`).
     """
     wanted = name.strip()
-    if not wanted or len(wanted) > LONGEST_NAME or not wanted.isprintable():
-        why = f"A name has 1 to {LONGEST_NAME} printable characters in one line."
-        raise Problem(f"A run cannot be called {wanted[:LONGEST_NAME]!r}", why, code="name")
+    if not wanted or len(wanted) > runs.LONGEST_NAME or not wanted.isprintable():
+        why = f"A name has 1 to {runs.LONGEST_NAME} printable characters in one line."
+        raise Problem(f"A run cannot be called {wanted[: runs.LONGEST_NAME]!r}", why, code="name")
     with ledger.transaction(durable=True) as connection:
         query = "SELECT uid FROM run WHERE (name = ?1 OR uid = ?1) AND id <> ?2 AND deleted IS NULL"
         if (other := connection.execute(query, (wanted, run.id)).fetchone()) is not None:

@@ -18,6 +18,7 @@ from engine.ledger import jobs
 from engine.ledger.states import LIVE, State
 from engine.ledger.store import Ledger, Value
 
+LONGEST_NAME: Final = 128  # characters of a run's name
 UID: Final = re.compile(r"[0-9a-f]{12}")
 """What a uid looks like. Folders are named by it, so nothing else that a file says of itself is taken for one."""
 
@@ -111,14 +112,14 @@ def create(
     predicted_mib: float | None = None,
     source: str = "",
 ) -> Run:
-    """A new queued run; its folder is `runs_folder`/UID (not made here). A name that is taken gets a number.
+    """A new queued run; its folder is `runs_folder`/UID (not made here). A name that is taken gets a number (`as_name`, `free_name`).
 
     `profile` is the resolved TOML, `settings` the same flattened to dotted keys, to filter and diff by. `source` says where it comes from
     if Workbench does not train it.
     """
     uid = uuid.uuid4().hex[:12]
     with ledger.transaction(durable=True) as connection:
-        unique = free_name(connection, name)
+        unique = free_name(connection, as_name(name, uid))
         cursor = connection.execute(
             "INSERT INTO run (uid, name, created, folder, parent, state, steps, predicted_mib, source)"
             " VALUES (?, ?, ?, ?, ?, 'queued', ?, ?, ?)",
@@ -129,6 +130,12 @@ def create(
             (cursor.lastrowid, profile, json.dumps(dict(sorted(settings.items())))),
         )
     return find(ledger, uid)
+
+
+def as_name(text: str, otherwise: str) -> str:
+    """A text as the name of a run: one line of printable characters, not too long; `otherwise` where nothing is left."""
+    plain = "".join(letter if letter.isprintable() else " " for letter in text)
+    return " ".join(plain.split())[:LONGEST_NAME] or otherwise
 
 
 def _like(text: str) -> str:

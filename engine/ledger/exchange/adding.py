@@ -93,8 +93,7 @@ def _watched(connection: sqlite3.Connection, uid: str) -> tuple[str, str] | None
 
 def _create(connection: sqlite3.Connection, imported: Imported, runs_folder: Path, name: str) -> tuple[int, str]:
     """The run's rows, without points; its id and its name."""
-    plain = "".join(letter if letter.isprintable() else " " for letter in name or imported.name)
-    called = runs.free_name(connection, " ".join(plain.split())[: labels.LONGEST_NAME] or imported.uid)
+    called = runs.free_name(connection, runs.as_name(name or imported.name, imported.uid))
     folder = str(runs_folder / imported.uid)
     run = connection.execute(
         "INSERT INTO run (uid, name, created, folder, state, cause, note, source, sweep) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",

@@ -90,6 +90,14 @@ def test_the_best_is_the_highest_where_the_key_says_so() -> None:
     assert [higher_is_better(key) for key in (*high, *low)] == [True] * len(high) + [False] * len(low)
 
 
+def test_whatever_a_run_is_called_its_name_is_a_line(ledger: Ledger) -> None:
+    assert made(ledger, " two\n lines\x1b[2J ").name == "two lines [2J"
+    assert len(made(ledger, "x" * 5000).name) == runs.LONGEST_NAME
+    for nothing in ("", " ", "\ud800"):
+        run = made(ledger, nothing)
+        assert run.name == run.uid
+
+
 def test_what_is_recorded_is_added_to_what_is_known(ledger: Ledger, run: Run) -> None:
     runs.record(ledger, run, environment={"torch": "2", "gpu": {"name": "x"}}, fingerprints={"data": "1", "base": "2"})
     runs.record(ledger, run, environment={"torch": "3"}, fingerprints={"result": "4"})
