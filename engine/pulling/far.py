@@ -135,9 +135,12 @@ def _told(line: bytes) -> dict[str, object] | None:
     """A line of the protocol; None for anything else."""
     try:
         told = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
-    return told if isinstance(told, dict) and not told.keys().isdisjoint(("file", "end", "problem")) else None
+    if not isinstance(told, dict) or told.keys().isdisjoint(("file", "end", "problem")):
+        return None
+    size = told.get("bytes")
+    return told if "file" not in told or (isinstance(size, int) and size >= 0) else None
 
 
 def _one(stream: IO[bytes], path: Path, size: int, progress: Progress) -> bool:

@@ -22,8 +22,11 @@ def main() -> None:
         else:
             send_files(Path(place), names)
         say({"end": True})
-    except (OSError, sqlite3.Error) as error:
+    except (OSError, sqlite3.OperationalError) as error:
         say({"problem": str(error), "do": "Look at that disk and its space."})
+    except sqlite3.DatabaseError as error:
+        do = "See there what is left of it: workbench ledger check"
+        say({"problem": f"The ledger there is damaged or something else: {error}", "do": do})
     sys.stdout.buffer.flush()
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -20,6 +21,7 @@ from engine.errors import Problem
 from engine.ledger import Ledger, jobs, metrics, runs
 from engine.ledger.runs import Run
 from engine.ledger.states import State
+from engine.pulling import far
 from engine.pulling.far import Box
 from workbench import cli
 
@@ -162,6 +164,28 @@ def test_what_keeps_a_ledger_from_coming_is_said(
     assert what in said
     assert do in said
     assert not list(home.glob(".pulling-*"))
+
+
+def test_a_ledger_that_cannot_be_merged_is_called_the_other_machine_s(
+    box: Path, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(default_home(box))
+    path = default_home(box) / "ledger.db"
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    assert cli.main(["pull", "box"]) == 2
+    assert capsys.readouterr().err.startswith("The ledger of box was written by a newer Workbench\n")
+    path.write_text("step,loss\n" * 1000)
+    assert cli.main(["pull", "box"]) == 2
+    assert "The ledger there is damaged or something else" in capsys.readouterr().err
+    with Ledger.open(home / "ledger.db") as ledger:
+        assert runs.listed(ledger) == []
+
+
+@pytest.mark.parametrize("line", ['{"file": "ledger.db", "bytes": "x"}', '{"file": "a", "bytes": -1}', "[" * 60_000])
+def test_a_line_that_is_none_of_the_protocol_is_noise(line: str) -> None:
+    assert far._told(line.encode()) is None
 
 
 def test_a_transfer_that_breaks_off_changes_nothing(box: Path, home: Path, capsys: pytest.CaptureFixture[str]) -> None:

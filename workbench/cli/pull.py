@@ -39,7 +39,11 @@ def run(options: argparse.Namespace) -> int:
     fetched: list[Fetched] = []
     problems: list[Problem] = []
     with far.connected(box) as ssh, fetching.copy_of_ledger(ssh, box, ledger, progress("bytes")) as copy:
-        merged = merging.merge(ledger, copy, progress=progress("runs"))
+        try:
+            merged = merging.merge(ledger, copy, progress=progress("runs"))
+        except Problem as problem:  # the copy will be gone when this is read
+            what = problem.what.replace(str(copy), f"The ledger of {box.host}")
+            raise Problem(what, problem.why, problem.do, code=problem.code) from problem
         if not options.json:
             say(merged)
         for name in options.results:
