@@ -92,8 +92,10 @@ def _update(connection: sqlite3.Connection, names: Collection[str]) -> None:
 def take(
     connection: sqlite3.Connection, table: str, changed: Mapping[str, str], rest: str, values: Sequence[str] = ()
 ) -> None:
-    """Insert the other ledger's rows `x` of a table that `rest` of the query leaves, with other expressions in the columns `changed`; one
-    whose expression is empty is left out, for SQLite to number."""
+    """Insert the other ledger's rows `x` of a table, those that the `rest` of the query leaves.
+
+    `changed` are expressions for columns that are not to be the same here; a column with an empty one is left to SQLite to number.
+    """
     names = [name for name in columns(connection, table) if changed.get(name) != ""]
     cells = ", ".join(changed.get(name, f"x.{name}") for name in names)
     connection.execute(
