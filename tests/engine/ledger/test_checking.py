@@ -8,10 +8,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from engine import folders
-from engine.ledger import Ledger, artifacts, checking, checkpoints, holdings, jobs, metrics, runs, summaries
+from engine.ledger import Ledger, artifacts, checking, checkpoints, holdings, integers, jobs, metrics, runs, summaries
 from engine.ledger.checking import Finding
 from engine.ledger.runs import Run
 from engine.ledger.states import State
@@ -72,6 +73,7 @@ def execute(ledger: Ledger, statement: str, *, references: bool = True) -> None:
     [
         ("UPDATE series SET min = -1 WHERE key = (SELECT id FROM key WHERE name = 'loss')", "summary"),
         ("UPDATE series SET n = n + 1, gaps = gaps + 1", "summary"),
+        ("UPDATE series SET smoothed = smoothed * 1.001", "summary"),
         ("INSERT INTO event (run, time, level, kind, text) VALUES (99, 0, 'info', 'x', 'x')", "reference"),
     ],
 )
@@ -101,6 +103,23 @@ def test_metrics_that_cannot_be_read_are_told_and_not_touched(statement: str, le
     found = rows_found(ledger, fix=True)
     assert {each.kind for each in found} == {"segment"}
     assert all(each.run == trained.uid and "speech" in each.what and not each.mended for each in found)
+
+
+@pytest.mark.parametrize(
+    ("steps", "why"),
+    [
+        ([*range(7), 8, 7, *range(9, 4096)], "not those that it is filed under"),
+        ([*range(4095), 4096], "two segments of the same metrics hold step 4096"),
+    ],
+)
+def test_a_step_that_stands_twice_or_out_of_order_is_told(
+    steps: list[int], why: str, ledger: Ledger, trained: Run
+) -> None:
+    with ledger.transaction() as connection:
+        packed = integers.pack(np.array(steps))
+        connection.execute("UPDATE segment SET steps = ?, last_step = ? WHERE first_step = 0", (packed, steps[-1]))
+    (found,) = rows_found(ledger)
+    assert found.kind == "segment" and why in found.what
 
 
 def test_a_damaged_file_is_told(ledger: Ledger, trained: Run) -> None:
