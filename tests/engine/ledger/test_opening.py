@@ -349,6 +349,17 @@ with Ledger.open(disk / "ledger.db") as ledger:
     assert third == "('x',)"
 
 
+def test_a_file_in_a_folder_that_may_not_be_written_is_read_only(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite has to put files beside it. Root may write anywhere, so the answer of the system is made up."""
+    ledger.close()
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: path != ledger.path.parent and access(path, mode))
+    with Ledger.open(ledger.path) as opened:
+        assert opened.read_only and runs.listed(opened) == []
+
+
 def test_a_ledger_on_a_network_disk_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mounts = f"22 1 8:1 / / rw - ext4 /dev/sda1 rw\n30 22 0:31 / {tmp_path} rw shared:1 - nfs4 server:/home rw\n"
     monkeypatch.setattr(opening, "storage_of", lambda path: storage_of(path, mounts))

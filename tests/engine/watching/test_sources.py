@@ -150,6 +150,7 @@ def test_what_another_machine_wrote_is_running_there_as_far_as_can_be_known(ledg
 
 
 RUNNING, FINISHED, LOST = Verdict(State.RUNNING), Verdict(State.FINISHED), Verdict(State.LOST)
+FAILED = Verdict(State.FAILED, "exit 1", "Its tracker says that it ended with exit 1.")
 
 
 @pytest.mark.parametrize(
@@ -164,6 +165,8 @@ RUNNING, FINISHED, LOST = Verdict(State.RUNNING), Verdict(State.FINISHED), Verdi
         (Heard(newest=START - FRESH), 5, None, LOST),
         (Heard(raised="KeyboardInterrupt"), 5, True, RUNNING),  # not yet
         (Heard(ended=State.FINISHED), 5, False, FINISHED),
+        (Heard(ended=State.FAILED, cause="exit 1"), 9, True, RUNNING),
+        (Heard(ended=State.FAILED, cause="exit 1"), 9, False, FAILED),  # though all steps were done
     ],
 )
 def test_what_cannot_be_known_is_not_claimed(heard: Heard, step: int, alive: bool | None, expected: Verdict) -> None:
