@@ -216,9 +216,11 @@ def test_of_several_sources_the_best_counts_in_whatever_order_they_come(
     steps = sorted(expected)
     assert sorted(found) == steps
     np.testing.assert_array_equal([found[step] for step in steps], [expected[step][1] for step in steps])
-    again = Combining(ledger, run.id)
+    rows = "SELECT seq, step FROM tail WHERE run = ?"
+    written = ledger.rows(rows, (run.id,))
+    again = Combining(ledger, run.id)  # of a watch that is started again
     again.add("text", given_points({step: value for step, (_, value) in expected.items()}))
-    assert ledger.value("SELECT count(*) FROM tail WHERE run = ?", (run.id,)) == len(steps)
+    assert ledger.rows(rows, (run.id,)) == written and len(written) == len(steps)
 
 
 def test_a_tracker_that_comes_late_brings_the_times(ledger: Ledger, out: Path) -> None:
