@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.filtering import parse
-from engine.ledger import Ledger, labels, runs, table
+from engine.ledger import Ledger, labels, metrics, runs, table
 from engine.ledger.states import State
 from engine.ledger.table import Row
 from screens.runs import columns, grouping
@@ -74,6 +74,25 @@ def test_a_run_with_two_tags_stands_in_both_groups_and_one_without_stays_alone(m
 
 
 # Columns
+
+
+@pytest.mark.parametrize(
+    ("name", "high_first"), [("loss", False), ("name", False), ("train/mfu", True), ("train/mfu.smooth", True)]
+)
+def test_who_sorts_has_the_best_on_top_and_then_the_other_way_round(name: str, high_first: bool) -> None:
+    once = columns.sorted_by(View(), name)
+    assert (once.sort, once.descending) == (name, high_first)
+    assert columns.sorted_by(once, name).descending is not high_first
+
+
+def test_the_best_of_a_group_is_the_highest_where_that_is_better(ledger: Ledger, tmp_path: Path) -> None:
+    key = "validation/accuracy"
+    for name, value in (("a", 0.2), ("b", 0.9), ("c", 0.5)):
+        run = runs.create(ledger, name=name, runs_folder=tmp_path, profile="", settings={})
+        with metrics.Writer(ledger, run.id) as log:
+            log.log(1, {key: value, "train/loss": value})
+    rows = table.read(ledger, (key, "train/loss")).rows
+    assert (Scene().best(rows, key), Scene().best(rows, "train/loss")) == (0.9, 0.2)
 
 
 @pytest.mark.parametrize("room", [60, 79, 107, 160, 240])
