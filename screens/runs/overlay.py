@@ -11,8 +11,7 @@ from rich.cells import cell_len
 from textual.app import ComposeResult
 from textual.content import Content
 
-from engine.ledger import differences, evidence
-from engine.ledger import runs as known_runs
+from engine.ledger import evidence, table
 from engine.ledger.runs import Run
 from screens.commands import Command
 from screens.runs.columns import END, title
@@ -33,7 +32,7 @@ NAMES: Final = {"-narrow": 24, "-wide": 44}  # columns of a run's name at most
 VALUE: Final = 16  # columns of a setting's value in the legend
 LEGEND: Final = 9  # lines at most, of the titles and the runs; more are scrolled to
 MIXED: Final = "! Other validation rows or another objective: these losses say little of each other."
-UNTOLD: Final = ("title", "evaluation.")  # settings that have no part in a curve
+UNTOLD: Final = "evaluation."  # the beginning of settings that have no part in a curve
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,11 +94,11 @@ class OverlayScreen(Page[Overlaid]):
         yield Chart("curves", names=False)
         yield Line(Content.styled(MIXED, "$text-warning"), id="mixed")
         yield Line(id="note")
-        table = Table[Entry](
+        legend = Table[Entry](
             _columns(NAMES["-narrow"], at=False), self._cells, lambda entry: entry.curve.run.uid, id="legend"
         )
-        table.styles.height = min(LEGEND, len(self._runs) + 1) + 1  # and its border
-        yield table
+        legend.styles.height = min(LEGEND, len(self._runs) + 1) + 1  # and its border
+        yield legend
 
     @property
     def _chart(self) -> Chart:
@@ -114,9 +113,8 @@ class OverlayScreen(Page[Overlaid]):
     def read(self) -> Overlaid:
         """The curves as they are now."""
         if self._differs is None:
-            self._differs = _what_differs(
-                [(run.id, known_runs.settings(self.session.ledger, run)) for run in self._runs]
-            )
+            settings = table.settings(self.session.ledger, [run.id for run in self._runs])
+            self._differs = _what_differs(settings)
         return self._reading.read(self._metric, self._scale, smoothed=self._smoothed)
 
     def show(self, snapshot: Overlaid) -> None:
@@ -254,12 +252,10 @@ def _told(entry: Entry) -> str:
     return f"{line.run.name}: {line.missing or figured}"
 
 
-def _what_differs(settings: Sequence[tuple[int, Mapping[str, object]]]) -> dict[int, str]:
+def _what_differs(settings: Mapping[int, Mapping[str, object]]) -> dict[int, str]:
     """For each run the settings in which it is not as the others, by the titles of their columns."""
-    differing = differences.different([facts for _, facts in settings])
-    told = {key: values for key, values in differing.items() if not key.startswith(UNTOLD)}
-    ordered = sorted(told, key=lambda key: key.startswith(("data.", "split.")))
+    keys = [key for key in table.differing(settings.values()) if not key.startswith(UNTOLD)]
     return {
-        run: "  ".join(f"{title(key)} {shortened(plain(told[key][place]), VALUE)}" for key in ordered)
-        for place, (run, _) in enumerate(settings)
+        run: "  ".join(f"{title(key)} {shortened(plain(facts.get(key)), VALUE)}" for key in keys)
+        for run, facts in settings.items()
     }
