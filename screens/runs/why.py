@@ -62,7 +62,8 @@ class WhyScreen(Page[Shown]):
         self._runs = tuple(runs)
         self._asked: tuple[str, Which] = (metric, "best")
         self._metrics: list[str] = []
-        self._told: Shown | None = None
+        self._told: Shown | None = None  # the thread's: what was found last
+        self._snapshot: Shown | None = None  # what stands on the screen
         self._closed = False
 
     def compose_body(self) -> ComposeResult:
@@ -94,7 +95,7 @@ class WhyScreen(Page[Shown]):
 
     def show(self, snapshot: Shown) -> None:
         """Words, then figures; the forest is asked for once these stand."""
-        study = snapshot.study
+        self._snapshot, study = snapshot, snapshot.study
         answer = verdict.answer(snapshot.metric, snapshot.which, study)
         self.query_one("#title", Line).show(Content.styled(answer, "bold"))
         lines = [Content.styled(f"! {each}", "$text-warning") for each in verdict.warnings(snapshot.evidence, study)]
@@ -116,8 +117,8 @@ class WhyScreen(Page[Shown]):
         self.query_one(Table).show(settings, _columns(settings if wide else ()))
 
     def _show_values(self) -> None:
-        setting = self.query_one(Table).selected
-        lines = reasons.by_value(self._told.evidence, self._told.study, setting) if self._told and setting else []
+        shown, setting = self._snapshot, self.query_one(Table).selected
+        lines = reasons.by_value(shown.evidence, shown.study, setting) if shown and setting else []
         self.query_one("#values", Line).show(Content("\n").join(lines))
 
     def on_table_moved(self, _: Table.Moved) -> None:
