@@ -59,13 +59,15 @@ class Following:
             self._read_settings(PORTION if before else FIRST)
 
     def _take(self, rows: Sequence[Row]) -> None:
-        old = {row.id: row.changed for row in self.rows}
+        old = {row.id: row for row in self.rows}
+        new = [(row, old.get(row.id)) for row in rows if old.get(row.id) is not row]
         self.rows = rows
         self.rows_at += 1
-        self.leaders = scene.leaders(rows)
         self.baselines = {row.comparable: row for row in rows if row.baseline and row.comparable}
-        waiting = set(self._unread)
-        self._unread = [row.id for row in rows if row.id in waiting or old.get(row.id) != row.changed]
+        if len(rows) != len(old) or any(before is None or _measured(before) != _measured(row) for row, before in new):
+            self.leaders = scene.leaders(rows)
+        unread = {row.id for row, before in new if before is None or before.changed != row.changed}.union(self._unread)
+        self._unread = [row.id for row in rows if row.id in unread] if unread else []
 
     def _read_settings(self, many: int) -> None:
         """The newest runs' first; a run that has changed is read again, which costs little and seldom tells anything."""
@@ -86,3 +88,8 @@ class Following:
                 self._kinds.setdefault((key, type(value)), {key: value})
         metrics = [str(row[0]) for row in self._ledger.rows("SELECT name FROM key")]
         self.fields = facts.fields(self._kinds.values(), metrics)
+
+
+def _measured(row: Row) -> tuple[str, float | None]:
+    """What decides whether a run leads."""
+    return row.comparable, scene.best_loss(row)
