@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Final
 
 from rich.cells import cell_len
@@ -113,7 +114,9 @@ class AboutScreen(RunPage[Whole | None]):
                 yield Table[Relative](_relations(NAME), self._relative_cells, _key, id="relatives")
 
     def on_mount(self) -> None:
-        """The list of parts has the focus. Textual calls the page's own `on_mount` too."""
+        """The list of parts has the focus, and keys typed ahead their run. Textual calls the page's own `on_mount` too."""
+        with suppress(Problem):
+            self.chosen = runs.find(self.session.ledger, self._uids[-1])
         self._parts.show(PARTS)
         self._parts.focus()
 

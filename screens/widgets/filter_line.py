@@ -23,7 +23,8 @@ class FilterLine(Line):
     def tell(self, only: Filter, passing: int, total: int, doing: str = "") -> None:
         """What was typed, and how many pass it; `doing` as long as that is not known."""
         self.set_class(bool(only.text), "-applies")
-        self._left, self._right = written(only), doing or f"{passing:,} of {total:,}"
+        way_out = ", esc takes it away" if total and not passing else ""
+        self._left, self._right = written(only), doing or f"{passing:,} of {total:,}{way_out}"
         self._fit()
 
     def on_resize(self, _: Resize) -> None:

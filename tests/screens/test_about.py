@@ -254,3 +254,11 @@ def test_a_users_keys_may_name_the_commands_of_what_opens_over_a_screen(four: Ex
     WorkbenchApp(four.session, Settings(runs_folder=tmp_path, keymap={"overlay.axis": "a"}, seen_places=True))
     with pytest.raises(Problem, match=r"overlay\.axes"):
         WorkbenchApp(four.session, Settings(runs_folder=tmp_path, keymap={"overlay.axes": "a"}, seen_places=True))
+
+
+async def test_keys_typed_ahead_of_the_page_find_its_run(four: Example, whole: Run) -> None:
+    async with WorkbenchApp(four.session).run_test(size=(110, 34)) as pilot:
+        await until(pilot, lambda: whole.name in screen(pilot))
+        pilot.app.post_message(Key("enter", None))
+        pilot.app.post_message(Key("n", "n"))
+        await until(pilot, lambda: isinstance(pilot.app.screen, NoteScreen))
