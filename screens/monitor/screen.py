@@ -23,6 +23,7 @@ from screens.session import Session
 from screens.widgets import figures
 from screens.widgets.cells import Cell, Column
 from screens.widgets.chart import Chart
+from screens.widgets.events import MARKS, STYLES, in_a_line
 from screens.widgets.filter_line import FilterLine
 from screens.widgets.line import Line, shortened
 from screens.widgets.run_page import RunPage
@@ -37,8 +38,6 @@ WELCOME: Final = (
     ("  ?", "bold $text-accent"),
     "  what every key does",
 )
-MARKS: Final = {"info": "", "warning": "!", "error": "✗"}
-STYLES: Final = {"info": "", "warning": "$text-warning", "error": "$text-error"}
 
 
 class MonitorScreen(RunPage[Snapshot | None]):
@@ -270,10 +269,8 @@ class MonitorScreen(RunPage[Snapshot | None]):
 
 def _cells(event: Event, now: float) -> tuple[Cell, ...]:
     style = STYLES[event.level]
-    step = f" (step {event.step})" if event.step is not None and str(event.step) not in event.text else ""
-    text = " ".join(event.said.split())
     return (
         (figures.clock_with_seconds(event.time, now), "$foreground-muted"),
         (MARKS[event.level], style),
-        (text + step, style),
+        (in_a_line(event), style),
     )

@@ -16,14 +16,13 @@ from screens.runs.grouping import GROUPINGS
 from screens.runs.looking import Detail, Together
 from screens.runs.scene import VERSUS, Scene, best_loss
 from screens.widgets import figures, plot, states
+from screens.widgets.events import MARKS, STYLES, in_a_line
 from screens.widgets.line import shortened
 
 LABEL = 9  # columns
 SHORTEST_NAME = 24  # columns
 LONGEST_VALUE = 24  # columns of a setting that differs
 SOME = 4  # settings that differ, and values of one, before the rest is counted
-MARKS = {"info": "  ", "warning": "! ", "error": "✗ "}
-STYLES = {"info": "", "warning": "$text-warning", "error": "$text-error"}
 
 
 def told(detail: Detail, scene: Scene, width: int, lines: int, *, wrap: bool) -> Content:
@@ -208,12 +207,11 @@ def _brief(value: object) -> str:
 
 
 def _event(event: Event, now: float) -> Content:
-    step = f" at step {event.step}" if event.step is not None and str(event.step) not in event.text else ""
     when = figures.clock(event.time, now)
     return Content.assemble(
         (f"{when} ", "$foreground-muted"),
-        (MARKS[event.level], STYLES[event.level]),
-        (" ".join(event.said.split()) + step, STYLES[event.level]),
+        (f"{MARKS[event.level]} ", STYLES[event.level]),
+        (in_a_line(event), STYLES[event.level]),
     )
 
 

@@ -17,12 +17,11 @@ from engine.ledger.states import State
 from screens.runs.diff import plain
 from screens.runs.whole import Whole
 from screens.widgets import figures, scales, states
+from screens.widgets.events import MARKS, STYLES, in_a_line
 from screens.widgets.line import shortened
 
 MUTED: Final = "$foreground-muted"
 LABEL: Final = 12  # columns
-MARKS: Final = {"info": " ", "warning": "!", "error": "✗"}
-STYLES: Final = {"info": "", "warning": "$text-warning", "error": "$text-error"}
 SCORES: Final = 4  # of an evaluation
 PRINT: Final = 16  # characters of a fingerprint that tell it from others
 
@@ -167,10 +166,9 @@ def _events(whole: Whole, now: float, width: int) -> Content:
     """The newest first, what is long wrapped under itself."""
     lines = []
     for event in whole.events:
-        step = f" (step {event.step})" if event.step is not None and str(event.step) not in event.text else ""
         style = STYLES[event.level]
         when = figures.clock_with_seconds(event.time, now).ljust(LABEL - 2)
-        text = Content.styled(" ".join(event.said.split()) + step, style)
+        text = Content.styled(in_a_line(event), style)
         lines.append(_beside(Content.assemble((when, MUTED), (MARKS[event.level] + " ", style)), text, width))
     return Content("\n").join(lines)
 
