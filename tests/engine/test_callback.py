@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, Final
 
 import pytest
+from transformers import TrainerControl, TrainerState, TrainingArguments
 
+from engine.callback import WorkbenchCallback
 from engine.errors import Problem
 from engine.ledger import Ledger, checkpoints, events, jobs, metrics, runs
 from engine.ledger.states import State
@@ -66,3 +69,64 @@ def test_a_ledger_that_cannot_be_opened_does_not_end_a_training(home: Path, out:
     (home / "ledger.db").write_text("not a database, and long enough to be looked at" * 40)
     assert start(4, "own").wait() == 0
     assert (out.parent / "out.txt").read_text().count("Workbench does not log this run as it should") == 1
+
+
+@pytest.fixture
+def arguments(out: Path) -> TrainingArguments:
+    return TrainingArguments(output_dir=str(out), report_to="none")
+
+
+CONTROL: Final = TrainerControl()
+
+
+def resumed(callback: WorkbenchCallback, step: int) -> TrainerState:
+    """Trainer's state at `step`, with what it keeps of the callback."""
+    kept: Any = {"WorkbenchCallback": callback.state()}
+    return TrainerState(global_step=step, max_steps=2, stateful_callbacks=kept)
+
+
+def test_two_trainings_of_one_program_are_two_runs(ledger: Ledger, arguments: TrainingArguments) -> None:
+    callback = WorkbenchCallback(ledger=ledger.path)
+    for _ in range(2):
+        state = resumed(
+            callback, 0
+        )  # Trainer asks its callbacks at the beginning too, and this one knows a run by then
+        callback.on_train_begin(arguments, state, CONTROL)
+        state.global_step = 2
+        callback.on_log(arguments, state, CONTROL, logs={"loss": 0.5})
+        callback.on_train_end(arguments, state, CONTROL)
+    found = runs.listed(ledger)
+    assert [(run.state, run.step) for run in found] == [(State.FINISHED, 2)] * 2
+    assert [metrics.curve(ledger, run.id, "train/loss").values.tolist() for run in found] == [[0.5]] * 2
+
+
+def test_a_checkpoint_of_a_run_that_is_still_at_work_begins_another(
+    ledger: Ledger, arguments: TrainingArguments
+) -> None:
+    first, second = WorkbenchCallback(ledger=ledger.path), WorkbenchCallback(ledger=ledger.path)
+    begun = resumed(first, 0)
+    first.on_train_begin(arguments, begun, CONTROL)
+    state = resumed(first, 1)
+    second.on_train_begin(arguments, state, CONTROL)
+    assert first.uid != second.uid
+    second.on_train_end(arguments, state, CONTROL)
+    assert {run.uid: run.state for run in runs.listed(ledger)} == {
+        first.uid: State.RUNNING,
+        second.uid: State.FINISHED,
+    }
+    first.on_train_end(arguments, begun, CONTROL)
+
+
+def test_checkpoints_that_trainer_has_removed_are_forgotten(ledger: Ledger, arguments: TrainingArguments) -> None:
+    callback = WorkbenchCallback(ledger=ledger.path)
+    state = resumed(callback, 0)
+    callback.on_train_begin(arguments, state, CONTROL)
+    for step in (1, 2):
+        state.global_step = step
+        folder = Path(str(arguments.output_dir)) / f"checkpoint-{step}"
+        folder.mkdir(parents=True)
+        callback.on_save(arguments, state, CONTROL)
+        (run,) = runs.listed(ledger)
+        assert [saved.step for saved in checkpoints.of_run(ledger, run.id)] == [step]
+        folder.rmdir()
+    callback.on_train_end(arguments, state, CONTROL)
