@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from engine.ledger.facts import Value
 from engine.ledger.states import State
 from engine.ledger.table import Row
-from screens.widgets.line import shortened
+from screens.widgets.line import fitted
 
 GROUPINGS: Final[Mapping[str, str]] = {
     "": "no groups",
@@ -28,6 +28,7 @@ GROUPINGS: Final[Mapping[str, str]] = {
 
 MANY: Final = 1000  # runs that are looked at, evenly spread, to find out in which settings thousands differ: what only few have tells little
 LONGEST: Final = 18  # columns of a group's name in the table
+END: Final = 5  # letters of a name that is too long which are kept at its end: what tells a sweep and its runs apart
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,8 +87,10 @@ class Item(NamedTuple):
     @property
     def title(self) -> str:
         """Of a group: `▸ rank (6)`; short enough for the number to be seen."""
-        group = self.group
-        return f"{'▾' if self.open else '▸'} {shortened(group.name, LONGEST)} ({len(group.rows)})" if group else ""
+        if self.group is None:
+            return ""
+        name = fitted(self.group.name, LONGEST, keep_end=END).rstrip()
+        return f"{'▾' if self.open else '▸'} {name} ({len(self.group.rows)})"
 
 
 def counted(rows: Iterable[Row]) -> dict[State, int]:
@@ -101,9 +104,9 @@ def counted(rows: Iterable[Row]) -> dict[State, int]:
 def occurring(rows: Iterable[Row], value: Callable[[Row], Value]) -> list[str]:
     """The values that runs have, as texts, the most frequent first."""
     found: Counter[str] = Counter()
-    for row in rows:
-        known = value(row)
-        found.update(known if isinstance(known, tuple) else () if known in (None, "") else (_text(known),))
+    for known, many in Counter(map(value, rows)).items():
+        for text in known if isinstance(known, tuple) else () if known in (None, "") else (_text(known),):
+            found[text] += many
     return [text for text, _ in found.most_common()]
 
 

@@ -16,7 +16,7 @@ from engine.ledger.table import Row
 from screens.runs import columns, grouping
 from screens.runs.following import FIRST, Following
 from screens.runs.reading import Reading, Snapshot, Wanted
-from screens.runs.scene import VERSUS, Scene
+from screens.runs.scene import VERSUS, Scene, leaders
 from screens.session import View
 from screens.widgets.cells import MARGIN
 from tests.benchmarks.many_runs import fill
@@ -83,6 +83,11 @@ def test_who_sorts_has_the_best_on_top_and_then_the_other_way_round(name: str, h
     once = columns.sorted_by(View(), name)
     assert (once.sort, once.descending) == (name, high_first)
     assert columns.sorted_by(once, name).descending is not high_first
+
+
+def test_a_group_keeps_the_end_of_its_name() -> None:
+    titles = [Item("", None, Group("sweep", name, ())).title for name in ("effective_batch 768", "effective_batch 769")]
+    assert titles == ["▸ effective_ba…h 768 (0)", "▸ effective_ba…h 769 (0)"]
 
 
 def test_the_best_of_a_group_is_the_highest_where_that_is_better(ledger: Ledger, tmp_path: Path) -> None:
@@ -183,6 +188,22 @@ def test_settings_come_in_portions_and_all_in_the_end(ledger: Ledger, tmp_path: 
     assert len(followed.rows) == FIRST + 50 and len(followed.settings) == FIRST and not followed.complete
     followed.look(frozenset())
     assert followed.complete and followed.settings == table.settings(ledger)
+
+
+def test_who_leads_is_known_after_every_change(many: Ledger) -> None:
+    followed = Following(many)
+    for step in range(1, 7):
+        followed.look(frozenset(["validation/loss"]))
+        assert followed.leaders == leaders(followed.rows) != frozenset()
+        leading = next(row for row in followed.rows if row.id in followed.leaders)
+        beaten = next(row for row in followed.rows if row.comparable == leading.comparable and row is not leading)
+        if step % 2:
+            with metrics.Writer(many, beaten.id) as log:
+                log.log(10_000 + step, {"validation/loss": 0.1 / step})
+        else:
+            labels.rename(many, beaten.run, f"another-{step}")
+            with many.transaction() as connection:
+                connection.execute("UPDATE run SET deleted = 1 WHERE id = ?", (leading.id,))
 
 
 def test_what_changes_is_followed_and_what_does_not_stays_the_same_row(many: Ledger) -> None:
