@@ -18,7 +18,7 @@ from engine.ledger.best import higher_is_better
 from engine.ledger.facts import Value
 from engine.ledger.states import LIVE, State
 from engine.ledger.table import Row
-from screens.runs.grouping import Group, Item
+from screens.runs.grouping import END, Group, Item
 from screens.runs.scene import VERSUS, Scene
 from screens.session import View
 from screens.widgets import figures, states
@@ -44,7 +44,6 @@ TITLES: Final = {
 """Short ones for what is looked at most; others are called by the last part of their name."""
 
 WIDTHS: Final = {"state": 12, "step": 5, "loss": 6, "best": 7, VERSUS: 6, "ends": 6, "age": 3}
-END: Final = 5  # letters of a name that is too long which are kept at its end: what tells the runs of a sweep apart
 PROGRESS: Final = 8  # columns of the step while a run trains: 52/84
 NUMBERS: Final = 6  # columns of a figure
 WIDEST: Final = 16  # columns of a text that is a setting

@@ -14,8 +14,9 @@ from textual.content import Content
 from engine.ledger import evidence, table
 from engine.ledger.runs import Run
 from screens.commands import Command
-from screens.runs.columns import END, title
+from screens.runs.columns import title
 from screens.runs.diff import DiffScreen, plain
+from screens.runs.grouping import END
 from screens.runs.overlaid import Line as Curve
 from screens.runs.overlaid import Overlaid, Reading
 from screens.session import Session

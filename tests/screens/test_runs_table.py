@@ -90,6 +90,13 @@ def test_a_group_keeps_the_end_of_its_name() -> None:
     assert titles == ["▸ effective_ba…h 768 (0)", "▸ effective_ba…h 769 (0)"]
 
 
+@pytest.mark.parametrize(
+    ("name", "title"), [("rank 7", "▸ rank 7 (0)"), ("effective_batch 768", "▸ effective_ba…h 768 (0)")]
+)
+def test_a_group_keeps_the_end_of_its_name(name: str, title: str) -> None:
+    assert grouping.Item("", None, grouping.Group("sweep", name, ())).title == title
+
+
 def test_the_best_of_a_group_is_the_highest_where_that_is_better(ledger: Ledger, tmp_path: Path) -> None:
     key = "validation/accuracy"
     for name, value in (("a", 0.2), ("b", 0.9), ("c", 0.5)):
