@@ -104,9 +104,9 @@ def counted(rows: Iterable[Row]) -> dict[State, int]:
 def occurring(rows: Iterable[Row], value: Callable[[Row], Value]) -> list[str]:
     """The values that runs have, as texts, the most frequent first."""
     found: Counter[str] = Counter()
-    for row in rows:
-        known = value(row)
-        found.update(known if isinstance(known, tuple) else () if known in (None, "") else (_text(known),))
+    for known, many in Counter(map(value, rows)).items():
+        for text in known if isinstance(known, tuple) else () if known in (None, "") else (_text(known),):
+            found[text] += many
     return [text for text, _ in found.most_common()]
 
 

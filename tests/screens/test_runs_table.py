@@ -85,11 +85,6 @@ def test_who_sorts_has_the_best_on_top_and_then_the_other_way_round(name: str, h
     assert columns.sorted_by(once, name).descending is not high_first
 
 
-def test_a_group_keeps_the_end_of_its_name() -> None:
-    titles = [Item("", None, Group("sweep", name, ())).title for name in ("effective_batch 768", "effective_batch 769")]
-    assert titles == ["▸ effective_ba…h 768 (0)", "▸ effective_ba…h 769 (0)"]
-
-
 @pytest.mark.parametrize(
     ("name", "title"), [("rank 7", "▸ rank 7 (0)"), ("effective_batch 768", "▸ effective_ba…h 768 (0)")]
 )
