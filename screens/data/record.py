@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from textual.app import ComposeResult
-from textual.containers import Container, VerticalScroll
+from textual.containers import Container
 from textual.content import Content
 from textual.events import Resize
 from textual.message import Message
@@ -13,12 +13,13 @@ from screens.data.summary import whole_finding
 from screens.data.views import VIEWS, Record, View, counted, drawn
 from screens.widgets.line import Line
 from screens.widgets.moves import MOVES
+from screens.widgets.reader import Reader
 
 
-class RecordText(VerticalScroll, can_focus=True):
+class RecordText(Reader):
     """Text that moves as every list does; left and right turn to other rows."""
 
-    BINDINGS = [command.binding() for command in MOVES]  # noqa: RUF012 - Textual's own form
+    BINDINGS = [command.binding() for command in MOVES if "across" in command.action]  # noqa: RUF012
 
     class Turned(Message):
         """The row before (-1) or after (1) is wanted."""
@@ -27,25 +28,9 @@ class RecordText(VerticalScroll, can_focus=True):
             super().__init__()
             self.rows = rows
 
-    def action_move(self, lines: int) -> None:
-        """Scroll."""
-        self.scroll_relative(y=lines, animate=False)
-
     def action_move_across(self, columns: int) -> None:
         """Another row: left the one before, right the one after."""
         self.post_message(self.Turned(1 if columns > 0 else -1))
-
-    def action_move_page(self, pages: int) -> None:
-        """Scroll by what is on screen."""
-        self.scroll_relative(y=pages * max(1, self.size.height - 1), animate=False)
-
-    def action_move_to_first(self) -> None:
-        """To the start."""
-        self.scroll_home(animate=False)
-
-    def action_move_to_last(self) -> None:
-        """To the end."""
-        self.scroll_end(animate=False)
 
 
 class RecordPane(Container):

@@ -8,7 +8,7 @@ from typing import Final
 from rich.cells import cell_len
 from textual import work
 from textual.app import ComposeResult
-from textual.containers import Container, Vertical, VerticalScroll
+from textual.containers import Container, Vertical
 from textual.content import Content
 from textual.events import Resize
 from textual.widgets import Markdown
@@ -28,36 +28,13 @@ from screens.session import Session
 from screens.widgets import states
 from screens.widgets.cells import Cell, Column
 from screens.widgets.line import Line
-from screens.widgets.moves import MOVES
+from screens.widgets.reader import Reader
 from screens.widgets.run_page import RunPage, called
 from screens.widgets.table import Table
 
 NO_NOTE: Final = "*No note yet: n writes one.*"
 PARTS_WIDTH: Final = 21  # columns of the list
 NAME: Final = 18  # columns that a relative's name has in any case
-
-
-class Reader(VerticalScroll, can_focus=True):
-    """Text that is scrolled with the keys that move in lists."""
-
-    # Text is never wider than its place.
-    BINDINGS = [command.binding() for command in MOVES if "across" not in command.action]  # noqa: RUF012
-
-    def action_move(self, lines: int) -> None:
-        """Lines down or up."""
-        self.scroll_relative(y=lines, animate=False)
-
-    def action_move_to_first(self) -> None:
-        """The beginning."""
-        self.scroll_home(animate=False)
-
-    def action_move_to_last(self) -> None:
-        """The end."""
-        self.scroll_end(animate=False)
-
-    def action_move_page(self, pages: int) -> None:
-        """Pages down or up."""
-        self.scroll_relative(y=pages * max(1, self.size.height - 1), animate=False)
 
 
 class AboutScreen(RunPage[Whole | None]):
