@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -131,6 +132,15 @@ def test_a_run_that_does_not_count_tokens_says_so(ledger: Ledger, tmp_path: Path
     assert reading.read("train/loss", TOKENS).lines[0].missing == "tokens not counted"
     assert reading.read("eval/f1", STEP).lines[0].missing == "no such metric"
     assert reading.read("train/loss", STEP).lines[0].series is not None
+
+
+def test_a_gap_in_what_was_counted_is_bridged(ledger: Ledger, tmp_path: Path) -> None:
+    run = runs.create(ledger, name="gap", runs_folder=tmp_path, profile="", settings={})
+    with metrics.Writer(ledger, run.id) as log:
+        for step, tokens in ((1, 10.0), (2, math.nan), (3, 30.0)):
+            log.log(step, {"train/loss": 1.0, "train/tokens": tokens})
+    (told,) = Reading(ledger, [run]).read("train/loss", TOKENS).lines
+    assert told.series is not None and told.series.across.tolist() == [10.0, 20.0, 30.0]
 
 
 def test_time_at_work_leaves_out_what_lies_between_two_jobs(two: tuple[Session, list[Run]]) -> None:

@@ -242,6 +242,23 @@ def test_a_filter_that_is_typed_and_taken_back_gives_what_it_gives_at_once(many:
         assert {row.uid for row in found} == expected, each
 
 
+def test_a_filter_holds_anew_when_settings_have_become_known(ledger: Ledger, tmp_path: Path) -> None:
+    fill(ledger, tmp_path / "runs", FIRST + 50, now=NOW)
+    reading, wanted = Reading(ledger), Wanted("rank=16")
+    assert reading.read(NOW, wanted).more
+    known = table.settings(ledger)
+    expected = {row.uid for row in rows_of(ledger) if known[row.id].get("method.rank") == 16}
+    assert {row.uid for row in settled(reading, wanted).passing} == expected
+
+
+def test_a_filter_by_age_holds_anew_as_time_goes_by(many: Ledger) -> None:
+    reading, wanted = Reading(many), Wanted("age<2d")
+    newest = max(row.created for row in rows_of(many))
+    settled(reading, wanted)
+    assert reading.read(newest + 86400, wanted).passing
+    assert not reading.read(newest + 3 * 86400, wanted).passing
+
+
 def test_a_run_that_changes_passes_or_not_from_then_on(many: Ledger) -> None:
     reading = Reading(many)
     settled(reading, Wanted())
