@@ -134,7 +134,7 @@ class WorkbenchCallback(TrainerCallback, ExportableState):
         logs: Mapping[str, object] | None = None,
         **_: object,
     ) -> None:
-        """Metrics, and the memory of the GPU."""
+        """Metrics, and then the memory of the GPU: what fails there takes none of them along."""
         if (now := self._open) is None:
             return
         values = {
@@ -142,13 +142,14 @@ class WorkbenchCallback(TrainerCallback, ExportableState):
             for key, value in foreign.numbers(dict(logs or {})).items()
             if key not in trainer.NO_METRICS
         }
+        if values:
+            now.writer.log(state.global_step, values)
         if time.monotonic() - self._asked > MEMORY_EVERY and args.device.type == "cuda":
             self._asked = time.monotonic()
             card = gpu.first()
             if card is not None and card.own_mib:
-                values["memory/process_mib"] = card.own_mib
+                now.writer.log(state.global_step, {"memory/process_mib": card.own_mib})
                 runs.set_measured_memory(now.ledger, now.run, card.own_mib)
-        now.writer.log(state.global_step, values)
 
     @_harmless
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
