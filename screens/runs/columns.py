@@ -220,7 +220,7 @@ def _summed(line: Item, group: Group, name: str, scene: Scene) -> Cell:
         return line.title, "bold"
     if name == "state":
         return _states(group.states)
-    if name in ("best", VERSUS) or name.endswith((".best",)):
+    if name in ("best", VERSUS) or name.endswith(".best"):
         return figure(name, group.found(name, scene.best)), "bold"
     if name == "ends":
         ends = [row.ends for row in group.rows if row.ends is not None and row.state in LIVE]

@@ -65,8 +65,9 @@ class Reading:
         self._look_again()
         metric = metric or self._first()
         lines = tuple(self._line(run, colour, metric, scale) for colour, run in enumerate(self._runs))
-        for series in (line.series for line in lines if line.series):
-            _ = series.gaps, series.points.extent, smoothed and series.smoothed.extent
+        for line in lines:
+            if line.series:
+                line.series.prepare(smoothed=smoothed)
         return Overlaid(self._metrics(), metric, lines, scale, smoothed)
 
     def _look_again(self) -> None:

@@ -65,3 +65,8 @@ class Series:
     def gaps(self) -> int:
         """How many values are not finite."""
         return int(np.count_nonzero(~np.isfinite(self.values)))
+
+    def prepare(self, *, smoothed: bool) -> None:
+        """Look at all points now, in a thread, so that no key has to wait for it: what is found is kept."""
+        layer = self.smoothed if smoothed else self.points
+        _ = self.gaps, self.points.extent, layer.extent, layer.logarithms.extent
