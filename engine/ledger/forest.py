@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.collecting import without_collecting
 from engine.ledger.importance import Study
 
 LEAST: Final = 10  # runs: two to ask about in each fold
@@ -35,8 +36,9 @@ def grown(found: Study, cancelled: Callable[[], bool] = lambda: False) -> Study:
     """
     if found.runs < LEAST or not found.settings or len(set(found.order.tolist())) < 2:
         return found
-    from sklearn.ensemble import RandomForestRegressor
-    from sklearn.model_selection import KFold
+    with without_collecting():
+        from sklearn.ensemble import RandomForestRegressor
+        from sklearn.model_selection import KFold
 
     features, order = _drawn(found)
     features = np.clip(features, -FURTHEST, FURTHEST)  # infinities too; NaN stays

@@ -6,11 +6,9 @@ would cost more than reading them. Settings are one text a run; many runs share 
 
 from __future__ import annotations
 
-import gc
 import json
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
 from pathlib import Path
@@ -18,6 +16,7 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
+from engine.collecting import without_collecting
 from engine.errors import Problem
 from engine.ledger import jobs
 from engine.ledger.best import higher_is_better
@@ -113,7 +112,7 @@ def read(ledger: Ledger, keys: Sequence[str] = (), *, after: int = 0, archived: 
         raise Problem(f"{len(keys)} metrics are more than a table can have", do=f"Take {MOST} at most.", code="columns")
     there = _there(archived)
     lost, live = _live(ledger)
-    with _without_collecting(), ledger.reading() as connection:
+    with without_collecting(), ledger.reading() as connection:
         changed, count = connection.execute(
             f"SELECT (SELECT coalesce(max(changed), 0) FROM run), (SELECT count(*) FROM run r WHERE {there})"
         ).fetchone()
@@ -253,18 +252,6 @@ def _tags(connection: sqlite3.Connection, where: str) -> dict[int, tuple[str, ..
     for run, name in connection.execute(f"SELECT run, name FROM tag {some} ORDER BY run, name"):
         tags[run] = (*tags.get(run, NO_TAGS), name)
     return tags
-
-
-@contextmanager
-def _without_collecting() -> Iterator[None]:
-    """Python's collector looks at all objects again and again while thousands are made; none of these is garbage."""
-    collects = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collects:
-            gc.enable()
 
 
 def _rows(
