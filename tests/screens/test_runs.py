@@ -265,6 +265,16 @@ async def test_several_runs_are_deleted_and_come_back_together(four: Example) ->
         await until(pilot, lambda: gone < set(names(pilot)))
 
 
+async def test_what_was_deleted_last_comes_back_though_not_from_here(four: Example) -> None:
+    for name in ("pubmedqa-lora-64", "healthcare-full"):
+        removal.remove(four.session.ledger, four.runs[name])
+    async with WorkbenchApp(four.session).run_test() as pilot:
+        await until(pilot, lambda: len(names(pilot)) == 2)
+        await pilot.press("U")
+        await until(pilot, lambda: len(names(pilot)) == 3)
+        assert "healthcare-full" in names(pilot)
+
+
 async def test_a_run_at_work_is_not_deleted(four: Example) -> None:
     async with WorkbenchApp(four.session).run_test() as pilot:
         await choose(pilot, "pubmedqa-lora-16")
