@@ -18,7 +18,7 @@ from typing import Final
 from engine.errors import Problem
 from engine.ledger import Ledger, jobs, runs
 from engine.ledger.holdings import BIN
-from engine.ledger.labels import EDITED
+from engine.ledger.labels import say, settle_baselines
 from engine.ledger.runs import Run
 from engine.ledger.states import LIVE
 from engine.places import private_folder
@@ -108,9 +108,9 @@ def remove(ledger: Ledger, run: Run) -> None:
         if now is None:
             return
         refuse_if_used(ledger, now)
-        connection.execute(
-            f"UPDATE run SET deleted = :now, {EDITED} WHERE id = :id", {"now": time.time(), "id": run.id}
-        )
+        connection.execute("UPDATE run SET deleted = ? WHERE id = ?", (time.time(), run.id))
+        say(connection, run.id, "deleted")
+        settle_baselines(connection)
     try:
         _put_into_bin(ledger, run)
     except OSError as error:
@@ -186,10 +186,11 @@ def purge_runs(ledger: Ledger, chosen: Iterable[Run]) -> list[Run]:
 
 
 def _unmark(connection: sqlite3.Connection, run: Run, name: str) -> None:
-    connection.execute(
-        f"UPDATE run SET deleted = NULL, name = :name, {EDITED} WHERE id = :id",
-        {"name": name, "id": run.id, "now": time.time()},
-    )
+    connection.execute("UPDATE run SET deleted = NULL WHERE id = ?", (run.id,))
+    say(connection, run.id, "deleted")
+    if connection.execute("UPDATE run SET name = ? WHERE id = ? AND name <> ?", (name, run.id, name)).rowcount:
+        say(connection, run.id, "name")
+    settle_baselines(connection)
 
 
 def _since(ledger: Ledger, run: Run) -> float:

@@ -1,6 +1,6 @@
 """What people say of runs: name, note, tags, the one that others are held against, and what they want out of sight.
 
-Everything here says when (`edited`), so that of two copies of a ledger the newer word counts when they are merged.
+Each word is kept with its time (`say`), so that of two copies of a run the newer one counts when ledgers are merged.
 """
 
 from __future__ import annotations
@@ -18,7 +18,18 @@ from engine.ledger.store import Ledger, Value
 LONGEST: Final = 64  # characters of a tag
 # A run that was removed for good meanwhile gets none.
 _TAGGED: Final = "INSERT OR IGNORE INTO tag (run, name) SELECT id, ? FROM run WHERE id = ?"
-EDITED: Final = "edited = max(:now, edited + 0.001)"  # rises though the clock steps back
+SAY: Final = (  # nothing of a run that was removed for good meanwhile; the time rises though the clock steps back
+    "INSERT INTO said (run, what, time) SELECT id, ?, ? FROM run WHERE id = ?"
+    " ON CONFLICT (run, what) DO UPDATE SET time = max(excluded.time, time + 0.001)"
+)
+# Of those that were chosen for one comparison the one that was chosen last; what is in the bin is none.
+_LAST: Final = """
+    chosen AND deleted IS NULL AND comparable <> '' AND NOT EXISTS (
+        SELECT 1 FROM main.run o WHERE o.chosen AND o.deleted IS NULL AND o.comparable = run.comparable AND (
+            coalesce((SELECT time FROM main.said WHERE run = o.id AND what = 'chosen'), 0), o.uid
+        ) > (coalesce((SELECT time FROM main.said WHERE run = run.id AND what = 'chosen'), 0), run.uid)
+    )
+"""
 
 
 def checked_tag(name: str) -> str:
@@ -48,7 +59,7 @@ def tag(ledger: Ledger, chosen: Iterable[Run], name: str) -> None:
     with ledger.transaction(durable=True) as connection:
         for run in chosen:
             if connection.execute(_TAGGED, (word, run.id)).rowcount:
-                _touch(connection, run)
+                say(connection, run.id, "tags")
 
 
 def untag(ledger: Ledger, chosen: Iterable[Run], name: str) -> None:
@@ -56,7 +67,7 @@ def untag(ledger: Ledger, chosen: Iterable[Run], name: str) -> None:
     with ledger.transaction(durable=True) as connection:
         for run in chosen:
             if connection.execute("DELETE FROM tag WHERE run = ? AND name = ?", (run.id, name.strip())).rowcount:
-                _touch(connection, run)
+                say(connection, run.id, "tags")
 
 
 def set_tags(ledger: Ledger, run: Run, names: Iterable[str]) -> None:
@@ -72,7 +83,7 @@ def set_tags(ledger: Ledger, run: Run, names: Iterable[str]) -> None:
             return
         connection.executemany("DELETE FROM tag WHERE run = ? AND name = ?", [(run.id, old) for old in there - wanted])
         connection.executemany(_TAGGED, [(new, run.id) for new in wanted - there])
-        _touch(connection, run)
+        say(connection, run.id, "tags")
 
 
 def tags(ledger: Ledger, run: Run) -> tuple[str, ...]:
@@ -130,11 +141,19 @@ def set_baseline(ledger: Ledger, run: Run, *, on: bool = True) -> None:
     with ledger.transaction(durable=True) as connection:
         if on:
             before = connection.execute(
-                "SELECT id FROM run WHERE comparable = ? AND baseline AND id <> ?", (run.comparable, run.id)
+                "SELECT id FROM run WHERE comparable = ? AND chosen AND id <> ?", (run.comparable, run.id)
             ).fetchall()
             for (other,) in before:
-                _write_id(connection, other, "baseline", 0)
-        _write(connection, (run,), "baseline", int(on))
+                _write_id(connection, other, "chosen", 0)
+        _write(connection, (run,), "chosen", int(on))
+        settle_baselines(connection)
+
+
+def settle_baselines(connection: sqlite3.Connection) -> None:
+    """Bring `baseline` up to date with which runs were chosen, when, and are not in the bin; in the caller's transaction."""
+    connection.execute(
+        f"UPDATE main.run SET baseline = NOT baseline WHERE (chosen OR baseline) AND baseline <> ({_LAST})"
+    )
 
 
 def archive(ledger: Ledger, chosen: Iterable[Run]) -> None:
@@ -158,11 +177,11 @@ def _write(connection: sqlite3.Connection, chosen: Iterable[Run], column: str, v
 
 
 def _write_id(connection: sqlite3.Connection, run: int, column: str, value: Value) -> None:
-    connection.execute(
-        f"UPDATE run SET {column} = :value, {EDITED} WHERE id = :run AND {column} IS NOT :value",
-        {"value": value, "run": run, "now": time.time()},
-    )
+    query = f"UPDATE run SET {column} = ? WHERE id = ? AND {column} IS NOT ?"
+    if connection.execute(query, (value, run, value)).rowcount:
+        say(connection, run, column)
 
 
-def _touch(connection: sqlite3.Connection, run: Run) -> None:
-    connection.execute(f"UPDATE run SET {EDITED} WHERE id = :run", {"run": run.id, "now": time.time()})
+def say(connection: sqlite3.Connection, run: int, what: str) -> None:
+    """Note that a person has just said this of a run; in the caller's transaction, after the change itself."""
+    connection.execute(SAY, (what, time.time(), run))

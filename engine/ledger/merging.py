@@ -5,7 +5,7 @@ merged into which; so merging is commutative, and merging again adds nothing:
 
 - its training (state, metrics, events, jobs, checkpoints, results) comes whole from the copy that is further: more training jobs, then more
   points, the newer heartbeat, more events, and among copies that are alike in all of these the higher hash of the content;
-- what people said (name, note, tags, baseline, archive, bin) comes from the copy that was edited last;
+- of what people said (name, note, tags, baseline, archive, bin) each comes from the copy in which it was said last;
 - evaluations and exports, which anybody can make who has the result, are gathered from both.
 
 A run that was deleted for good has left nothing behind to know it by: a ledger that still has it brings it back.
@@ -22,7 +22,7 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 from engine.errors import Problem
-from engine.ledger import contents, gathering, jobs, opening, schema, standing, taking
+from engine.ledger import contents, gathering, jobs, labels, opening, schema, standing, taking
 from engine.ledger.copies import backup
 from engine.ledger.store import Ledger
 from engine.storage import storage_of
@@ -81,7 +81,7 @@ def merge(
         with ledger.transaction(durable=True, beside=uri) as connection:
             asking = any(job.kind == "evaluate" and jobs.may_be_at_work(job) for job in jobs.live(ledger))
             evaluations = gathering.gather(connection, only, asking=asking)
-            _one_baseline(connection)
+            labels.settle_baselines(connection)
             renamed = _distinct_names(connection)
     changed = [uid for uid in renamed if uid in merged.kept]
     return Merged(
@@ -191,20 +191,24 @@ def _merge_runs(ledger: Ledger, connection: sqlite3.Connection, uids: Sequence[s
     added = tuple(uid for uid in uids if uid not in ours)
     taking.new_runs(connection, added)
     taking.training_part(connection, {theirs[uid].id: ours[uid].id for uid in both if verdicts[uid].ahead})
-    taking.people_part(connection, {theirs[uid].id: ours[uid].id for uid in both if verdicts[uid].said})
+    for what in standing.SAID:
+        newer = {theirs[uid].id: ours[uid].id for uid in both if what in verdicts[uid].said}
+        taking.people_part(connection, what, newer)
     moved = [uid for uid in both if verdicts[uid].folder != ours[uid].folder]
     folders = [(verdicts[uid].folder, ours[uid].id) for uid in moved]
     connection.executemany("UPDATE run SET folder = ? WHERE id = ?", folders)
     changed = {*moved, *gathering.beside_training(connection, uids)}
     changed |= {uid for uid in both if verdicts[uid].ahead or verdicts[uid].said}
-    notes = {uid: ours[uid].said.note for uid in both if verdicts[uid].said}
+    notes = {uid: ours[uid].said["note"][1] for uid in both if "note" in verdicts[uid].said}
     return Merged(
         added,
         tuple(uid for uid in both if uid in changed),
         tuple(uid for uid in both if uid not in changed),
-        tuple(Conflict(uid, ours[uid].said.name, each.conflict) for uid, each in verdicts.items() if each.conflict),
+        tuple(
+            Conflict(uid, ours[uid].said["name"][1], each.conflict) for uid, each in verdicts.items() if each.conflict
+        ),
         notes={
-            uid: note for uid, note in notes.items() if note not in theirs[uid].said.note
+            uid: note for uid, note in notes.items() if note not in theirs[uid].said["note"][1]
         },  # one that goes on is not lost
     )
 
@@ -220,18 +224,6 @@ def _at_work(ledger: Ledger, connection: sqlite3.Connection) -> set[int]:
         and jobs.may_be_at_work(job)
         and (job.heartbeat or 0.0) >= beats.get(job.uid, 0.0)
     }
-
-
-def _one_baseline(connection: sqlite3.Connection) -> None:
-    """Of several baselines for the same comparison the one that was chosen last stays."""
-    connection.execute(
-        """
-        UPDATE main.run SET baseline = 0 WHERE baseline AND EXISTS (
-            SELECT 1 FROM main.run o
-            WHERE o.baseline AND o.deleted IS NULL AND o.comparable = run.comparable AND (o.edited, o.uid) > (run.edited, run.uid)
-        )
-        """
-    )
 
 
 def _distinct_names(connection: sqlite3.Connection) -> dict[str, str]:

@@ -252,11 +252,19 @@ BROWSING: Final = (
     # Validation losses of runs in which this is equal may be compared: a hash over the validation rows as tokens (so the template
     # is in it) and the objective. Empty where it is not known.
     "ALTER TABLE run ADD COLUMN comparable TEXT NOT NULL DEFAULT ''",
-    # What a person says of a run: name, note, tags, and these; `edited` is when that was last changed, 0 for never.
-    "ALTER TABLE run ADD COLUMN baseline INTEGER NOT NULL DEFAULT 0",
+    # What a person says of a run: name, note, tags, and `chosen`, `archived`, `deleted`.
+    "ALTER TABLE run ADD COLUMN chosen INTEGER NOT NULL DEFAULT 0",  # as the one that comparable ones are held against
+    "ALTER TABLE run ADD COLUMN baseline INTEGER NOT NULL DEFAULT 0",  # of comparable ones that were chosen, the one chosen last
     "ALTER TABLE run ADD COLUMN archived REAL",
     "ALTER TABLE run ADD COLUMN deleted REAL",  # its files lie in the bin; NULL while they do not
-    "ALTER TABLE run ADD COLUMN edited REAL NOT NULL DEFAULT 0",
+    """
+    CREATE TABLE said (                     -- when a person last said what, so that of two copies of a run the newer word counts
+        run INTEGER NOT NULL REFERENCES run (id) ON DELETE CASCADE,
+        what TEXT NOT NULL,                 -- name, note, tags, chosen, archived, deleted
+        time REAL NOT NULL,
+        PRIMARY KEY (run, what)
+    ) WITHOUT ROWID
+    """,
     "ALTER TABLE run ADD COLUMN changed INTEGER NOT NULL DEFAULT 0",
     "UPDATE run SET changed = id",
     "CREATE INDEX run_by_change ON run (changed)",

@@ -9,26 +9,23 @@ import hashlib
 import json
 import marshal
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
 PLAIN: Final = (
     2  # the newest version of marshal's format in which equal values are equal bytes, whoever else holds them
 )
+SAID: Final = ("name", "note", "tags", "archived", "deleted", "chosen")
+"""What people say of a run; all but the tags are columns of its row. The baseline follows from it (`labels.settle_baselines`)."""
+
 Where = Literal["main", "other"]
 
 
-class Said(NamedTuple):
-    """What people said of a run, in the order that decides which of two copies counts."""
-
-    edited: float
-    name: str  # where two were not edited the longer one: it gave way to another run's name
-    note: str
-    tags: tuple[str, ...]
-    archived: float
-    deleted: float
-    plain: bool  # no baseline; a run ceases to be one, without being edited, when another becomes it
+Said = Mapping[str, tuple[float, str]]
+"""What people said of a run: for each of `SAID` when that was, 0 for never, and what it was, as text. The higher one counts; of two names that
+nobody has given, that is the longer one, which gave way to another run's.
+"""
 
 
 class Copy(NamedTuple):
@@ -42,10 +39,10 @@ class Copy(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What is taken of the other ledger's copy of a run: its training, what was said of it; where its files are; what is lost."""
+    """What is taken of the other ledger's copy of a run: its training, which words; where its files are; what is lost."""
 
     ahead: bool
-    said: bool
+    said: frozenset[str]
     folder: str
     conflict: str
 
@@ -63,7 +60,8 @@ def judged(here: Copy, there: Copy, content: tuple[bytes, bytes], *, at_work: bo
     elif here.jobs - there.jobs and there.jobs - here.jobs:
         conflict = f"it went on in both ledgers; {'the other' if ahead else 'this'} ledger's history is kept"
     same = here.far == there.far and content[0] == content[1]
-    return Verdict(ahead, there.said > here.said, _folder(here.folder, there.folder, ahead=ahead, same=same), conflict)
+    said = frozenset(what for what in SAID if there.said[what] > here.said[what])
+    return Verdict(ahead, said, _folder(here.folder, there.folder, ahead=ahead, same=same), conflict)
 
 
 def _folder(here: str, there: str, *, ahead: bool, same: bool) -> str:
@@ -93,9 +91,15 @@ def copies(connection: sqlite3.Connection, where: Where, uids: Collection[str]) 
     jobs = _gathered(
         connection.execute(f"SELECT run, uid FROM {where}.job WHERE kind = 'train' AND run IN ({chosen})", wanted)
     )
+    times = {
+        (run, what): float(when)
+        for run, what, when in connection.execute(
+            f"SELECT run, what, time FROM {where}.said WHERE run IN ({chosen})", wanted
+        )
+    }
     rows = connection.execute(
         f"""
-        SELECT uid, id, folder, edited, name, note, coalesce(archived, 0), coalesce(deleted, 0), NOT baseline,
+        SELECT uid, id, folder, name, note, archived, deleted, chosen,
             (SELECT coalesce(sum(n), 0) FROM {where}.series WHERE run = r.id),
             (SELECT coalesce(max(heartbeat), 0) FROM {where}.job WHERE run = r.id AND kind = 'train'),
             (SELECT count(*) FROM {where}.event WHERE run = r.id AND {TRAINING["event"].format(where)})
@@ -104,8 +108,9 @@ def copies(connection: sqlite3.Connection, where: Where, uids: Collection[str]) 
         wanted,
     )
     found = {}
-    for uid, run, folder, edited, name, note, archived, deleted, plain, points, heartbeat, events in rows:
-        said = Said(edited, name, note, tuple(tags.get(run, ())), archived, deleted, bool(plain))
+    for uid, run, folder, name, note, archived, deleted, chosen, points, heartbeat, events in rows:
+        words = (name, note, json.dumps(tags.get(run, [])), str(archived or ""), str(deleted or ""), str(chosen))
+        said = {what: (times.get((run, what), 0.0), word) for what, word in zip(SAID, words, strict=True)}
         own = frozenset(jobs.get(run, ()))
         found[str(uid)] = Copy(run, folder, (len(own), points, heartbeat, events), said, own)
     return found
@@ -120,7 +125,6 @@ def _gathered(rows: Iterable[tuple[int, str]]) -> dict[int, list[str]]:
 
 # What may differ between two copies of the same: row ids, sequence numbers, and what people say.
 _OWN: Final = frozenset(["id", "run", "folder", "seq", "first_seq", "last_seq", "segment", "changed"])
-SAID: Final = ("name", "note", "baseline", "archived", "deleted", "edited")
 _ORDER: Final = {
     "run": "id",
     "run_document": "run",
@@ -166,7 +170,7 @@ def digests(connection: sqlite3.Connection, where: Where, runs: Collection[int])
 def _portable(connection: sqlite3.Connection, where: Where, table: str) -> Iterator[str]:
     """A table's columns, with names in place of ids."""
     for column in columns(connection, table):
-        if column in _OWN or (table == "run" and column in SAID):
+        if column in _OWN or (table == "run" and column in (*SAID, "baseline")):
             continue
         match column:
             case "key":

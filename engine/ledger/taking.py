@@ -36,14 +36,15 @@ def new_runs(connection: sqlite3.Connection, uids: Collection[str]) -> None:
     )
     with _taken(connection, pairs):
         _take_children(connection)
-        _take(connection, "tag", {"run": "t.ours"}, _OF_RUN)
+        for table in ("tag", "said"):
+            _take(connection, table, {"run": "t.ours"}, _OF_RUN)
 
 
 def training_part(connection: sqlite3.Connection, pairs: Mapping[int, int]) -> None:
     """Replace all that training made of runs here by the other ledger's; `pairs` are its row ids and ours. Folders stay."""
     if not pairs:
         return
-    own = ("id", "uid", "folder", "changed", *SAID)
+    own = ("id", "uid", "folder", "changed", "baseline", *SAID)
     made = [name for name in columns(connection, "run") if name not in own]
     with _taken(connection, pairs):
         _update(connection, made)
@@ -53,14 +54,18 @@ def training_part(connection: sqlite3.Connection, pairs: Mapping[int, int]) -> N
         _take_children(connection)
 
 
-def people_part(connection: sqlite3.Connection, pairs: Mapping[int, int]) -> None:
-    """Replace all that was said of runs here by what was said there."""
+def people_part(connection: sqlite3.Connection, what: str, pairs: Mapping[int, int]) -> None:
+    """Replace what was said of runs here by what was said there; `what` is one of `SAID`."""
     if not pairs:
         return
     with _taken(connection, pairs):
-        _update(connection, SAID)
-        connection.execute("DELETE FROM main.tag WHERE run IN (SELECT ours FROM temp.taken)")
-        _take(connection, "tag", {"run": "t.ours"}, _OF_RUN)
+        if what == "tags":
+            connection.execute("DELETE FROM main.tag WHERE run IN (SELECT ours FROM temp.taken)")
+            _take(connection, "tag", {"run": "t.ours"}, _OF_RUN)
+        else:
+            _update(connection, (what,))
+        connection.execute("DELETE FROM main.said WHERE what = ? AND run IN (SELECT ours FROM temp.taken)", (what,))
+        take(connection, "said", {"run": "t.ours"}, f"{_OF_RUN} WHERE x.what = ?", (what,))
 
 
 JOB: Final = "(SELECT id FROM main.job WHERE uid = (SELECT uid FROM other.job WHERE id = x.job))"

@@ -52,6 +52,7 @@ def of_run(ledger: Ledger, run: Run) -> Document:
         "document": _table(ledger, "run_document", "run = ?", run.id)[0],
         "tags": [row[0] for row in ledger.rows("SELECT name FROM tag WHERE run = ? ORDER BY name", (run.id,))],
     }
+    told["said"] = _table(ledger, "said", "run = ? ORDER BY what", run.id)
     for part, table in rebuilding.ROWS.items():
         told[part] = _table(ledger, table, "run = ? ORDER BY id", run.id)
     uids: dict[object, object] = dict(ledger.rows("SELECT id, uid FROM job WHERE run = ?", (run.id,)))

@@ -32,7 +32,7 @@ TEXTS_OF_JSON: Final = frozenset({"settings", "environment", "fingerprints", "ar
 TIMES: Final = frozenset(
     {
         *("created", "started", "ended", "heartbeat", "ends", "time", "answered", "finished"),
-        *("archived", "deleted", "edited"),
+        *("archived", "deleted"),
     }
 )
 Told = Mapping[str, object]
@@ -84,6 +84,8 @@ def _insert_all(connection: sqlite3.Connection, told: Told, path: Path) -> None:
     tags = told.get("tags", [])
     for tag in tags if isinstance(tags, list) else []:
         _insert(connection, "tag", {"run": run, "name": tag})
+    for word in _parts(told, "said", path):
+        _insert(connection, "said", {**word, "run": run})
     jobs: dict[object, int] = {}
     for name, table in ROWS.items():
         for row in _parts(told, name, path):

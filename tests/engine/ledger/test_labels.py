@@ -12,7 +12,8 @@ from tests.engine.ledger.test_table import ended, made
 
 
 def edited(ledger: Ledger, run: Run) -> float:
-    found = ledger.value("SELECT edited FROM run WHERE id = ?", (run.id,))
+    """When anything was last said of the run, summed over what it was: it rises with every word."""
+    found = ledger.value("SELECT total(time) FROM said WHERE run = ?", (run.id,))
     assert isinstance(found, float)
     return found
 

@@ -55,7 +55,7 @@ def told(ledger: Ledger) -> dict[str, Any]:
     for run, uid in ledger.rows("SELECT id, uid FROM run"):
         parts = {
             table: sorted(rows(f"SELECT * FROM {table} WHERE run = ?", run))
-            for table in ("run_document", "tag", "job", "orders", "checkpoint", "artifact")
+            for table in ("run_document", "tag", "said", "job", "orders", "checkpoint", "artifact")
         }
         parts["run"] = rows("SELECT * FROM run WHERE id = ?", run)
         parts["series"] = rows(
@@ -95,7 +95,7 @@ Step = tuple[Callable[..., None], tuple[Any, ...]]
 
 def created(connection: sqlite3.Connection, uid: str, folder: int) -> None:
     connection.execute(
-        "INSERT OR IGNORE INTO run (uid, name, created, folder, state) VALUES (?, ?, ?, ?, 'finished')",
+        "INSERT OR IGNORE INTO run (uid, name, created, folder, state, comparable) VALUES (?, ?, ?, ?, 'finished', 'same')",
         (uid, "weather" if uid.startswith("c") else "speech", ord(uid[0]), f"/nowhere/{folder}"),
     )
     connection.execute(
@@ -132,16 +132,18 @@ def worked(connection: sqlite3.Connection, uid: str, job: int, beat: int) -> Non
     )
 
 
-def said(
-    connection: sqlite3.Connection, uid: str, when: int, name: str, binned: bool, baseline: bool, tag: str
-) -> None:
-    for (run,) in connection.execute("SELECT id FROM run WHERE uid = ? AND edited <= ?", (uid, when)).fetchall():
-        connection.execute(
-            "UPDATE run SET edited = ?, name = ?, deleted = ?, baseline = ?, comparable = 'same' WHERE id = ?",
-            (when, name, 5.0 if binned else None, baseline, run),
-        )
-        connection.execute("DELETE FROM tag WHERE run = ?", (run,))
-        connection.execute("INSERT INTO tag (run, name) VALUES (?, ?)", (run, tag))
+def said(connection: sqlite3.Connection, uid: str, what: str, word: str | float | None, when: int) -> None:
+    query = """
+        SELECT id FROM run WHERE uid = ? AND NOT EXISTS (SELECT 1 FROM said WHERE run = run.id AND what = ? AND time > ?)
+    """
+    for (run,) in connection.execute(query, (uid, what, when)).fetchall():
+        if what == "tags":
+            connection.execute("DELETE FROM tag WHERE run = ?", (run,))
+            connection.execute("INSERT INTO tag (run, name) VALUES (?, ?)", (run, word))
+        else:
+            connection.execute(f"UPDATE run SET {what} = ? WHERE id = ?", (word, run))
+        connection.execute("INSERT OR REPLACE INTO said (run, what, time) VALUES (?, ?, ?)", (run, what, when))
+        labels.settle_baselines(connection)
 
 
 def evaluated(connection: sqlite3.Connection, uid: str, number: int, answer: str, finished: bool) -> None:
@@ -173,7 +175,12 @@ MADE = st.one_of(
     st.tuples(st.just(worked), st.tuples(UIDS, SMALL, SMALL)),
     st.tuples(st.just(evaluated), st.tuples(UIDS, SMALL, NAMES, st.booleans())),
 )
-SAID = st.tuples(st.just(said), st.tuples(UIDS, SMALL, NAMES, st.booleans(), st.booleans(), NAMES))
+WORDS = st.one_of(
+    st.tuples(st.sampled_from(["name", "note", "tags"]), NAMES),
+    st.tuples(st.sampled_from(["archived", "deleted"]), st.sampled_from([None, 5.0])),
+    st.tuples(st.just("chosen"), st.integers(0, 1)),
+)
+SAID = st.builds(lambda uid, word, when: (said, (uid, *word, when)), UIDS, WORDS, st.integers(1, 3))
 HISTORY = st.lists(MADE | SAID, max_size=12)
 BEGINNING = [(created, ("aaaaaaaaaaaa", 0)), (created, ("bbbbbbbbbbbb", 0))]
 
@@ -214,7 +221,7 @@ def test_merging_is_commutative_and_idempotent(shared: list[Step], ours: list[St
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(*[st.lists(MADE, max_size=10)] * 3)
+@given(*[st.lists(MADE | SAID, max_size=10)] * 3)
 def test_three_machines_may_meet_in_any_order(first: list[Step], second: list[Step], third: list[Step]) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -382,11 +389,11 @@ def test_a_run_that_is_at_work_here_is_left_alone(ledger: Ledger, tmp_path: Path
 
 def test_of_two_baselines_for_one_comparison_the_later_stays(ledger: Ledger, tmp_path: Path) -> None:
     first, second = "aaaaaaaaaaaa", "bbbbbbbbbbbb"
-    steps: list[Step] = [(created, (second, 0)), (said, (second, 2, "weather", False, True, "x"))]
+    steps: list[Step] = [(created, (second, 0)), (said, (second, "chosen", 1, 2))]
     other = written(tmp_path / "other.db", steps)
     with ledger.transaction() as connection:
         created(connection, first, 0)
-        said(connection, first, 1, "speech", False, True, "x")
+        said(connection, first, "chosen", 1, 1)
     merge(ledger, other)
     assert ledger.rows("SELECT uid FROM run WHERE baseline") == [(second,)]
 
