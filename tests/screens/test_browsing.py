@@ -15,6 +15,7 @@ from screens.runs.about import AboutScreen
 from screens.runs.choosing import Choice, ChoosingScreen
 from screens.runs.diff import DiffScreen
 from screens.runs.grouping import GROUPINGS, Item
+from screens.runs.opening import OVERLAID
 from screens.runs.overlay import OverlayScreen
 from screens.runs.screen import RunsScreen
 from screens.runs.why import WhyScreen
@@ -131,6 +132,32 @@ async def test_marking_a_group_marks_its_runs_for_what_is_done_to_several(many: 
         assert labels.known_tags(many.ledger)["chosen"] == len(group.rows)
         await pilot.press("T", *"-chosen", "enter")
         await until(pilot, lambda: "chosen" not in labels.known_tags(many.ledger))
+
+
+async def test_what_looks_at_several_takes_those_that_pass_or_the_marked(many: Session) -> None:
+    async def looked_at() -> int:
+        await pilot.press("i")
+        await back_on(pilot, WhyScreen)
+        count = len(pilot.app.screen._runs)  # type: ignore[attr-defined]
+        await pilot.press("escape")
+        await back_on(pilot, RunsScreen)
+        return count
+
+    async with WorkbenchApp(many).run_test(size=(140, 40)) as pilot:
+        await ready(pilot)
+        await pilot.press("slash", *"tag:medical", "enter")
+        tagged = {row.name for row in table.read(many.ledger).rows if "medical" in row.tags}
+        await until(pilot, lambda: set(names(pilot)) == tagged)
+        assert await looked_at() == len(tagged) > OVERLAID
+        await pilot.press("space", "space", "space")
+        assert await looked_at() == 3
+        pilot.app.screen.query_one("#runs", Table).unmark()
+        await press(pilot, "left_parenthesis")
+        await press(pilot, "left_parenthesis")  # by tag
+        place = next(at for at, item in enumerate(items(pilot)) if item.group and item.group.name == "medical")
+        pilot.app.screen.query_one("#runs", Table).move_to(place)
+        await pilot.press("space", "O")
+        await until(pilot, lambda: f"mark {OVERLAID} runs at most" in last_line(pilot))
 
 
 async def test_columns_are_chosen_ordered_and_sorted_by_and_last(
