@@ -18,7 +18,7 @@ from typing import Final
 from engine.errors import Problem
 from engine.ledger import Ledger, jobs, runs
 from engine.ledger.holdings import BIN
-from engine.ledger.labels import say, settle_baselines
+from engine.ledger.labels import call, say, settle_baselines
 from engine.ledger.runs import Run
 from engine.ledger.states import LIVE
 from engine.places import private_folder
@@ -188,8 +188,7 @@ def purge_runs(ledger: Ledger, chosen: Iterable[Run]) -> list[Run]:
 def _unmark(connection: sqlite3.Connection, run: Run, name: str) -> None:
     connection.execute("UPDATE run SET deleted = NULL WHERE id = ?", (run.id,))
     say(connection, run.id, "deleted")
-    if connection.execute("UPDATE run SET name = ? WHERE id = ? AND name <> ?", (name, run.id, name)).rowcount:
-        say(connection, run.id, "name")
+    call(connection, run.id, name)
     settle_baselines(connection)
 
 

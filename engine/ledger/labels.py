@@ -121,7 +121,13 @@ def rename(ledger: Ledger, run: Run, name: str) -> None:
             free = runs.free_name(connection, wanted)
             why = f"It is the run {other[0]}'s."
             raise Problem(f"{wanted} is taken", why, f"Take another name, such as {free}.", code="name")
-        _write(connection, (run,), "name", wanted)
+        call(connection, run.id, wanted)
+
+
+def call(connection: sqlite3.Connection, run: int, name: str) -> None:
+    """Give a run a name that is free; in the caller's transaction."""
+    connection.execute("UPDATE run SET name = ? WHERE id = ? AND name <> ?", (name, run, name))
+    _write_id(connection, run, "called", name)
 
 
 def set_baseline(ledger: Ledger, run: Run, *, on: bool = True) -> None:

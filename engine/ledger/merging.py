@@ -205,7 +205,7 @@ def _merge_runs(ledger: Ledger, connection: sqlite3.Connection, uids: Sequence[s
         tuple(uid for uid in both if uid in changed),
         tuple(uid for uid in both if uid not in changed),
         tuple(
-            Conflict(uid, ours[uid].said["name"][1], each.conflict) for uid, each in verdicts.items() if each.conflict
+            Conflict(uid, ours[uid].said["called"][1], each.conflict) for uid, each in verdicts.items() if each.conflict
         ),
         notes={
             uid: note for uid, note in notes.items() if note not in theirs[uid].said["note"][1]
@@ -227,23 +227,25 @@ def _at_work(ledger: Ledger, connection: sqlite3.Connection) -> set[int]:
 
 
 def _distinct_names(connection: sqlite3.Connection) -> dict[str, str]:
-    """Give each run a name of its own; returns the new names by uid.
+    """Give each run a name of its own, made of what it is called; returns the new names by uid.
 
     The oldest keeps its name, others get their machine behind it, and where that is taken too the beginning of their uid: names that hang on
     the run alone, so that all ledgers come to the same ones in whatever order they meet.
     """
     here = "FROM main.run WHERE deleted IS NULL"  # what is in the bin holds no name
-    if not connection.execute(f"SELECT 1 {here} GROUP BY name HAVING count(*) > 1").fetchone():
+    if not connection.execute(
+        f"SELECT 1 {here} GROUP BY called HAVING count(*) > 1 UNION SELECT 1 {here} AND name <> called"
+    ).fetchone():
         return {}
     rows = connection.execute(
-        "SELECT uid, name, (SELECT host FROM main.job WHERE run = run.id AND host IS NOT NULL ORDER BY id LIMIT 1)"
+        "SELECT uid, name, called, (SELECT host FROM main.job WHERE run = run.id AND host IS NOT NULL ORDER BY id LIMIT 1)"
         f" {here} ORDER BY created, uid"
     ).fetchall()
     taken: set[str] = set()
     renamed = {}
-    for uid, name, host in rows:
-        at_host = f"{name}@{host}" if host and not name.endswith(f"@{host}") else name
-        own = next(each for each in (name, at_host, f"{at_host}-{uid[:6]}", f"{at_host}-{uid}") if each not in taken)
+    for uid, name, called, host in rows:
+        at_host = f"{called}@{host}" if host else called
+        own = next(each for each in (called, at_host, f"{at_host}-{uid[:6]}", f"{at_host}-{uid}") if each not in taken)
         taken.add(own)
         if own != name:
             renamed[uid] = own

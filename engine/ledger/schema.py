@@ -252,7 +252,9 @@ BROWSING: Final = (
     # Validation losses of runs in which this is equal may be compared: a hash over the validation rows as tokens (so the template
     # is in it) and the objective. Empty where it is not known.
     "ALTER TABLE run ADD COLUMN comparable TEXT NOT NULL DEFAULT ''",
-    # What a person says of a run: name, note, tags, and `chosen`, `archived`, `deleted`.
+    # What a person says of a run: `called`, note, tags, `chosen`, `archived`, `deleted`.
+    "ALTER TABLE run ADD COLUMN called TEXT NOT NULL DEFAULT ''",  # `name` is that, unless an older run here is called so as well
+    "UPDATE run SET called = name",
     "ALTER TABLE run ADD COLUMN chosen INTEGER NOT NULL DEFAULT 0",  # as the one that comparable ones are held against
     "ALTER TABLE run ADD COLUMN baseline INTEGER NOT NULL DEFAULT 0",  # of comparable ones that were chosen, the one chosen last
     "ALTER TABLE run ADD COLUMN archived REAL",
@@ -260,7 +262,7 @@ BROWSING: Final = (
     """
     CREATE TABLE said (                     -- when a person last said what, so that of two copies of a run the newer word counts
         run INTEGER NOT NULL REFERENCES run (id) ON DELETE CASCADE,
-        what TEXT NOT NULL,                 -- name, note, tags, chosen, archived, deleted
+        what TEXT NOT NULL,                 -- called, note, tags, chosen, archived, deleted
         time REAL NOT NULL,
         PRIMARY KEY (run, what)
     ) WITHOUT ROWID
@@ -269,6 +271,11 @@ BROWSING: Final = (
     "UPDATE run SET changed = id",
     "CREATE INDEX run_by_change ON run (changed)",
     f"CREATE TRIGGER run_new AFTER INSERT ON run BEGIN {CHANGED} NEW.id; END",
+    """
+    CREATE TRIGGER run_called AFTER INSERT ON run WHEN NEW.called = '' BEGIN
+        UPDATE run SET called = NEW.name WHERE id = NEW.id;
+    END
+    """,
     f"""
     CREATE TRIGGER run_changed AFTER UPDATE OF uid, name, created, folder, parent, state, cause, step, steps, ends, result_kind,
         result_path, predicted_mib, measured_mib, note, source, sweep, gpu, comparable, baseline, archived, deleted ON run

@@ -16,15 +16,15 @@ from typing import Final, Literal, NamedTuple
 PLAIN: Final = (
     2  # the newest version of marshal's format in which equal values are equal bytes, whoever else holds them
 )
-SAID: Final = ("name", "note", "tags", "archived", "deleted", "chosen")
-"""What people say of a run; all but the tags are columns of its row. The baseline follows from it (`labels.settle_baselines`)."""
+SAID: Final = ("called", "note", "tags", "archived", "deleted", "chosen")
+"""What people say of a run; all but the tags are columns of its row."""
+FOLLOWS: Final = ("name", "baseline")  # columns that follow from what was said of all runs
 
 Where = Literal["main", "other"]
 
 
 Said = Mapping[str, tuple[float, str]]
-"""What people said of a run: for each of `SAID` when that was, 0 for never, and what it was, as text. The higher one counts; of two names that
-nobody has given, that is the longer one, which gave way to another run's.
+"""What people said of a run: for each of `SAID` when that was, 0 for never, and what it was, as text. The higher one counts.
 """
 
 
@@ -99,7 +99,7 @@ def copies(connection: sqlite3.Connection, where: Where, uids: Collection[str]) 
     }
     rows = connection.execute(
         f"""
-        SELECT uid, id, folder, name, note, archived, deleted, chosen,
+        SELECT uid, id, folder, called, note, archived, deleted, chosen,
             (SELECT coalesce(sum(n), 0) FROM {where}.series WHERE run = r.id),
             (SELECT coalesce(max(heartbeat), 0) FROM {where}.job WHERE run = r.id AND kind = 'train'),
             (SELECT count(*) FROM {where}.event WHERE run = r.id AND {TRAINING["event"].format(where)})
@@ -108,8 +108,8 @@ def copies(connection: sqlite3.Connection, where: Where, uids: Collection[str]) 
         wanted,
     )
     found = {}
-    for uid, run, folder, name, note, archived, deleted, chosen, points, heartbeat, events in rows:
-        words = (name, note, json.dumps(tags.get(run, [])), str(archived or ""), str(deleted or ""), str(chosen))
+    for uid, run, folder, called, note, archived, deleted, chosen, points, heartbeat, events in rows:
+        words = (called, note, json.dumps(tags.get(run, [])), str(archived or ""), str(deleted or ""), str(chosen))
         said = {what: (times.get((run, what), 0.0), word) for what, word in zip(SAID, words, strict=True)}
         own = frozenset(jobs.get(run, ()))
         found[str(uid)] = Copy(run, folder, (len(own), points, heartbeat, events), said, own)
@@ -170,7 +170,7 @@ def digests(connection: sqlite3.Connection, where: Where, runs: Collection[int])
 def _portable(connection: sqlite3.Connection, where: Where, table: str) -> Iterator[str]:
     """A table's columns, with names in place of ids."""
     for column in columns(connection, table):
-        if column in _OWN or (table == "run" and column in (*SAID, "baseline")):
+        if column in _OWN or (table == "run" and column in (*SAID, *FOLLOWS)):
             continue
         match column:
             case "key":

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final
 
-from engine.ledger.standing import SAID, TRAINING, columns
+from engine.ledger.standing import FOLLOWS, SAID, TRAINING, columns
 
 CHILDREN: Final = ("run_document", "job", "event", "orders", "checkpoint", "artifact", "series", "tail", "segment")
 """What training made of a run, a table each, in an order in which rows find what they refer to. `packed` goes with its segment."""
@@ -44,7 +44,7 @@ def training_part(connection: sqlite3.Connection, pairs: Mapping[int, int]) -> N
     """Replace all that training made of runs here by the other ledger's; `pairs` are its row ids and ours. Folders stay."""
     if not pairs:
         return
-    own = ("id", "uid", "folder", "changed", "baseline", *SAID)
+    own = ("id", "uid", "folder", "changed", *SAID, *FOLLOWS)
     made = [name for name in columns(connection, "run") if name not in own]
     with _taken(connection, pairs):
         _update(connection, made)

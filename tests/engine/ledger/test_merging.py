@@ -142,6 +142,8 @@ def said(connection: sqlite3.Connection, uid: str, what: str, word: str | float 
             connection.execute("INSERT INTO tag (run, name) VALUES (?, ?)", (run, word))
         else:
             connection.execute(f"UPDATE run SET {what} = ? WHERE id = ?", (word, run))
+        if what == "called":
+            connection.execute("UPDATE run SET name = called WHERE id = ?", (run,))
         connection.execute("INSERT OR REPLACE INTO said (run, what, time) VALUES (?, ?, ?)", (run, what, when))
         labels.settle_baselines(connection)
 
@@ -176,7 +178,7 @@ MADE = st.one_of(
     st.tuples(st.just(evaluated), st.tuples(UIDS, SMALL, NAMES, st.booleans())),
 )
 WORDS = st.one_of(
-    st.tuples(st.sampled_from(["name", "note", "tags"]), NAMES),
+    st.tuples(st.sampled_from(["called", "note", "tags"]), NAMES),
     st.tuples(st.sampled_from(["archived", "deleted"]), st.sampled_from([None, 5.0])),
     st.tuples(st.just("chosen"), st.integers(0, 1)),
 )
