@@ -233,6 +233,7 @@ def _distinct_names(connection: sqlite3.Connection) -> dict[str, str]:
     the run alone, so that all ledgers come to the same ones in whatever order they meet.
     """
     here = "FROM main.run WHERE deleted IS NULL"  # what is in the bin holds no name
+    connection.execute("UPDATE main.run SET name = called WHERE deleted IS NOT NULL AND name <> called")
     if not connection.execute(
         f"SELECT 1 {here} GROUP BY called HAVING count(*) > 1 UNION SELECT 1 {here} AND name <> called"
     ).fetchone():
