@@ -74,6 +74,10 @@ def test_a_note_that_gives_way_is_told(home: Path, tmp_path: Path, capsys: pytes
     assert cli.main(["runs", "archive", "speech", "--ledger", other]) == 0
     capsys.readouterr()
     assert cli.main(["ledger", "merge", other]) == 0
+    assert "rank too low" not in capsys.readouterr().err  # what was said there was something else
+    assert cli.main(["runs", "note", "speech", "rank fine", "--ledger", other]) == 0
+    capsys.readouterr()
+    assert cli.main(["ledger", "merge", other]) == 0
     assert capsys.readouterr().err.endswith("Here it was:\nrank too low\n")
     assert told(capsys, "merge", other)[1]["notes"] == {}
     assert cli.main(["runs", "note", "speech", "rank too low"]) == 0
