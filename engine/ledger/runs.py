@@ -203,6 +203,13 @@ def by_id(ledger: Ledger, run: int) -> Run | None:
     return _as_seen(ledger, found[0]) if found else None
 
 
+def by_ids(ledger: Ledger, chosen: Sequence[int]) -> list[Run]:
+    """The runs with these row ids, in their order; without those that were deleted meanwhile."""
+    marks = ", ".join(str(int(run)) for run in chosen)
+    found = {run.id: run for run in _select(ledger, f"WHERE id IN ({marks}) AND deleted IS NULL", ())}
+    return [_as_seen(ledger, found[run]) for run in chosen if run in found]
+
+
 def by_uid(ledger: Ledger, uid: str) -> Run | None:
     """The run with this uid, also one that is in the bin; None where there is none."""
     found = _select(ledger, "WHERE uid = ?", (uid,))

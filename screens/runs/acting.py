@@ -8,7 +8,8 @@ from pathlib import Path
 from textual import work
 
 from engine import removal
-from engine.ledger import Ledger, queue
+from engine.errors import Problem
+from engine.ledger import Ledger, queue, runs
 from engine.ledger.jobs import Job
 from engine.ledger.queue import Waiting
 from engine.ledger.runs import Run
@@ -54,10 +55,18 @@ class ActingPage(RunPage[Snapshot]):
 
     def several(self) -> list[Run]:
         """The same; says so where there is none."""
-        chosen = [row.run for row in self.several_rows()]
+        chosen = self.whole(self.several_rows())
         if not chosen:
             self.say(self.no_run, "warning")
         return chosen
+
+    def whole(self, rows: Sequence[Row]) -> list[Run]:
+        """The runs of these rows; where they cannot be read that is said, and there are none."""
+        try:
+            return runs.by_ids(self.session.ledger, [row.id for row in rows])
+        except Problem as problem:
+            self.complain(problem)
+            return []
 
     def runs_to_evaluate(self, run: Run) -> list[str]:
         """The marked runs together."""

@@ -166,11 +166,10 @@ def _curve(detail: Detail, width: int) -> Content | None:
 
 
 def _memory(detail: Detail) -> Content | None:
-    run = detail.row
-    if run.predicted_mib is None and run.measured_mib is None:
+    if detail.predicted_mib is None and detail.measured_mib is None:
         return None
-    measured = f"{figures.gib(run.measured_mib)} GiB" if run.measured_mib is not None else ""
-    predicted = f"predicted {figures.gib(run.predicted_mib)}" if run.predicted_mib is not None else ""
+    measured = f"{figures.gib(detail.measured_mib)} GiB" if detail.measured_mib is not None else ""
+    predicted = f"predicted {figures.gib(detail.predicted_mib)}" if detail.predicted_mib is not None else ""
     return _labelled(
         "memory", Content(f"{measured}, {predicted}" if measured and predicted else measured or f"{predicted} GiB")
     )

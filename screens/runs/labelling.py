@@ -38,7 +38,9 @@ class LabellingPage(ActingPage):
             return
         if not self.may_write():
             return
-        runs = [row.run for row in chosen]
+        runs = self.whole(chosen)
+        if not runs:
+            return
         known = occurring(self._snapshot.runs, lambda row: row.tags)  # at hand: what is typed ahead goes to the prompt
         if len(runs) == 1:
             there = "".join(f"{tag} " for tag in chosen[0].tags)  # what is typed is the next one

@@ -8,7 +8,7 @@ from itertools import chain
 
 import numpy as np
 
-from engine.ledger import Ledger, events, jobs, table
+from engine.ledger import Ledger, events, jobs, runs, table
 from engine.ledger.events import Event
 from engine.ledger.facts import LOSS
 from engine.ledger.jobs import Job
@@ -30,6 +30,8 @@ class Detail:
     """
 
     row: Row
+    predicted_mib: float | None
+    measured_mib: float | None
     settings: Settings
     curve_name: str
     curve: Floats
@@ -72,8 +74,11 @@ class Looking:
         all_jobs = jobs.of_run(self._ledger, row.id)
         newest = next((job for job in reversed(all_jobs) if job.kind == "train"), None)
         beside = all_jobs[-1] if all_jobs and all_jobs[-1].kind != "train" else None
+        run = runs.by_id(self._ledger, row.id)
         return Detail(
             row,
+            run.predicted_mib if run else None,
+            run.measured_mib if run else None,
             settings,
             name,
             curve,

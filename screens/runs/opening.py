@@ -8,6 +8,7 @@ from textual import work
 
 from engine.ledger import facts
 from engine.ledger.facts import LOSS
+from engine.ledger.runs import by_ids
 from screens.runs.labelling import LabellingPage
 from screens.runs.looking import Detail
 
@@ -24,7 +25,7 @@ class OpeningPage(LabellingPage):
         chosen = self.several()
         told = self._snapshot.detail
         if len(chosen) == 1 and isinstance(told, Detail) and told.other is not None:
-            chosen.append(told.other.run)
+            chosen += self.whole([told.other])
         if len(chosen) > 1:
             self.app.push_screen(DiffScreen(self.session, chosen))
         elif chosen:
@@ -51,6 +52,6 @@ class OpeningPage(LabellingPage):
             self.say(self.no_run, "warning")
             return
         asked = facts.metric(self._snapshot.wanted.view.sort)
-        runs = await self.attempt(lambda: [row.run for row in rows])
+        runs = await self.attempt(lambda: by_ids(self.session.ledger, [row.id for row in rows]))
         if runs:
             self.app.push_screen(WhyScreen(self.session, runs, asked[0] if asked else LOSS))

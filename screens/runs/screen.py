@@ -165,7 +165,7 @@ class RunsScreen(OpeningPage):
 
     def _choose(self) -> None:
         line = self._table.selected
-        self.chosen = line.row.run if line and line.row else None
+        self.chosen = next(iter(self.whole([line.row])), None) if line and line.row else None
         key, asked = line.key if line else None, self._asked.selected
         if key != asked:
             self._asked = replace(self._asked, selected=key)

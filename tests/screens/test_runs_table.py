@@ -164,7 +164,7 @@ def test_a_group_says_what_its_runs_have_in_common(many: Ledger) -> None:
 
 def test_a_run_is_held_against_its_baseline_only_where_that_may_be(many: Ledger) -> None:
     baseline, *_ = [row for row in rows_of(many) if row.comparable == "rows-0" and row.metrics]
-    labels.set_baseline(many, baseline.run)
+    labels.set_baseline(many, runs.by_ids(many, [baseline.id])[0])
     snapshot = settled(Reading(many), Wanted(room=120))
     assert VERSUS in [each.name for each in snapshot.shown]
     for row in snapshot.passing:
@@ -203,7 +203,7 @@ def test_who_leads_is_known_after_every_change(many: Ledger) -> None:
             with metrics.Writer(many, beaten.id) as log:
                 log.log(10_000 + step, {"validation/loss": 0.1 / step})
         else:
-            labels.rename(many, beaten.run, f"another-{step}")
+            labels.rename(many, runs.by_ids(many, [beaten.id])[0], f"another-{step}")
             with many.transaction() as connection:
                 connection.execute("UPDATE run SET deleted = 1 WHERE id = ?", (leading.id,))
 
@@ -215,8 +215,8 @@ def test_what_changes_is_followed_and_what_does_not_stays_the_same_row(many: Led
     followed.look(frozenset(["validation/loss"]))
     assert followed.rows_at == at
     changed, gone, *_ = followed.rows
-    labels.set_note(many, changed.run, "good")
-    labels.archive(many, [followed.rows[5].run])
+    labels.set_note(many, runs.by_ids(many, [changed.id])[0], "good")
+    labels.archive(many, runs.by_ids(many, [followed.rows[5].id]))
     with many.transaction() as connection:
         connection.execute("UPDATE run SET deleted = 1 WHERE id = ?", (gone.id,))
     followed.look(frozenset(["validation/loss"]))
@@ -273,7 +273,7 @@ def test_a_run_that_changes_passes_or_not_from_then_on(many: Ledger) -> None:
 def test_archived_runs_are_out_of_sight_until_they_are_asked_for(many: Ledger) -> None:
     reading = Reading(many)
     (row, *_) = reading.read(NOW, Wanted()).passing
-    labels.archive(many, [row.run])
+    labels.archive(many, runs.by_ids(many, [row.id]))
     snapshot = reading.read(NOW, Wanted())
     assert (len(snapshot.runs), snapshot.archived) == (299, 1)
     assert [each.uid for each in reading.read(NOW, Wanted("archived=yes")).passing] == [row.uid]

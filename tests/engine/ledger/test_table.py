@@ -52,7 +52,7 @@ def test_a_row_is_the_run_with_its_tags_and_the_figures_that_were_asked_for(ledg
     found = table.read(ledger, [LOSS, "nobody/has"])
     assert [row.name for row in found.rows] == ["second", "first"]
     newer, older = found.rows
-    assert older.run == runs.find(ledger, "first") and newer.run == runs.find(ledger, "second")
+    assert runs.by_ids(ledger, [older.id, newer.id]) == [runs.find(ledger, "first"), runs.find(ledger, "second")]
     assert (older.tags, newer.tags) == (("a", "medical"), ())
     assert older.metrics.keys() == {LOSS} and newer.metrics == {}
     assert older.metrics[LOSS] == figures(ledger, first, LOSS)
@@ -73,7 +73,8 @@ def test_a_table_has_as_many_metrics_as_it_can_read(ledger: Ledger) -> None:
 
 
 def test_a_row_has_the_fields_of_a_run() -> None:
-    assert {*table.Row._fields, "deleted"} == {*(field.name for field in fields(Run)), "changed", "tags", "metrics"}
+    own = {"changed", "tags", "metrics"}
+    assert own | {field.name for field in fields(Run)} >= {*table.Row._fields}
 
 
 def test_a_last_value_that_is_no_number_leaves_the_best(ledger: Ledger) -> None:

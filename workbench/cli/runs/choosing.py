@@ -30,7 +30,7 @@ def chosen(ledger: Ledger, options: argparse.Namespace) -> list[Run]:
         raise Problem("Which runs?", do="Name one or more, or give a --filter such as 'state=failed age>30d'.")
     found = [runs.find(ledger, name) for name in options.runs]
     if options.filter:
-        found += [row.run for row in selected(ledger, options.filter, archived=True).rows]
+        found += runs.by_ids(ledger, [row.id for row in selected(ledger, options.filter, archived=True).rows])
     return list({run.id: run for run in found}.values())
 
 
