@@ -71,6 +71,14 @@ class Totals(NamedTuple):
         )
 
 
+NOTHING: Final = Totals()
+_TOTALS: Final = "SELECT key, n, gaps, last, last_step, min, min_step, max, max_step, smoothed FROM series"
+_KEEP: Final = (
+    "INSERT OR REPLACE INTO series (run, key, n, gaps, last, last_step, min, min_step, max, max_step, smoothed)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+
+
 def _smoothed(before: float | None, count: int, values: NDArray[np.float64]) -> float | None:
     """The average `before`, over `count` values, with more of them."""
     first = max(0, len(values) - REMEMBERED)
@@ -126,9 +134,13 @@ class Packer:
 
     def _summarise(self, connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
         """Add new steps to the totals; where a step was replayed, count them anew from all points."""
+        before = {
+            key: Totals(*summary) for key, *summary in connection.execute(f"{_TOTALS} WHERE run = ?", (self._run,))
+        }
+        after = []
         for name, (steps, values) in _by_key(rows).items():
             key = self._keys[name]
-            stood = totals(connection, self._run, key)
+            stood = before.get(key, NOTHING)
             rise = bool(np.all(steps[1:] > steps[:-1])) and (stood.n == 0 or bool(steps[0] > stood.last_step))
             known = stood.smoothed is not None or stood.n == stood.gaps  # older ledgers did not keep it
             if rise and known:
@@ -138,7 +150,8 @@ class Packer:
                     now = recounted(connection, self._run, key)
                 except Problem:  # what is damaged is told by a check; new rows are not lost for it
                     now = stood.followed_by(steps, values)
-            keep(connection, self._run, key, now)
+            after.append((self._run, key, *now))
+        connection.executemany(_KEEP, after)
 
 
 def _by_key(rows: Sequence[Row]) -> dict[str, tuple[NDArray[np.int64], NDArray[np.float64]]]:
@@ -166,11 +179,8 @@ def _packed(values: tuple[float, ...]) -> bytes:
 
 def totals(connection: sqlite3.Connection, run: int, key: int) -> Totals:
     """A key's summary; with `n` 0 where the run has no such metric."""
-    row = connection.execute(
-        "SELECT n, gaps, last, last_step, min, min_step, max, max_step, smoothed FROM series WHERE run = ? AND key = ?",
-        (run, key),
-    ).fetchone()
-    return Totals(*row) if row else Totals()
+    row = connection.execute(f"{_TOTALS} WHERE run = ? AND key = ?", (run, key)).fetchone()
+    return Totals(*row[1:]) if row else NOTHING
 
 
 def recounted(connection: sqlite3.Connection, run: int, key: int) -> Totals:
@@ -185,8 +195,4 @@ def recounted(connection: sqlite3.Connection, run: int, key: int) -> Totals:
 
 def keep(connection: sqlite3.Connection, run: int, key: int, summary: Totals) -> None:
     """Make this the key's summary."""
-    connection.execute(
-        "INSERT OR REPLACE INTO series (run, key, n, gaps, last, last_step, min, min_step, max, max_step, smoothed)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (run, key, *summary),
-    )
+    connection.execute(_KEEP, (run, key, *summary))

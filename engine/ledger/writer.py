@@ -30,8 +30,8 @@ log = logging.getLogger(__name__)
 
 QUEUE_BOUND: Final = 4096  # rows; beyond it the caller waits for a commit, or in trouble the oldest are dropped
 # Seconds that a batch gathers: what a killed process loses of rows that were not acknowledged yet. A commit takes as long as logging
-# some forty rows.
-GATHER: Final = 0.05
+# hundreds of rows, and screens look a few times a second.
+GATHER: Final = 0.25
 # Seconds that a caller waits for room, once; a checkpoint of a large log on a slow disk takes some.
 PATIENCE: Final = 5.0
 RETRY: Final = 1.0  # seconds between attempts in trouble
