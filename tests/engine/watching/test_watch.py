@@ -94,8 +94,8 @@ def test_a_trainer_is_followed_killed_and_resumed_as_one_run(ledger: Ledger, out
     (out / "go").unlink()
     anew = start(30, "pause=0")
     with watching(ledger, out) as watch:
-        until(lambda: watch.look() or watch.process, "the process of another run")
-        assert watch.look() is None  # nobody knows yet whether it goes on with what lies there
+        # Until the process is found what lies there is the old run; then nobody knows yet whether it goes on with that.
+        until(lambda: watch.look() is None and watch.process, "the process of another run, of which nothing is known")
         (out / "go").touch()
         until(lambda: (seen := watch.look()) and seen.uid != run.uid, "another run")
     assert anew.poll() in (None, 0)
