@@ -6,13 +6,12 @@ Rows begin in the tail and end in segments (`sealing`); readers see one. Everyth
 
 from __future__ import annotations
 
+import math
+import operator
 import sqlite3
 import struct
 from collections.abc import Sequence
 from typing import Final, NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
 
 from engine.errors import Problem
 from engine.ledger import points, schema
@@ -48,24 +47,26 @@ class Totals(NamedTuple):
     high_step: int | None = None
     smoothed: float | None = None
 
-    def followed_by(self, steps: NDArray[np.int64], values: NDArray[np.float64]) -> Totals:
-        """With points of later steps, which rise; of equal extremes the first counts."""
-        if not len(steps):
+    def followed_by(self, steps: Sequence[int], values: Sequence[float]) -> Totals:
+        """With points of later steps, which rise; of equal extremes the first counts.
+
+        Plain Python: most of the time these are a few points, of which NumPy would spend ten times as long on the call itself.
+        """
+        if not steps:
             return self
-        finite = np.isfinite(values)
         low, low_step, high, high_step = self.low, self.low_step, self.high, self.high_step
-        drawn, at = values[finite], steps[finite]
-        if len(drawn):
-            lowest, highest = int(drawn.argmin()), int(drawn.argmax())
-            if low is None or drawn[lowest] < low:
-                low, low_step = float(drawn[lowest]), int(at[lowest])
-            if high is None or drawn[highest] > high:
-                high, high_step = float(drawn[highest]), int(at[highest])
+        drawn = list(filter(math.isfinite, values))
+        if drawn:
+            lowest, highest = min(drawn), max(drawn)
+            if low is None or lowest < low:
+                low, low_step = lowest, steps[values.index(lowest)]
+            if high is None or highest > high:
+                high, high_step = highest, steps[values.index(highest)]
         return Totals(
             self.n + len(steps),
             self.gaps + len(steps) - len(drawn),
-            float(values[-1]) if finite[-1] else None,
-            int(steps[-1]),
+            values[-1] if math.isfinite(values[-1]) else None,
+            steps[-1],
             *(low, low_step, high, high_step),
             _smoothed(self.smoothed, self.n - self.gaps, drawn),
         )
@@ -79,10 +80,10 @@ _KEEP: Final = (
 )
 
 
-def _smoothed(before: float | None, count: int, values: NDArray[np.float64]) -> float | None:
+def _smoothed(before: float | None, count: int, values: Sequence[float]) -> float | None:
     """The average `before`, over `count` values, with more of them."""
     first = max(0, len(values) - REMEMBERED)
-    for number, value in enumerate(values[first:].tolist(), count + first + 1):
+    for number, value in enumerate(values[first:], count + first + 1):
         share = (1 - WEIGHT) / (1 - WEIGHT**number)
         before = value if before is None else (1 - share) * before + share * value
     return before
@@ -141,7 +142,7 @@ class Packer:
         for name, (steps, values) in _by_key(rows).items():
             key = self._keys[name]
             stood = before.get(key, NOTHING)
-            rise = bool(np.all(steps[1:] > steps[:-1])) and (stood.n == 0 or bool(steps[0] > stood.last_step))
+            rise = all(map(operator.lt, steps, steps[1:])) and (stood.n == 0 or steps[0] > stood.last_step)
             known = stood.smoothed is not None or stood.n == stood.gaps  # older ledgers did not keep it
             if rise and known:
                 now = stood.followed_by(steps, values)
@@ -154,22 +155,23 @@ class Packer:
         connection.executemany(_KEEP, after)
 
 
-def _by_key(rows: Sequence[Row]) -> dict[str, tuple[NDArray[np.int64], NDArray[np.float64]]]:
+def _by_key(rows: Sequence[Row]) -> dict[str, tuple[Sequence[int], Sequence[float]]]:
     """Steps and values of each key, in the order in which they were logged."""
     places: dict[tuple[str, ...], list[int]] = {}  # of the rows of a key set
     for place, row in enumerate(rows):
         places.setdefault(row.names, []).append(place)
-    parts: dict[str, list[tuple[list[int], NDArray[np.int64], NDArray[np.float64]]]] = {}
+    found: dict[str, tuple[Sequence[int], Sequence[float]]] = {}
+    twice: set[str] = set()
     for names, inside in places.items():
-        steps = np.array([rows[place].step for place in inside], np.int64)
-        table = np.array([rows[place].values for place in inside], np.float64)
-        for name, values in zip(names, table.T, strict=True):
-            parts.setdefault(name, []).append((inside, steps, values))
-    found = {}
-    for name, told in parts.items():
-        order = np.argsort(np.concatenate([inside for inside, _, _ in told])) if len(told) > 1 else slice(None)
-        steps = np.concatenate([steps for _, steps, _ in told])[order]
-        found[name] = steps, np.concatenate([values for _, _, values in told])[order]
+        steps = [rows[place].step for place in inside]
+        twice |= found.keys() & set(names)
+        found |= {
+            name: (steps, values)
+            for name, values in zip(names, zip(*(rows[place].values for place in inside), strict=True), strict=True)
+        }
+    for name in twice:  # it is in several key sets
+        told = [(row.step, row.values[row.names.index(name)]) for row in rows if name in row.names]
+        found[name] = [step for step, _ in told], [value for _, value in told]
     return found
 
 
@@ -190,7 +192,7 @@ def recounted(connection: sqlite3.Connection, run: int, key: int) -> Totals:
         Problem: a segment is damaged.
     """
     found = points.columns(connection, run, key)
-    return Totals().followed_by(found.steps, found.values)
+    return NOTHING.followed_by(found.steps.tolist(), found.values.tolist())
 
 
 def keep(connection: sqlite3.Connection, run: int, key: int, summary: Totals) -> None:

@@ -18,7 +18,7 @@ def in_portions(values: list[float], size: int) -> Totals:
     found = Totals()
     for start in range(0, len(values), size):
         some = values[start : start + size]
-        found = found.followed_by(np.arange(start, start + len(some)), np.array(some, np.float64))
+        found = found.followed_by(range(start, start + len(some)), some)
     return found
 
 
