@@ -1,8 +1,9 @@
 """How quick and how safe the ledger is here: `python -m tests.benchmarks.ledger [--json]`.
 
-Prints figures and asserts nothing. Log calls are timed in a loop of 200 steps a second with ten metrics, as training makes
-them, and back to back; beside them stands what an empty call costs in the same loop, because a core that has slept is slow. Other
-trackers are measured in the same run (`trackers.py`), the ledger at its full size in `scale.py`.
+Prints figures and asserts nothing. Log calls with ten metrics are timed in a loop of 200 steps a second whose steps multiply matrices, as
+training does; in one whose steps sleep (`log_asleep`: a core that has slept is slow, as the two calls beside it show: an empty one, and
+a bare queue that does nothing but keep two tuples); and back to back. Other trackers are measured in the same run (`trackers.py`), the
+ledger at its full size in `scale.py`.
 
 `lost` counts points that were acknowledged and cannot be read after SIGKILL, `returned_lost` those whose log call had returned: the
 measure that other trackers are held to, which acknowledge nothing.
@@ -18,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -26,7 +28,8 @@ import numpy as np
 
 from engine.ledger import Ledger, metrics, runs
 from engine.ledger.runs import Run
-from tests.benchmarks import scale, trackers
+from tests.benchmarks import scale, trackers, trackers_inside
+from tests.benchmarks.trackers_inside import compute
 
 VALUES: Final = {f"metric/{number}": number / 3 for number in range(10)}
 Figures = dict[str, float | int | str]
@@ -103,31 +106,38 @@ def new(folder: Path, name: str) -> tuple[Ledger, Run]:
     return ledger, runs.create(ledger, name=name, runs_folder=folder, profile="", settings={})
 
 
-def timed(work: Callable[[int], object], calls: int, pause: float) -> tuple[float, float]:
+def timed(work: Callable[[int], object], calls: int, wait: Callable[[], object]) -> tuple[float, float]:
     """The median and the 99th percentile of a call, in microseconds."""
     taken = []
     for number in range(calls):
         before = time.perf_counter()
         work(number)
         taken.append(time.perf_counter() - before)
-        if pause:
-            time.sleep(pause)
+        wait()
     return float(np.percentile(taken, 50)) * 1e6, float(np.percentile(taken, 99)) * 1e6
 
 
 def log_calls(folder: Path) -> Figures:
     """What a log call costs the loop: medians of three turns."""
     ledger, run = new(folder, "calls")
+    bare: deque[object] = deque(maxlen=1000)
     figures: Figures = {}
     with ledger, metrics.Writer(ledger, run.id) as log:
-        for name, work, calls, pause in (
-            ("empty_call", lambda _: None, 600, 0.005),
-            ("log", lambda step: log.log(step, VALUES), 600, 0.005),
-            ("log_back_to_back", lambda step: log.log(1000 + step, VALUES), 50_000, 0.0),
+        for name, work, calls, wait in (
+            ("log", lambda step: log.log(step, VALUES), 600, compute),
+            ("log_asleep", lambda step: log.log(1000 + step, VALUES), 600, sleep),
+            ("bare_asleep", lambda _: bare.append((tuple(VALUES), tuple(map(float, VALUES.values())))), 600, sleep),
+            ("empty_asleep", lambda _: None, 600, sleep),
+            ("log_back_to_back", lambda step: log.log(2000 + step, VALUES), 50_000, lambda: None),
         ):
-            turns = [timed(work, calls, pause) for _ in range(3)]
+            turns = [timed(work, calls, wait) for _ in range(3)]
             figures[f"{name}_p50_us"], figures[f"{name}_p99_us"] = (float(each) for each in np.median(turns, axis=0))
     return figures
+
+
+def sleep() -> None:
+    """A step in which nothing happens."""
+    time.sleep(1 / trackers_inside.RATE)
 
 
 def bulk(folder: Path) -> Figures:

@@ -52,7 +52,7 @@ def environment(requirement: str) -> tuple[Path, str]:
         return python, ""
     for command in (
         [sys.executable, "-m", "venv", "--clear", str(folder)],
-        [str(python), "-m", "pip", "install", "--quiet", requirement],
+        [str(python), "-m", "pip", "install", "--quiet", requirement, "numpy"],  # a step computes
     ):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:

@@ -1,6 +1,6 @@
 """What the ledger's benchmark runs inside another tracker's environment: `python trackers_inside.py NAME TASK FOLDER [STEPS]`.
 
-One process, one run, ten metrics a step. `calls` times log calls at 200 steps a second, `bulk` logs STEPS steps as fast as the
+One process, one run, ten metrics a step. `calls` times log calls at 200 computing steps a second, `bulk` logs STEPS steps as fast as the
 tracker takes them, `kill` logs 200 steps a second until it is killed and prints how many calls have returned, `count` and `curve` read
 back. It is run by the tracker's own Python, so it imports nothing of the project. How each is used is what its documentation shows for
 logging a step; only what is sent over the network or watches the machine is switched off.
@@ -15,11 +15,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 Log = Callable[[int, dict[str, float]], object]
 Close = Callable[[], object]
 VALUES = {f"metric/{number}": number / 3 for number in range(10)}
 RATE = 200  # steps a second
 CALLS = 600
+MATRIX = np.ones((64, 512), np.float32)
 
 
 def trackio(folder: Path) -> tuple[Log, Close]:
@@ -72,6 +75,13 @@ TRACKERS: dict[str, Callable[[Path], tuple[Log, Close]]] = {
 }
 
 
+def compute() -> None:
+    """A step that keeps a core busy as training does: products of matrices."""
+    end = time.perf_counter() + 1 / RATE
+    while time.perf_counter() < end:
+        MATRIX @ MATRIX.T
+
+
 def calls(log: Log, close: Close, _: int) -> None:
     """The median and the 99th percentile of a call, in microseconds."""
     taken = []
@@ -79,7 +89,7 @@ def calls(log: Log, close: Close, _: int) -> None:
         before = time.perf_counter()
         log(step, VALUES)
         taken.append(time.perf_counter() - before)
-        time.sleep(1 / RATE)
+        compute()
     close()
     taken.sort()
     print(json.dumps({"p50_us": taken[CALLS // 2] * 1e6, "p99_us": taken[CALLS * 99 // 100] * 1e6}))
