@@ -1,0 +1,23 @@
+"""What a step allocates and frees, in order: made by the simulation, extended to more layers, and replayed through an allocator."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from engine.fit.question import Part, Phase
+
+
+class Event(NamedTuple):
+    """A block is allocated (`size` bytes as asked for, at least 1) or freed (`size` 0).
+
+    `block` is unique in the stream. `layer` is the decoder layer that the operation belongs to, None outside of all.
+    """
+
+    block: int
+    size: int
+    part: Part
+    phase: Phase
+    layer: int | None = None
+
+
+Stream = tuple[Event, ...]
