@@ -1,4 +1,4 @@
-"""The shape of a model: how many layers of what width, read from a config.json or from the shapes that ship.
+"""A model's configuration - a folder's, the hub's, or one that ships - and its shape: how many layers of what width.
 
 Decoder-only transformers of the Llama family and its close relatives are understood: attention with grouped keys and values, a gated
 feed-forward part, RMS or layer norms. A mixture of experts or another architecture is refused rather than estimated wrongly.
@@ -6,6 +6,7 @@ feed-forward part, RMS or layer norms. A mixture of experts or another architect
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -91,17 +92,26 @@ KNOWN: Final = frozenset({"llama", "mistral", "qwen2", "qwen3", "stablelm"})
 """Values of model_type whose blocks are as `ModelShape` says."""
 
 
-def of_model(base: str, revision: str = "main") -> ModelShape:
-    """The shape of a base model: a local folder's, or from the hub's cache, the shapes that ship, or the hub, in this order.
+def config_of(base: str, revision: str = "main") -> Mapping[str, object]:
+    """The config.json of a base model: a local folder's, or from the hub's cache, the models that ship, or the hub, in this order.
 
     Raises:
-        Problem: unknown or gated model, no network, an architecture whose memory is not understood ("shape").
+        Problem: unknown or gated model, no network.
     """
     if not Path(base).expanduser().is_dir() and cached_file(base, "config.json", revision) is None:
-        known = {name: model.shape for model in shipped_models() for name in model.ids}
+        known = {name: model.config for model in shipped_models() for name in model.ids}
         if base in known:
             return known[base]
-    return from_config(hub.config(base, revision), base)
+    return hub.config(base, revision)
+
+
+def of_model(base: str, revision: str = "main") -> ModelShape:
+    """The shape of a base model, wherever its configuration is.
+
+    Raises:
+        Problem: as `config_of`, and an architecture whose memory is not understood ("shape").
+    """
+    return from_config(config_of(base, revision), base)
 
 
 def from_config(config: Mapping[str, object], name: str) -> ModelShape:
@@ -158,27 +168,27 @@ def _read(config: Mapping[str, object], kind: str) -> ModelShape:
 
 @dataclass(frozen=True)
 class ShippedModel:
-    """A model whose shape comes with the program: its hub ids, published parameter count and where the figures are from."""
+    """A model whose config.json comes with the program, word for word: its hub ids, published parameter count, where the figures are from."""
 
     name: str
     ids: tuple[str, ...]
     parameters: int
     source: str
-    shape: ModelShape
+    config: Mapping[str, object]
+
+    @property
+    def shape(self) -> ModelShape:
+        """For an architecture of `KNOWN`; others raise a Problem."""
+        return from_config(self.config, self.name)
 
 
 @cache
 def shipped_models() -> tuple[ShippedModel, ...]:
-    """The shapes in profiles/models, by name."""
+    """The models in profiles/models, by the names of their files."""
     return tuple(map(_read_shipped, sorted((shipped() / "models").glob("*.toml"))))
 
 
 def _read_shipped(path: Path) -> ShippedModel:
     values = tomllib.loads(path.read_text(encoding="utf-8"))
-    return ShippedModel(
-        name=values["name"],
-        ids=tuple(values["ids"]),
-        parameters=values["parameters"],
-        source=values["source"],
-        shape=ModelShape(**values["shape"]),
-    )
+    # JSON inside of TOML, which knows no null: a sliding_window of null is not one that is left out.
+    return ShippedModel(**{**values, "ids": tuple(values["ids"]), "config": json.loads(values["config"])})

@@ -18,6 +18,7 @@ PUBLISHED = {
     "Llama 3.2 1B": 1_235_814_400,
     "Llama 3.2 3B": 3_212_749_824,
     "Mistral 7B": 7_241_732_096,
+    "Mistral 7B v0.2": 7_241_732_096,
     "Qwen3 4B": 4_022_468_096,
     "Qwen3 4B (July 2025)": 4_022_468_096,
 }
@@ -39,8 +40,15 @@ def test_a_shape_is_counted_as_the_weights_that_are_there(tiny_base: Path) -> No
     assert shapes.of_model(str(tiny_base)).parameters == there
 
 
-def test_a_shape_that_ships_needs_no_network() -> None:
+def test_a_model_that_ships_needs_no_network() -> None:
     assert shapes.of_model("meta-llama/Llama-3.2-1B").layers == 16
+    config = shapes.config_of("mistralai/Mistral-7B-Instruct-v0.2")
+    assert config["model_type"] == "mistral"
+    assert config["sliding_window"] is None  # said to be none, which transformers' default is not
+
+
+def test_a_folder_s_own_configuration_comes_first(tiny_base: Path) -> None:
+    assert shapes.config_of(str(tiny_base)) == json.loads((tiny_base / "config.json").read_text())
 
 
 @pytest.mark.parametrize(
