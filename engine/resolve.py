@@ -51,12 +51,20 @@ class Resolved:
 
     @property
     def disk_bytes(self) -> float:
-        """What the run writes: checkpoints (the kept ones, the best, one in the making) with optimizer state, and its result twice."""
-        if self.facts.shape is None:
-            return 0.0
-        step = setup(self.profile, self.facts, 1, False)
-        weights = memory.FULL * memory.trainable(step)
-        return (self.profile.training.keep + 2) * (weights + memory.optimizer_bytes(step)) + 2 * weights
+        """What the run writes."""
+        return disk_bytes(self.profile, self.facts)
+
+
+def disk_bytes(profile: Profile, facts: Facts) -> float:
+    """What a run writes: checkpoints (the kept ones, the best, one in the making) with optimizer state, and its result twice.
+
+    0 for a model whose shape is not understood.
+    """
+    if facts.shape is None:
+        return 0.0
+    step = setup(profile, facts, 1, False)
+    weights = memory.FULL * memory.trainable(step)
+    return (profile.training.keep + 2) * (weights + memory.optimizer_bytes(step)) + 2 * weights
 
 
 def resolve(profile: Profile, ledger: Ledger | None = None) -> Resolved:
