@@ -24,6 +24,9 @@ from engine.train.batches import Layout, MicroBatch, example_lengths, micro_batc
 
 # A rank that dies is noticed by torchrun; only reading huge data or writing a huge checkpoint makes the others wait for long.
 PATIENCE: Final = timedelta(days=1)
+REPLICATED: Final[Mapping[str, bool]] = {"broadcast_buffers": False, "find_unused_parameters": True}
+"""How DistributedDataParallel wraps a replica. Experts that no token of a rank reached have no gradient there, so unused parameters are
+looked for; the buckets then also stay as they were first cut, which a resumed run has to repeat bit for bit."""
 Word = TypeVar("Word")
 
 
@@ -160,15 +163,11 @@ def _go_round_what_cards_lack() -> None:
 
 
 def replicated(scorer: nn.Module, device: torch.device) -> nn.Module:
-    """The scorer with a copy on each rank, whose gradients are averaged in the backward pass outside of `apart`.
-
-    Through accelerate. Experts that no token of a rank reached have no gradient there, so unused parameters are looked for; the
-    buckets then also stay as they were first cut, which a resumed run has to repeat bit for bit.
-    """
+    """The scorer with a copy on each rank, whose gradients are averaged in the backward pass outside of `apart`; through accelerate."""
     from accelerate import Accelerator  # type: ignore[import-untyped]
     from accelerate.utils import DistributedDataParallelKwargs
 
-    kinds = DistributedDataParallelKwargs(broadcast_buffers=False, find_unused_parameters=True)
+    kinds = DistributedDataParallelKwargs(**REPLICATED)
     accelerator = Accelerator(cpu=device.type == "cpu", kwargs_handlers=[kinds], device_placement=False)
     wrapped = accelerator.prepare_model(scorer)
     assert isinstance(wrapped, nn.parallel.DistributedDataParallel), "accelerate saw no other ranks"

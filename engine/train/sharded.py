@@ -7,13 +7,13 @@ Here every parameter is looked at afterwards. `whole` and `part` are how checkpo
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
 from peft import PeftModel
 from torch import Tensor, nn
-from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from transformers import PreTrainedModel
@@ -37,9 +37,20 @@ def shard(scorer: nn.Module, model: PreTrainedModel | PeftModel, device: torch.d
     Raises:
         Problem: a parameter was not cut, or packed weights do not come back as they were.
     """
-    mesh = init_device_mesh(device.type, (world,))
     layers = decoder_layers(model)
     before = [_packed_bytes(layer) for layer in layers]
+    cut(scorer, layers, init_device_mesh(device.type, (world,)))
+    for layer, stood in zip(layers, before, strict=True):
+        with gathered(layer):
+            _check(layer, stood)
+
+
+def cut(scorer: nn.Module, layers: Iterable[nn.Module], mesh: DeviceMesh) -> None:
+    """Leave each rank of the mesh its share of each layer's parameters and of those that are outside of them.
+
+    Raises:
+        Problem: a parameter was not cut.
+    """
     for layer in layers:
         fully_shard(layer, mesh=mesh)
     # By itself the outermost part would stay gathered after a forward pass without gradients: whoever then asked for the parameters - the
@@ -48,8 +59,6 @@ def shard(scorer: nn.Module, model: PreTrainedModel | PeftModel, device: torch.d
     left = [name for name, parameter in scorer.named_parameters() if not isinstance(parameter, DTensor)]
     if left:
         raise _not_cut(f"{len(left)} of its parameters, such as {left[0]}, are not DTensors.")
-    for layer, stood in zip(layers, before, strict=True):
-        _check_gathered(layer, stood)
 
 
 def _packed_bytes(layer: nn.Module) -> dict[str, str]:
@@ -65,18 +74,16 @@ def _packed_bytes(layer: nn.Module) -> dict[str, str]:
     return found
 
 
-def _check_gathered(layer: nn.Module, stood: dict[str, str]) -> None:
-    """Gather a layer once, now: whether a gathered weight learns is settled then, and a reference may be scored with the adapter off.
+def _check(layer: nn.Module, stood: dict[str, str]) -> None:
+    """Look at a layer that is gathered: once, now, for whether a gathered weight learns is settled then, and a reference may be scored with
+    the adapter off.
 
     Packed weights are bits that no arithmetic may touch: see that they come back from all ranks as they were.
     FSDP has lost how they are to be read, and changed bits that look like a NaN where they were stored as floats (accelerate#3983,
     bitsandbytes#1945); losses are then wrong and nothing says so.
     """
-    assert isinstance(layer, FSDPModule)
-    layer.unshard()
     found = _packed_bytes(layer)
     unread = [name for name in stood if getattr(layer.get_submodule(name), "quant_state", None) is None]
-    layer.reshard()
     wrong = [name for name, digest in stood.items() if found.get(name) != digest] + unread
     if wrong:
         raise _not_cut(f"The packed weights of {wrong[0]} do not come back from the GPUs as they were.")
@@ -99,16 +106,16 @@ def decoder_layers(model: PreTrainedModel | PeftModel) -> list[nn.Module]:
 
 
 @contextmanager
-def gathered(scorer: nn.Module) -> Iterator[None]:
-    """Around calls of the model inside of the scorer: what is outside of its layers stands whole, as in a forward pass."""
-    if not isinstance(scorer, FSDPModule):
+def gathered(module: nn.Module) -> Iterator[None]:
+    """A layer stands whole meanwhile; of the scorer what is outside of its layers, as in a forward pass: for calls of the model inside."""
+    if not isinstance(module, FSDPModule):
         yield
         return
-    scorer.unshard()
+    module.unshard()
     try:
         yield
     finally:
-        scorer.reshard()
+        module.reshard()
 
 
 def whole(tensor: Tensor) -> Tensor:
