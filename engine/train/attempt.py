@@ -12,12 +12,13 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from engine.data.prepare import Tokens
 from engine.train import backoff, generators, scaling, step
 from engine.train.backoff import Backoff
 from engine.train.batches import Layout
 from engine.train.checkpoint import Progress
 from engine.train.objective import Loss
-from engine.train.parts import Parts
+from engine.train.parts import Learner, Parts
 from engine.train.ranks import apart
 from engine.train.sharded import whole
 from engine.train.watch import Clock
@@ -44,10 +45,10 @@ def optimizer_step(
     Raises:
         DoesNotFit: there is too little memory for any of them.
     """
-    stood = progress.scale
+    stood, tokens = progress.scale, parts.prepared.train
     while True:
         before = generators.torch_states()
-        done = fitting.attempt("training", lambda layout: _attempt(parts, progress, trained, examples, layout))
+        done = fitting.attempt("training", lambda layout: once(parts, progress, trained, tokens, examples, layout))
         overflowed = math.isfinite(done.loss) and not done.updated and scaling.scale(parts.profile, progress) > 1
         if not overflowed:
             break
@@ -59,37 +60,42 @@ def optimizer_step(
     return done
 
 
-def _attempt(
-    parts: Parts, progress: Progress, trained: Sequence[nn.Parameter], examples: NDArray[np.int64], layout: Layout
+def once(
+    learner: Learner,
+    progress: Progress,
+    trained: Sequence[nn.Parameter],
+    tokens: Tokens,
+    examples: NDArray[np.int64],
+    layout: Layout,
 ) -> Done:
     """Forward, backward and update over the examples; out of memory in here leaves the weights as they were."""
-    tokens, device = parts.prepared.train, parts.loaded.device
+    device = learner.loaded.device
     clock = Clock(device, exact=progress.step % TIMES_EVERY == 0)
-    count = max(1, parts.objective.count(tokens, examples))
-    scale = scaling.scale(parts.profile, progress)
+    count = max(1, learner.objective.count(tokens, examples))
+    scale = scaling.scale(learner.profile, progress)
     losses = []
-    for piece in parts.ranks.pieces(tokens, examples, layout, equally=parts.cut):
+    for piece in learner.ranks.pieces(tokens, examples, layout, equally=learner.cut):
         on_device = piece.batch.to(device)
         clock.computed += on_device.ids.numel()
         clock.lap("data")
         # Gradients become their mean over the ranks, so each counts for as many as there are; a stand-in counts for nothing.
-        divisor = count / (scale * parts.ranks.world) if piece.counts else math.inf
-        with apart(parts.scorer, last=piece.last):
+        divisor = count / (scale * learner.ranks.world) if piece.counts else math.inf
+        with apart(learner.scorer, last=piece.last):
             found = step.forward_backward(
-                parts.objective, parts.scorer, on_device, divisor, after_forward=lambda: clock.lap("forward")
+                learner.objective, learner.scorer, on_device, divisor, after_forward=lambda: clock.lap("forward")
             )
         losses.append(found if piece.counts else _nothing(found))
         clock.lap("backward")
     scaling.unscale(trained, scale)
-    norm = float(whole(step.clip(trained, parts.profile.training.max_grad_norm)))
+    norm = float(whole(step.clip(trained, learner.profile.training.max_grad_norm)))
     own = {"loss": float(torch.stack([found.total for found in losses]).sum()), **_summed(losses)}
-    told = parts.ranks.summed(own)
-    loss = told.pop("loss") / (scale * parts.ranks.world)
+    told = learner.ranks.summed(own)
+    loss = told.pop("loss") / (scale * learner.ranks.world)
     updated = math.isfinite(loss) and math.isfinite(norm)
     if updated:
-        backoff.update(parts.optimizer)
+        backoff.update(learner.optimizer)
     else:
-        parts.optimizer.zero_grad(set_to_none=True)
+        learner.optimizer.zero_grad(set_to_none=True)
     clock.lap("update")
     return Done(loss, norm, {name: total / count for name, total in told.items()}, clock, updated)
 

@@ -87,17 +87,12 @@ def save(
         Problem: there is too little room for it, or it would hold numbers that are not finite; the last checkpoint is as it was.
         OSError: the disk filled up while writing; likewise.
     """
-    weights = {}  # on the rank that writes; memory would have to hold them once a rank otherwise
-    for key, parameter in trained(model).items():
-        full = whole(parameter.detach())
-        if ranks.writes:
-            weights[key] = full.to("cpu").contiguous()
-    tensors, numbers = optimizers.state(optimizer, keep=ranks.writes)
+    weights, tensors, numbers = collected(model, optimizer, keep=ranks.writes)
     drawn, drawn_otherwise = generators.of_ranks(ranks)
     folder = parent / name(progress.step)
     if not ranks.writes:
         return folder, 0
-    _check_finite(progress.step, {**weights, **tensors})
+    check_finite(progress.step, {**weights, **tensors})
     _check_room(parent, progress.step, [*weights.values(), *tensors.values()])
 
     def write(folder: Path) -> None:
@@ -114,6 +109,21 @@ def save(
         (folder / "state.json").write_text(json.dumps(state))
 
     return folder, folders.publish(folder, write, before_rename=before_rename)
+
+
+def collected(
+    model: nn.Module, optimizer: torch.optim.Optimizer, *, keep: bool = True
+) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, optimizers.Number]]:
+    """What a checkpoint holds of model and optimizer, in main memory: trained weights, the state's tensors, its numbers.
+
+    Where weights are cut all ranks have to ask; one that does not `keep` what it is given gets nothing.
+    """
+    weights = {}
+    for key, parameter in trained(model).items():
+        full = whole(parameter.detach())
+        if keep:
+            weights[key] = full.to("cpu").contiguous()
+    return weights, *optimizers.state(optimizer, keep=keep)
 
 
 def newest(parent: Path) -> Found:
@@ -172,8 +182,12 @@ def step_of(folder: Path) -> int:
     return int(digits) if digits.isdigit() else -1
 
 
-def _check_finite(step: int, tensors: Mapping[str, Tensor]) -> None:
-    """A poisoned checkpoint would take the place of a good one, and every step after a resume would be as bad."""
+def check_finite(step: int, tensors: Mapping[str, Tensor]) -> None:
+    """A poisoned checkpoint would take the place of a good one, and every step after a resume would be as bad.
+
+    Raises:
+        Problem: code `NaN`.
+    """
     bad = [key for key, tensor in tensors.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
     if bad:
         raise Problem(

@@ -40,16 +40,24 @@ def load(resolved: profile.Profile, device: torch.device, *, vocabulary: int) ->
         Problem: unknown, gated or unreachable model, a tokenizer that does not fit it, values that are not finite, modules that are not
             there, a method that it does not bear.
     """
+    base = load_base(resolved.model, device, trainable=resolved.method.name == "full")
+    pretrained.check(base, resolved.model, vocabulary)
+    return ready(base, resolved, device)
+
+
+def ready(base: PreTrainedModel, resolved: profile.Profile, device: torch.device) -> Loaded:
+    """The base with what the method adds, in training mode; `device` is where it is, or will be.
+
+    Raises:
+        Problem: modules that are not there, a method that the base does not bear.
+    """
     settings, method = resolved.model, resolved.method
     full = method.name == "full"
-    model: PreTrainedModel | PeftModel = load_base(settings, device, trainable=full)
-    assert isinstance(model, PreTrainedModel)
-    pretrained.check(model, settings, vocabulary)
-    checkpointed = model
+    model: PreTrainedModel | PeftModel = base
     if not full:
-        model = adapter.attach(model, method, name=settings.base, is_quantised=settings.quantization != "none")
+        model = adapter.attach(base, method, name=settings.base, is_quantised=settings.quantization != "none")
     if resolved.training.checkpoint_activations is True:
-        checkpointed.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[no-untyped-call]
+        base.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[no-untyped-call]
     model.train()
     trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     mixed = full or _trains_of_the_base(model)

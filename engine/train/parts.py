@@ -25,32 +25,38 @@ from engine.train.ranks import ALONE, Ranks
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Parts:
-    """All that stays the same from the first step to the last.
+@dataclass(frozen=True, kw_only=True)
+class Learner:
+    """What computes: all that a step needs besides the rows, so that steps can also be simulated where there is no run.
 
     `validation_objective` is `objective` for the rows of validation: under dpo each knows what the reference says of its own rows.
     """
 
-    ledger: Ledger
-    run: Run
-    job: Job
     profile: Profile
-    prepared: Prepared
-    tokenizer: ModelTokenizer
     loaded: Loaded
     scorer: nn.Module
-    layout: Layout
     objective: Objective
     validation_objective: Objective
     optimizer: torch.optim.Optimizer
-    writer: metrics.Writer
     ranks: Ranks = ALONE
 
     @property
     def cut(self) -> bool:
         """Whether each rank holds a part of the model only."""
         return sharded.wanted(self.profile.hardware, self.ranks)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts(Learner):
+    """All that stays the same from a run's first step to its last: what computes, the rows, and where it is told."""
+
+    ledger: Ledger
+    run: Run
+    job: Job
+    prepared: Prepared
+    tokenizer: ModelTokenizer
+    layout: Layout
+    writer: metrics.Writer
 
     def event(
         self,

@@ -22,13 +22,14 @@ from numpy.typing import NDArray
 from peft import PeftModel
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
+from torch import Tensor, nn
 
 from engine.atomic import write_bytes
 from engine.data.prepare import Tokens
 from engine.ledger import jobs, orders, runs
 from engine.stopping import stopping
 from engine.train import chain, preference, validate
-from engine.train.batches import example_lengths
+from engine.train.batches import MicroBatch, example_lengths
 from engine.train.objective import Dpo
 from engine.train.parts import Parts
 from engine.train.ranks import Piece
@@ -148,19 +149,26 @@ def _compute(parts: Parts, kept: _Kept) -> None:
     total = parts.prepared.train.examples + parts.prepared.validation.examples
     passes = 0
     # Of several ranks the first hears signals, some of them twice; the job's process is the one that stops at once.
-    with stopping(at_once if parts.ranks.world == 1 else None) as stop, validate.asking(parts.loaded), _as_begun(parts):
+    begun = parts.loaded.model if not chain.begins_with_adapter(parts) else None
+    with stopping(at_once if parts.ranks.world == 1 else None) as stop, validate.asking(parts.loaded), bare(begun):
         watch = _Watch(parts, kept.reference, total, stop)
         for piece, values in _pieces(parts, kept.reference):
             passes += 1
             if passes > kept.passes:
                 batch = piece.batch.to(parts.loaded.device)
-                logps, _ = preference.log_probabilities(parts.scorer(batch), batch)
+                logps = scored(parts.scorer, batch)
                 if piece.counts:
                     values[list(batch.rows)] = logps.cpu().numpy()
             watch.after(passes, len(piece.batch.rows) // 2 * parts.ranks.world)
     _write(parts, kept.reference, passes, whole=True)
     text = f"Scored {total:,} pairs with the model as it begins: what it comes to prefer is measured against that"
     parts.event("reference", text, step=0)
+
+
+def scored(scorer: nn.Module, batch: MicroBatch) -> Tensor:
+    """Summed log-probabilities of the rows of a micro-batch; [rows] float32."""
+    logps, _ = preference.log_probabilities(scorer(batch), batch)
+    return logps
 
 
 def _pieces(parts: Parts, reference: Reference) -> Iterator[tuple[Piece, NDArray[np.float32]]]:
@@ -176,10 +184,9 @@ def _pieces(parts: Parts, reference: Reference) -> Iterator[tuple[Piece, NDArray
 
 
 @contextmanager
-def _as_begun(parts: Parts) -> Iterator[None]:
-    """The model without its adapter where that is fresh."""
-    model = parts.loaded.model
-    if isinstance(model, PeftModel) and not chain.begins_with_adapter(parts):
+def bare(model: nn.Module | None) -> Iterator[None]:
+    """The model without its adapter, if it has one that is to be left out."""
+    if isinstance(model, PeftModel):
         with model.disable_adapter():
             yield
     else:

@@ -32,6 +32,17 @@ def kind(method: profile.Method) -> Literal["adapter", "model"]:
 def write(folder: Path, loaded: Loaded, settings: profile.Model, ranks: Ranks = ALONE) -> None:
     """Put the model's present weights at `folder` as a result, whole or not at all. All `ranks` have to call it; the first writes."""
     model = loaded.model
+    weights = collected(model, settings, ranks)
+    if not ranks.writes:
+        return
+    if isinstance(model, PeftModel):
+        folders.publish(folder, lambda place: _write_adapter(place, model, weights))
+    else:
+        folders.publish(folder, lambda place: _write_model(place, model, settings, weights))
+
+
+def collected(model: PreTrainedModel | PeftModel, settings: profile.Model, ranks: Ranks = ALONE) -> dict[str, Tensor]:
+    """The weights that a result holds by name, in main memory and in the type that they are written in; none for ranks that write nothing."""
     # Embeddings that are trained are there as modules that are trained whole; PEFT would ask the hub whether others changed.
     adapted = isinstance(model, PeftModel)
     named = get_peft_model_state_dict(model, save_embedding_layers=False) if adapted else model.state_dict()
@@ -43,12 +54,7 @@ def write(folder: Path, loaded: Loaded, settings: profile.Model, ranks: Ranks = 
             kind_of_numbers = dtype if weight.is_floating_point() else None
             # Copies: PEFT wants a tied head under its own name too when it loads, and safetensors refuses shared memory.
             weights[name] = full.to("cpu", kind_of_numbers, copy=adapted).contiguous()
-    if not ranks.writes:
-        return
-    if isinstance(model, PeftModel):
-        folders.publish(folder, lambda place: _write_adapter(place, model, weights))
-    else:
-        folders.publish(folder, lambda place: _write_model(place, model, settings, weights))
+    return weights
 
 
 def _write_adapter(folder: Path, model: PeftModel, weights: dict[str, Tensor]) -> None:
