@@ -1,0 +1,223 @@
+"""PyTorch's caching allocator for CUDA, as far as it decides how many bytes are allocated and reserved.
+
+After c10/cuda/CUDACachingAllocator.cpp of PyTorch 2: requests are rounded up to 512 bytes; those of up to 1 MiB come from small segments of
+2 MiB, those below 10 MiB from segments of 20 MiB, larger ones get a segment of their own, rounded up to 2 MiB. The smallest free block that
+is large enough is taken, the lowest of equal ones; what is left of it is split off (of a large one only when it is more than 1 MiB), and on
+free neighbours are merged. With `expandable_segments:True` there is one segment for small and one for large requests; each grows by mapping
+more of itself, and what is left is always split off. One stream, as training has; what the driver rounds is in the segments' sizes.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from engine.fit.question import Part, Phase
+from engine.fit.stream import Event
+
+MIB: Final = 1 << 20
+ROUND: Final = 512  # kMinBlockSize
+SMALL: Final = (
+    1 * MIB
+)  # kSmallSize: the largest request that comes from a small segment, and what must remain to be split off
+SMALL_SEGMENT: Final = 2 * MIB  # kSmallBuffer
+LARGE_SEGMENT: Final = 20 * MIB  # kLargeBuffer
+LARGE: Final = 10 * MIB  # kMinLargeAlloc: from here on a request has a segment of its own
+ROUND_LARGE: Final = 2 * MIB  # kRoundLarge
+ENDLESS: Final = 1 << 50  # address space between segments, so that none is ever taken for another's neighbour
+
+
+class _Block:
+    """A part of a segment: in use, or free and in its pool. `top` is where a growing segment ends."""
+
+    __slots__ = ("address", "free", "next", "previous", "size", "small")
+
+    def __init__(self, address: int, size: int, small: bool) -> None:
+        self.address = address
+        self.size = size
+        self.small = small
+        self.free = False
+        self.previous: _Block | None = None
+        self.next: _Block | None = None
+
+
+class _Pool:
+    """Free blocks of one kind, by size and then address."""
+
+    def __init__(self) -> None:
+        self._order: list[tuple[int, int]] = []
+        self._blocks: dict[int, _Block] = {}
+
+    def put(self, block: _Block) -> None:
+        block.free = True
+        insort(self._order, (block.size, block.address))
+        self._blocks[block.address] = block
+
+    def take(self, block: _Block) -> None:
+        block.free = False
+        del self._order[bisect_left(self._order, (block.size, block.address))]
+        del self._blocks[block.address]
+
+    def best(self, size: int, growing: _Block | None) -> _Block | None:
+        """The smallest that is large enough; the end of a growing segment only when nothing else is."""
+        at = bisect_left(self._order, (size, -1))
+        while at < len(self._order):
+            block = self._blocks[self._order[at][1]]
+            if block is not growing or at + 1 == len(self._order):
+                return block
+            at += 1
+        return None
+
+    def whole(self) -> list[_Block]:
+        """Those that are a segment each."""
+        return [block for block in self._blocks.values() if block.previous is None and block.next is None]
+
+
+class OverLimitError(Exception):
+    """More than the limit would be reserved, with everything cached given back."""
+
+
+class Allocator:
+    """Blocks by number. `limit`: bytes that may be reserved; where they are used up, cached segments are given back first.
+
+    `expandable`: `expandable_segments:True`, which the engine sets. Its segments give nothing back here.
+    """
+
+    def __init__(self, *, expandable: bool = False, limit: int | None = None) -> None:
+        self.allocated = 0
+        self.reserved = 0
+        self._expandable = expandable
+        self._limit = limit
+        self._pools = {True: _Pool(), False: _Pool()}
+        self._ends: dict[bool, _Block] = {}
+        self._used: dict[int, _Block] = {}
+        self._segments = 0
+
+    def malloc(self, block: int, size: int) -> int:
+        """Take `size` bytes; how many are taken, which is what PyTorch counts as allocated.
+
+        Raises: OverLimitError.
+        """
+        size = max(ROUND, -(-size // ROUND) * ROUND)
+        small = size <= SMALL
+        found = self._pools[small].best(size, self._ends.get(small))
+        if found:
+            self._pools[small].take(found)
+        else:
+            found = self._grown(size, small) if self._expandable else self._segment(size, small)
+        self._split(found, size)
+        self._used[block] = found
+        self.allocated += found.size
+        return found.size
+
+    def free(self, block: int) -> int:
+        """Give a block back to its pool; how many bytes it had."""
+        freed = self._used.pop(block)
+        size = freed.size
+        self.allocated -= size
+        pool = self._pools[freed.small]
+        before, after = freed.previous, freed.next
+        if before and before.free:
+            pool.take(before)
+            freed = self._joined(before, freed)
+        if after and after.free:
+            pool.take(after)
+            freed = self._joined(freed, after)
+        pool.put(freed)
+        return size
+
+    def _split(self, block: _Block, size: int) -> None:
+        left = block.size - size
+        if not (left >= ROUND if block.small or self._expandable else left > SMALL):
+            return
+        rest = _Block(block.address + size, left, block.small)
+        rest.previous, rest.next = block, block.next
+        if rest.next:
+            rest.next.previous = rest
+        block.next, block.size = rest, size
+        if self._ends.get(block.small) is block:
+            self._ends[block.small] = rest
+        self._pools[block.small].put(rest)
+
+    def _joined(self, left: _Block, right: _Block) -> _Block:
+        left.size += right.size
+        left.next = right.next
+        if left.next:
+            left.next.previous = left
+        if self._ends.get(right.small) is right:
+            self._ends[right.small] = left
+        return left
+
+    def _segment(self, size: int, small: bool) -> _Block:
+        wanted = SMALL_SEGMENT if small else LARGE_SEGMENT if size < LARGE else -(-size // ROUND_LARGE) * ROUND_LARGE
+        if self._limit is not None and self.reserved + wanted > self._limit:
+            self._give_back()
+        self._reserve(wanted)
+        self._segments += 1
+        return _Block(self._segments * ENDLESS, wanted, small)
+
+    def _grown(self, size: int, small: bool) -> _Block:
+        """The end of the growing segment, with as much mapped as is missing."""
+        unit = SMALL_SEGMENT if small else LARGE_SEGMENT
+        end = self._ends.get(small)
+        spare = end.size if end and end.free else 0
+        mapped = -(-(size - spare) // unit) * unit
+        self._reserve(mapped)
+        if end and end.free:
+            self._pools[small].take(end)
+            end.size += mapped
+            return end
+        block = _Block(end.address + end.size if end else ENDLESS * (2 - small), mapped, small)
+        if end:
+            end.next, block.previous = block, end
+        self._ends[small] = block
+        return block
+
+    def _reserve(self, size: int) -> None:
+        if self._limit is not None and self.reserved + size > self._limit:
+            raise OverLimitError(
+                f"{size:,} bytes more than the {self.reserved:,} reserved are over the limit of {self._limit:,}"
+            )
+        self.reserved += size
+
+    def _give_back(self) -> None:
+        for pool in self._pools.values():
+            for block in pool.whole():
+                pool.take(block)
+                self.reserved -= block.size
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """Peaks in bytes: overall, in each phase (what was there at its beginning counts), and of what the largest allocated one was made."""
+
+    allocated: int
+    reserved: int
+    phases: Mapping[Phase, tuple[int, int]]
+    parts: Mapping[Part, int]
+
+
+def replay(stream: Iterable[Event], *, expandable: bool = False, limit: int | None = None) -> Replayed:
+    """What the allocator says of a stream.
+
+    Raises: OverLimitError, with a limit; KeyError for a block that is freed and was not allocated.
+    """
+    allocator = Allocator(expandable=expandable, limit=limit)
+    phases: dict[Phase, tuple[int, int]] = {}
+    parts = dict.fromkeys(Part, 0)
+    of: dict[int, Part] = {}
+    peak, reserved, at_peak = 0, 0, parts.copy()
+    for event in stream:
+        highest = phases.get(event.phase, (allocator.allocated, allocator.reserved))
+        if event.size:
+            parts[event.part] += allocator.malloc(event.block, event.size)
+            of[event.block] = event.part
+            if allocator.allocated > peak:
+                peak, at_peak = allocator.allocated, parts.copy()
+        else:
+            parts[of.pop(event.block)] -= allocator.free(event.block)
+        reserved = max(reserved, allocator.reserved)
+        phases[event.phase] = (max(highest[0], allocator.allocated), max(highest[1], allocator.reserved))
+    return Replayed(peak, reserved, phases, {part: size for part, size in at_peak.items() if size})

@@ -1,0 +1,259 @@
+"""Records what a program on fake tensors allocates: every tensor that an operation returns, until the last view of its storage is gone.
+
+Tensors live on the CPU device, where autograd needs no device guard; what CUDA does otherwise is in `standins`. Python's reference counts
+decide when a tensor dies, as they do on a GPU, so the program must be the one that will run, not something like it.
+"""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from itertools import chain, count
+from types import TracebackType
+from typing import Final, Self
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_iter
+
+from engine.fit.question import Part, Phase
+from engine.fit.simulation import standins
+from engine.fit.stream import Event, Stream
+
+MADE_IN: Final[Mapping[Phase, Part]] = {
+    Phase.FORWARD: Part.ACTIVATIONS,
+    Phase.EVALUATION: Part.ACTIVATIONS,
+}
+"""What a tensor is for when nobody says; a temporary elsewhere."""
+
+
+class Tracer:
+    """While entered, tensors are fake and what they allocate is recorded.
+
+    `capability`: the GPU whose kernels are stood for; None records what a CPU allocates. `vocabulary`: a tensor whose last dimension is as
+    long holds logits. Phases are entered with `phase`; `follow` tells decoder layers apart; `mark` names what tensors are for.
+    """
+
+    def __init__(self, *, capability: tuple[int, int] | None, vocabulary: int | None = None) -> None:
+        self.capability = capability
+        self._vocabulary = vocabulary
+        self._events: list[Event] = []
+        self._parts: dict[int, Part] = {}  # of blocks, where not as made
+        self._live: dict[int, int] = {}  # storage -> block
+        self._layers: dict[int, int] = {}  # block -> layer
+        self._owner: dict[int, int] = {}  # parameter -> layer
+        self._spans: list[tuple[int, int, int]] = []  # first and last autograd sequence number, layer
+        self._numbers = count()
+        self._phase = Phase.LOAD
+        self._layer: int | None = None
+        self._workspaces: set[bool] = set()
+        self._unseen = False
+        self._open = ExitStack()
+
+    def __enter__(self) -> Self:
+        gc.collect()  # so that nothing of before dies in here
+        self._open.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
+        if self.capability:
+            self._open.enter_context(standins.as_on_cuda(self.capability))
+        self._open.enter_context(_Recorder(self._record))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open.close()
+
+    @property
+    def stream(self) -> Stream:
+        """All that was recorded."""
+        return tuple(
+            event._replace(part=self._parts[event.block]) if event.block in self._parts else event
+            for event in self._events
+        )
+
+    @contextmanager
+    def phase(self, phase: Phase) -> Iterator[None]:
+        """What is recorded in here belongs to this phase."""
+        before, self._phase = self._phase, phase
+        try:
+            yield
+        finally:
+            self._phase = before
+
+    @contextmanager
+    def layer(self, layer: int | None) -> Iterator[None]:
+        """What is recorded in here belongs to this decoder layer."""
+        before, self._layer = self._layer, layer
+        try:
+            yield
+        finally:
+            self._layer = before
+
+    @contextmanager
+    def host(self) -> Iterator[None]:
+        """Tensors made in here stay in the memory of the machine, and are not recorded."""
+        before, self._unseen = self._unseen, True
+        try:
+            yield
+        finally:
+            self._unseen = before
+
+    def follow(self, layers: Sequence[nn.Module]) -> None:
+        """Tell what belongs to each of these modules: forward, recomputed, backward, and of their parameters."""
+        for index, module in enumerate(layers):
+            self._owner |= {id(parameter): index for parameter in module.parameters()}
+            module.register_forward_pre_hook(self._entering(index))
+            module.register_forward_hook(
+                self._leaving(index), always_call=True
+            )  # recomputing ends early, by an exception
+
+    def mark(self, part: Part, tensors: Iterable[Tensor]) -> None:
+        """What tensors are for, from when they were made."""
+        for tensor in tensors:
+            block = self._live.get(tensor.untyped_storage()._cdata)
+            if block is not None:
+                self._parts[block] = part
+
+    def take(self, size: int, part: Part = Part.TEMPORARIES) -> Callable[[], None]:
+        """Allocate bytes that no tensor stands for; call what comes back to free them."""
+        return self._allocate(size, part)
+
+    def _entering(self, index: int) -> Callable[..., None]:
+        def enter(module: nn.Module, inputs: object) -> None:
+            self._layer = index
+            self._spans.append((torch._C._autograd._get_sequence_nr(), -1, index))
+
+        return enter
+
+    def _leaving(self, index: int) -> Callable[..., None]:
+        def leave(module: nn.Module, inputs: object, output: object) -> None:
+            self._layer = None
+            start = self._spans[-1][0]
+            self._spans[-1] = (start, torch._C._autograd._get_sequence_nr(), index)
+
+        return leave
+
+    def _record(self, operation: torch._ops.OpOverload, args: tuple[object, ...], returned: object) -> None:
+        if self._unseen:
+            return
+        made = [returned] if isinstance(returned, Tensor) else returned if isinstance(returned, (list, tuple)) else ()
+        for index, tensor in enumerate(made):
+            if isinstance(tensor, Tensor):
+                self._see(tensor, args, index)
+        if self.capability:
+            self._unseen_of(operation, args, returned)
+
+    def _see(self, tensor: Tensor, args: tuple[object, ...], index: int) -> None:
+        storage = tensor.untyped_storage()
+        key, size = storage._cdata, storage.nbytes()
+        if key in self._live or not size or tensor.device.type == "meta":
+            return
+        logits = self._vocabulary and tensor.ndim > 1 and tensor.shape[-1] == self._vocabulary
+        part = Part.LOGITS if logits and self._phase is not Phase.LOAD else self._made_for()
+        free = self._allocate(size, part, self._layer_of(args, index))
+        self._live[key] = self._events[-1].block
+
+        def gone() -> None:
+            del self._live[key]
+            free()
+
+        weakref.finalize(storage, gone).atexit = False
+
+    def _unseen_of(self, operation: torch._ops.OpOverload, args: tuple[object, ...], returned: object) -> None:
+        """What a CUDA kernel takes besides what it returns: cuBLAS' workspace, once a thread, and temporaries."""
+        assert self.capability
+        if operation.overloadpacket in standins.GEMMS:
+            backward = (
+                torch._C._current_autograd_node() is not None
+            )  # the engine's thread for the device has a handle of its own
+            if backward not in self._workspaces:
+                self._workspaces.add(backward)
+                self._allocate(standins.workspace(self.capability), Part.TEMPORARIES, None)
+        if temporaries := standins.TEMPORARIES.get(operation.overloadpacket):
+            for free in [
+                self._allocate(size, Part.TEMPORARIES, self._layer_of(args, 0)) for size in temporaries(*args)
+            ]:
+                free()
+
+    def _made_for(self) -> Part:
+        if self._phase is Phase.BACKWARD and self._layer is not None:  # recomputed
+            return Part.ACTIVATIONS
+        return MADE_IN.get(self._phase, Part.TEMPORARIES)
+
+    def _allocate(self, size: int, part: Part, layer: int | None = None) -> Callable[[], None]:
+        block = next(self._numbers)
+        self._events.append(Event(block, size, part, self._phase, layer))
+        if layer is not None:
+            self._layers[block] = layer
+
+        def free() -> None:
+            self._events.append(Event(block, 0, part, self._phase, layer))
+
+        return free
+
+    def _layer_of(self, args: tuple[object, ...], index: int) -> int | None:
+        """The decoder layer that is at work: by the module, by the autograd node, or by the tensor that is worked on."""
+        if self._layer is not None:
+            return self._layer
+        node = torch._C._current_autograd_node()
+        if node is not None:
+            variable = getattr(node, "variable", None)  # a gradient is accumulated into it
+            return self._owner.get(id(variable)) if variable is not None else self._layer_at(node._sequence_nr())
+        if self._phase in (Phase.STEP, Phase.LOAD, Phase.SAVING):
+            worked = args[0] if args else None
+            if isinstance(worked, (list, tuple)) and index < len(worked):  # one operation over all parameters
+                worked = worked[index]
+            if isinstance(worked, Tensor):
+                return self._owner.get(
+                    id(worked), self._layers.get(self._live.get(worked.untyped_storage()._cdata, -1))
+                )
+        return None
+
+    def _layer_at(self, sequence: int) -> int | None:
+        at = bisect_right(self._spans, sequence, key=lambda span: span[0]) - 1
+        if at >= 0 and self._spans[at][0] <= sequence < self._spans[at][1]:
+            return self._spans[at][2]
+        return None
+
+
+class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Tells of each operation what it returned."""
+
+    def __init__(self, told: Callable[[torch._ops.OpOverload, tuple[object, ...], object], None]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._told = told
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        returned = func(*args, **(kwargs or {}))
+        self._told(func, args, returned)
+        return returned
+
+
+def made_fake(model: nn.Module) -> nn.Module:
+    """A model built on the meta device with fake parameters and buffers instead; what is shared stays shared. Records their allocation.
+
+    Must run inside a tracer.
+    """
+    stood: dict[int, Tensor] = {}
+    for module in model.modules():
+        for held in (module._parameters, module._buffers):
+            for name, tensor in held.items():
+                if tensor is None or tensor.device.type != "meta":
+                    continue
+                if id(tensor) not in stood:
+                    fake = torch.empty_like(tensor, device="cpu")
+                    stood[id(tensor)] = (
+                        nn.Parameter(fake, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else fake
+                    )
+                held[name] = stood[id(tensor)]  # type: ignore[assignment]
+    return model
+
+
+def tensors(*held: object) -> Iterator[Tensor]:
+    """All tensors in a nest of containers."""
+    return (each for each in chain.from_iterable(tree_iter(nest) for nest in held) if isinstance(each, Tensor))
