@@ -294,7 +294,22 @@ BROWSING: Final = (
     "CREATE INDEX event_by_job ON event (job)",  # deleting a run deletes its jobs, and theirs
 )
 
-MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (FIRST, QUEUE, BROWSING)
+MEASURED: Final = (
+    """
+    CREATE TABLE context (                  -- what CUDA holds of a GPU for a process that has no tensor, by what decides it
+        uuid TEXT NOT NULL,                 -- of the GPU
+        driver TEXT NOT NULL,
+        torch TEXT NOT NULL,
+        name TEXT NOT NULL,                 -- the GPU's, as the driver has it but without NVIDIA
+        mib REAL NOT NULL,                  -- outside of what torch's allocator reserves, once kernels have run
+        workspace_mib REAL NOT NULL,        -- inside of it: what cuBLAS keeps for the threads that go forward and backward
+        measured REAL NOT NULL,
+        PRIMARY KEY (uuid, driver, torch)
+    ) WITHOUT ROWID
+    """,
+)
+
+MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (FIRST, QUEUE, BROWSING, MEASURED)
 """MIGRATIONS[n] takes a file from user_version n to n + 1."""
 
 VERSION: Final = len(MIGRATIONS)

@@ -150,13 +150,13 @@ def test_settings_and_metrics_of_schema_2_are_all_there_and_a_run_goes_on(home: 
             "nine steps behind, as an average of weight 0.9 on a line is"
         )
         assert ledger.rows("PRAGMA foreign_key_check") == []
-    assert version(home / "ledger.db.before-3") == 2
+    assert version(home / f"ledger.db.before-{schema.VERSION}") == 2
 
 
 def test_a_disk_too_full_to_copy_leaves_the_older_ledger_as_it_is(disk: Callable[..., str]) -> None:
     said = disk("""
 from engine.errors import Problem
-from engine.ledger import Ledger, runs
+from engine.ledger import Ledger, runs, schema
 from tests.engine.ledger.test_migrate import second, version
 second(disk / "ledger.db", 20_000)
 before = (disk / "ledger.db").read_bytes()
@@ -169,7 +169,7 @@ print((disk / "ledger.db").read_bytes() == before, version(disk / "ledger.db"))
 print(list(disk.glob("*.part")))
 (disk / "fill").unlink()
 with Ledger.open(disk / "ledger.db") as ledger:
-    print([run.name for run in runs.listed(ledger)], version(disk / "ledger.db.before-3"))
+    print([run.name for run in runs.listed(ledger)], version(disk / f"ledger.db.before-{schema.VERSION}"))
 print(sorted(file.name for file in disk.iterdir()))
 """)
     code, kept, parts, opened, files = said.splitlines()
@@ -177,4 +177,4 @@ print(sorted(file.name for file in disk.iterdir()))
     assert kept == "True 2"
     assert parts == "[]", "no half copy takes the space that is short"
     assert opened == "['bare', 'speech'] 2"
-    assert files == "['ledger.db', 'ledger.db.before-3', 'ledger.db.lock']"
+    assert files == f"['ledger.db', 'ledger.db.before-{schema.VERSION}', 'ledger.db.lock']"

@@ -1,0 +1,77 @@
+"""What was predicted of a run's memory, what was measured, and at which step: kept in the ledger among what is known of the run.
+
+All figures are in MiB. They stand in the run's environment under `memory`, so they travel with it into other ledgers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from engine.fit.question import Step
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Peaks of a run's process; None is what nobody knows. `phases` are (allocated, reserved) by phase.
+
+    `source` says where a prediction is from (simulated, interpolated, estimated), or the measured `process_mib`: the driver's own count,
+    what torch reserved and the kept context together (`context`), or the kernel's for main memory (`resident`).
+    """
+
+    source: str
+    allocated_mib: float | None = None
+    reserved_mib: float | None = None
+    process_mib: float | None = None
+    context_mib: float | None = None
+    phases: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A run's figures. `step` is the costliest micro-batch that it may meet, as its data and layout have it; `smaller` says that memory ran
+    out and the run went on with less at once, so that what was predicted is not what was run."""
+
+    predicted: Figures | None = None
+    measured: Figures | None = None
+    step: Step | None = None
+    smaller: bool = False
+
+
+def of(environment: Mapping[str, object]) -> Recorded:
+    """What a run's environment holds of it; nothing for runs that were not trained by the engine."""
+    found = environment.get("memory")
+    if not isinstance(found, dict):
+        return Recorded()
+    step = found.get("step")
+    return Recorded(
+        _figures(found.get("predicted")),
+        _figures(found.get("measured")),
+        Step(**step) if isinstance(step, dict) else None,
+        bool(found.get("smaller")),
+    )
+
+
+def kept(
+    *,
+    predicted: Figures | None = None,
+    measured: Figures | None = None,
+    step: Step | None = None,
+    smaller: bool = False,
+) -> dict[str, object]:
+    """What `engine.ledger.runs.record` takes as environment to add these to what is known."""
+    values = {
+        "predicted": asdict(predicted) if predicted else None,
+        "measured": asdict(measured) if measured else None,
+        "step": asdict(step) if step else None,
+        "smaller": smaller or None,
+    }
+    return {"memory": {key: value for key, value in values.items() if value is not None}}
+
+
+def _figures(values: Any) -> Figures | None:
+    if not isinstance(values, dict):
+        return None
+    phases = {phase: (pair[0], pair[1]) for phase, pair in values.get("phases", {}).items()}
+    return Figures(**{**values, "phases": phases})

@@ -1,0 +1,48 @@
+"""What CUDA itself holds of each GPU, as it was measured on this machine: once for a GPU, its driver and a version of torch."""
+
+from __future__ import annotations
+
+from dataclasses import astuple, dataclass, fields
+from typing import Final
+
+from engine.ledger.store import Ledger
+
+
+@dataclass(frozen=True)
+class Context:
+    """One measurement. `mib` is what a process holds of the GPU besides what torch's allocator reserves, once kernels have run;
+    `workspace_mib` is what cuBLAS keeps inside of that for the threads that go forward and backward. `measured` in seconds since the epoch.
+    """
+
+    uuid: str
+    driver: str
+    torch: str
+    name: str
+    mib: float
+    workspace_mib: float
+    measured: float
+
+
+_COLUMNS: Final = ", ".join(field.name for field in fields(Context))
+
+
+def keep(ledger: Ledger, context: Context) -> None:
+    """Keep it, in place of an older one of the same GPU, driver and torch."""
+    marks = ", ".join("?" * len(fields(Context)))
+    with ledger.transaction(durable=True) as connection:
+        connection.execute(f"INSERT OR REPLACE INTO context ({_COLUMNS}) VALUES ({marks})", astuple(context))
+
+
+def find(ledger: Ledger, uuid: str, driver: str, torch: str) -> Context | None:
+    """The measurement of this GPU with this driver and torch."""
+    return _first(ledger, "uuid = ? AND driver = ? AND torch = ?", uuid, driver, torch)
+
+
+def newest(ledger: Ledger, uuid: str, name: str) -> Context | None:
+    """The newest measurement of this GPU, else of one that is called so; None where there is none."""
+    return _first(ledger, "uuid = ?", uuid) or _first(ledger, "name = ?", name)
+
+
+def _first(ledger: Ledger, where: str, *values: str) -> Context | None:
+    rows = ledger.rows(f"SELECT {_COLUMNS} FROM context WHERE {where} ORDER BY measured DESC LIMIT 1", values)
+    return Context(*rows[0]) if rows else None

@@ -1,0 +1,93 @@
+"""What CUDA holds of a GPU is measured once for a GPU, driver and torch, by a process of its own, and kept; nothing sensible is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from engine.errors import Problem
+from engine.fit import context
+from engine.gpu import Gpu
+from engine.ledger import Ledger, contexts
+from engine.ledger.contexts import Context
+
+GPU = Gpu("GPU-00000000-0000", 0, "GeForce RTX 4090", driver="580.95.05")
+
+
+def measures(monkeypatch: pytest.MonkeyPatch, **told: object) -> None:
+    """Have the measuring process print this; it counts how often it was started in the file CALLS."""
+    script = f"import os; open(os.environ['CALLS'], 'a').write('x'); print({json.dumps(json.dumps(told))})"
+    monkeypatch.setattr(context, "MEASURE", (sys.executable, "-c", script))
+
+
+def test_it_is_measured_once_for_a_gpu_and_its_driver(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    calls = tmp_path / "calls"
+    monkeypatch.setenv("CALLS", str(calls))
+    measures(monkeypatch, mib=422.5, workspace_mib=16.25)
+    assert context.of_gpu(ledger, GPU) is None
+    first = context.ensured(ledger, GPU)
+    assert (first.mib, first.workspace_mib, first.name, first.driver) == (422.5, 16.25, GPU.name, GPU.driver)
+    assert context.ensured(ledger, GPU) == first == context.of_gpu(ledger, GPU)
+    assert calls.read_text() == "x"
+    measures(monkeypatch, mib=430.0, workspace_mib=16.25)
+    newer = Gpu(GPU.uuid, 0, GPU.name, driver="590.10")
+    assert context.ensured(ledger, newer).mib == 430.0
+    assert context.of_gpu(ledger, GPU) == first, "each driver has its own"
+    assert contexts.newest(ledger, GPU.uuid, "") == context.of_gpu(ledger, newer)
+
+
+def test_a_gpu_of_the_same_name_stands_in_for_one_that_was_not_measured(ledger: Ledger) -> None:
+    for number, mib in enumerate((400.0, 410.0)):
+        contexts.keep(ledger, Context(f"GPU-{number}", "580", "2.13.0", "H200", mib, 64.0, float(number)))
+    found = contexts.newest(ledger, "GPU-0", "H200"), contexts.newest(ledger, "", "H200")
+    assert [each.mib for each in found if each] == [400.0, 410.0]
+    assert contexts.newest(ledger, "GPU-2", "T4") is None
+
+
+@pytest.mark.parametrize(
+    ("script", "why"),
+    [
+        ('print(\'{"problem": "Others use the GPU."}\')', "Others use the GPU."),
+        ("import sys; sys.exit('RuntimeError: no kernel image is available')", "no kernel image is available"),
+        ("import os; os._exit(9)", "ended with 9"),
+        ("import time; time.sleep(60)", "No answer within"),
+    ],
+)
+def test_what_cannot_be_measured_is_said_and_nothing_is_kept(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, script: str, why: str
+) -> None:
+    monkeypatch.setattr(context, "MEASURE", (sys.executable, "-c", script))
+    monkeypatch.setattr(context, "PATIENCE", 5.0)
+    with pytest.raises(Problem) as caught:
+        context.ensured(ledger, GPU)
+    assert why in caught.value.why
+    assert caught.value.code == "gpu"
+    assert contexts.newest(ledger, GPU.uuid, GPU.name) is None
+
+
+def test_the_measuring_process_says_where_torch_cannot_use_the_gpu(driver: Path) -> None:
+    """The driver of the tests shows GPUs that nothing can compute on."""
+    done = subprocess.run(
+        context.MEASURE, env={**os.environ, "LD_LIBRARY_PATH": str(driver)}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "CUDA" in done.stderr.splitlines()[-1]
+
+
+def test_the_process_is_told_from_the_others_on_the_gpu() -> None:
+    from engine.train.context import outside
+
+    before = Gpu("GPU-1", 0, "T4", used_mib=3000.0)
+    named = Gpu("GPU-1", 0, "T4", used_mib=9000.0, own_mib=300.0)
+    unnamed = Gpu("GPU-1", 0, "T4", used_mib=3300.0, own_mib=0.0)  # a container: the driver knows no pid of ours
+    assert outside(before, named, 160.0, steady=False) == (140.0, "")
+    assert outside(before, unnamed, 160.0, steady=True) == (140.0, "")
+    assert outside(before, unnamed, 160.0, steady=False)[1].startswith("Others use the GPU")
+    assert "no sense" in outside(before, before, 160.0, steady=True)[1]
