@@ -29,7 +29,8 @@ IMPORT_LIGHT_ENGINE = """
 import importlib, json, pkgutil, sys
 import engine.ledger, engine.data, engine.fit
 names = [found.name for package in (engine.ledger, engine.data, engine.fit)
-         for found in pkgutil.walk_packages(package.__path__, package.__name__ + ".")]
+         for found in pkgutil.walk_packages(package.__path__, package.__name__ + ".")
+         if not found.name.startswith("engine.fit.simulation.")]
 for name in names + ["engine.jobs", "engine.launch", "engine.resolve", "engine.gpu", "engine.profile_file", "engine.evaluate.compare"]:
     importlib.import_module(name)
 print(json.dumps([names, sorted(set(sys.modules) & set(sys.argv[1:]))]))
