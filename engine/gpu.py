@@ -30,7 +30,7 @@ class Gpu:
 
     `index` is NVML's (and nvidia-smi's), in the order of the PCI bus. Memory is in MiB as the driver counts it: `mine_mib` is held by
     processes of this user, `own_mib` by this very process, `others_mib` is the rest of what is used. In a container whose process
-    ids the driver does not know, all of it counts as others'.
+    ids the driver does not know, all of it counts as others'. `capability` is CUDA's version of what it can do.
     """
 
     uuid: str
@@ -46,6 +46,7 @@ class Gpu:
     celsius: int | None = None
     busy_percent: int | None = None
     driver: str | None = None
+    capability: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -166,6 +167,7 @@ def _read(gpu: Gpu) -> Gpu:
         watts=watts / 1000 if watts is not None else None,
         celsius=_ask(pynvml.nvmlDeviceGetTemperature, handle, pynvml.NVML_TEMPERATURE_GPU),
         busy_percent=rates.gpu if rates else None,
+        capability=_ask(pynvml.nvmlDeviceGetCudaComputeCapability, handle),
     )
 
 

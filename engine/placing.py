@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Final, Literal
 
 from engine.errors import Problem
-from engine.fit.estimate import GpuFit
 from engine.gpu import Gpu, named
 from engine.profile import Profile
 
@@ -40,6 +39,14 @@ def choose_gpus(wanted: str | Sequence[str | int], there: Sequence[Gpu], ranks: 
     return chosen
 
 
+def ranks_asked(profile: Profile) -> int:
+    """How many processes the profile says train together: as many as it names GPUs, unless it says a number; else one."""
+    ranks, gpus = profile.hardware.ranks, profile.hardware.gpus
+    if not isinstance(ranks, str):
+        return ranks
+    return 1 if isinstance(gpus, str) else max(1, len(gpus))
+
+
 def ranks_of(profile: Profile, chosen: Sequence[Gpu]) -> int:
     """How many processes train together: one for each GPU, or on a CPU what the profile says, else one.
 
@@ -59,13 +66,13 @@ def ranks_of(profile: Profile, chosen: Sequence[Gpu]) -> int:
     return ranks
 
 
-def sharding_of(profile: Profile, ranks: int, prediction: GpuFit | None) -> Sharding:
-    """Whether each rank holds the model or a part of it; by itself a part only where the whole is predicted not to fit and can be cut.
+def sharding_asked(profile: Profile, ranks: int) -> Sharding | Literal["auto"]:
+    """Whether each rank is to hold the model or a part of it; auto where the profile leaves it open and either would work.
 
     Raises:
         Problem: parts are asked for, and the profile's settings do not work on them (code `sharding`).
     """
-    asked, reason = profile.hardware.sharding, _why_not_cut(profile)
+    asked, reason = profile.hardware.sharding, why_not_cut(profile)
     if ranks == 1:
         return "replicate"
     if asked == "shard" and reason:
@@ -75,14 +82,11 @@ def sharding_of(profile: Profile, ranks: int, prediction: GpuFit | None) -> Shar
             "Change it, or set hardware.sharding = replicate.",
             code="sharding",
         )
-    if asked != "auto":
-        return asked
-    too_large = prediction is not None and bool(prediction.uuid) and not prediction.fits
-    return "shard" if too_large and not reason else "replicate"
+    return "replicate" if asked == "auto" and reason else asked
 
 
-def _why_not_cut(profile: Profile) -> tuple[str, str] | None:
-    """The setting that does not work on cut weights, and the reason."""
+def why_not_cut(profile: Profile) -> tuple[str, str] | None:
+    """The setting that does not work on cut weights, and the reason; None where they can be cut."""
     quantization, method = profile.model.quantization, profile.method.name
     optimizer = profile.training.optimizer
     if quantization not in CUT_QUANTIZATIONS:

@@ -15,14 +15,17 @@ from engine.data.hub_source import copy_path, download_apart, is_hub_id
 from engine.data.sources import check_there
 from engine.errors import Problem, closest
 from engine.evaluate.suites import find_suite
-from engine.fit import cards, memory
+from engine.fit import asking, cards, setup
 from engine.fit.cards import Card
-from engine.fit.estimate import MOST_ROWS_CPU, GpuFit, divisors, fit, setup, this_cpu
+from engine.fit.estimate import FORMULAS, GpuFit, fit, this_cpu
 from engine.fit.facts import Facts, look
+from engine.fit.predicting import Predictor
+from engine.fit.question import Machine
+from engine.fit.search import MOST_ROWS_CPU, divisors
 from engine.gpu import Gpu
 from engine.ledger import Ledger
 from engine.lineage import grounded
-from engine.placing import choose_gpus, ranks_of, sharding_of
+from engine.placing import choose_gpus, ranks_of, sharding_asked
 from engine.profile import Profile, changed, unresolved
 from engine.steps import total_steps
 
@@ -62,13 +65,16 @@ def disk_bytes(profile: Profile, facts: Facts) -> float:
     """
     if facts.shape is None:
         return 0.0
-    step = setup(profile, facts, 1, False)
-    weights = memory.FULL * memory.trainable(step)
-    return (profile.training.keep + 2) * (weights + memory.optimizer_bytes(step)) + 2 * weights
+    asked = asking.question(profile, facts, rows=1, checkpointing=False, machine=Machine(None))
+    step = setup.of_question(asked)
+    weights = setup.FULL * setup.trainable(step)
+    return (profile.training.keep + 2) * (weights + setup.optimizer_bytes(step)) + 2 * weights
 
 
-def resolve(profile: Profile, ledger: Ledger | None = None) -> Resolved:
+def resolve(profile: Profile, ledger: Ledger | None = None, predictor: Predictor = FORMULAS) -> Resolved:
     """Resolve a profile; looks at data and base, asks the hub and the GPUs, changes nothing but the cache of hub data.
+
+    What fits is asked of `predictor`.
 
     Raises:
         Problem: unknown or gated model, no network, no room, missing data or column, no such GPU, a run that cannot be gone on from.
@@ -92,7 +98,7 @@ def resolve(profile: Profile, ledger: Ledger | None = None) -> Resolved:
     doubts += preference_advice(profile)
     notes += doubts
     any_gpu = profile.hardware.gpus in ("auto", ())
-    profile, prediction = _placed(profile, facts, notes)
+    profile, prediction = _placed(profile, facts, predictor, notes)
     left = unresolved(profile)
     assert not left, f"still auto: {left}"
     steps = total_steps(facts.train_rows, profile.training)
@@ -149,7 +155,7 @@ def check_names(profile: Profile, facts: Facts) -> None:
             )
 
 
-def _placed(profile: Profile, facts: Facts, notes: list[str]) -> tuple[Profile, GpuFit | None]:
+def _placed(profile: Profile, facts: Facts, predictor: Predictor, notes: list[str]) -> tuple[Profile, GpuFit | None]:
     """Device, GPU, and what fits it."""
     there = gpu.gpus()
     device = profile.hardware.device
@@ -167,30 +173,41 @@ def _placed(profile: Profile, facts: Facts, notes: list[str]) -> tuple[Profile, 
     ranks = ranks_of(profile, chosen)
     if device == "cpu":
         notes.append("it runs on the CPU" + (", as asked" if there else f": {gpu.why_none()[:-1]}"))
-    card = min(cards.live(chosen), key=lambda one: one.free_mib, default=None) if device == "cuda" else this_cpu()
-    prediction = fit(profile, facts, card, climb=False) if facts.shape and card else None
-    sharding = sharding_of(profile, ranks, prediction)
-    if sharding == "shard":
-        prediction = None
-        each = "GPUs" if device == "cuda" else "processes"
-        notes.append(f"each of {ranks} {each} holds a part of the model; what it then needs is not predicted")
-    elif prediction and not prediction.fits:
-        notes.append(
-            f"it may not fit {prediction.name}: {prediction.predicted_process_mib / 1024:.1f} GiB are predicted, "
-            f"{prediction.free_mib / 1024:.1f} are free"
-        )
-    if facts.shape is None:
-        notes.append(f"memory is not predicted: {facts.no_shape}")
     placed = changed(
         profile,
         {
             "hardware.device": device,
             "hardware.ranks": ranks,
-            "hardware.sharding": sharding,
             "hardware.gpus": tuple(found.uuid for found in chosen),
         },
     )
+    sharding = sharding_asked(placed, ranks)
+    card = min(cards.live(chosen), key=lambda one: one.free_mib, default=None) if device == "cuda" else this_cpu()
+    prediction = _predicted(placed, facts, card, predictor, notes) if card else None
+    if prediction:
+        sharding = prediction.sharding
+    placed = changed(placed, {"hardware.sharding": "replicate" if sharding == "auto" else sharding})
     return _settled(placed, facts, prediction), prediction
+
+
+def _predicted(profile: Profile, facts: Facts, card: Card, predictor: Predictor, notes: list[str]) -> GpuFit | None:
+    """What it needs on the card, and in the notes what a person should know of that; None where nobody can tell."""
+    try:
+        found = fit(profile, facts, card, predictor, climb=False)
+    except Problem as problem:
+        if problem.code != "shape":
+            raise
+        notes.append(f"memory is not predicted: {problem.why}")
+        return None
+    if found.sharding == "shard":
+        each = "GPUs" if card.uuid != "cpu" else "processes"
+        notes.append(f"each of {found.ranks} {each} holds a part of the model")
+    if not found.fits:
+        notes.append(
+            f"it may not fit {found.name}: {found.predicted_process_mib / 1024:.1f} GiB are predicted, "
+            f"{found.free_mib / 1024:.1f} are free"
+        )
+    return found
 
 
 def _settled(profile: Profile, facts: Facts, prediction: GpuFit | None) -> Profile:

@@ -13,6 +13,7 @@ from engine.errors import Problem, closest
 from engine.gpu import Gpu
 from engine.places import shipped
 
+PCIE_GB_S: Final = 25.0  # of the 31.5 that PCI Express 4.0 x16 has on paper
 DRIVER_KEEPS_MIB: Final = 500.0  # what a driver holds of an idle card; 300 to 600 MiB on cards of 12 to 80 GB
 
 
@@ -20,8 +21,8 @@ DRIVER_KEEPS_MIB: Final = 500.0  # what a driver holds of an idle card; 300 to 6
 class CardSpec:
     """Published figures of one kind of GPU: memory in MiB, bandwidth in GB/s, dense matrix rates in TFLOP/s, power in W.
 
-    `fp32_tflops` is TF32 where the card has it. A rate of None: the card does not have that type. `context_mib` is what CUDA
-    itself holds of a process, where it was measured.
+    `capability` is CUDA's version of what it can do. `fp32_tflops` is TF32 where the card has it. A rate of None: the card does not have that
+    type. `link_gb_s` goes each way between two such cards. `context_mib` is what CUDA itself holds of a process, where it was measured.
     """
 
     name: str
@@ -33,6 +34,8 @@ class CardSpec:
     fp32_tflops: float
     watts: float
     source: str
+    capability: tuple[int, int]
+    link_gb_s: float = PCIE_GB_S
     context_mib: float | None = None
 
     def tflops(self, dtype: str) -> float:
@@ -44,13 +47,20 @@ class CardSpec:
 
 @dataclass(frozen=True)
 class Card:
-    """A GPU to fit a run to: a live one, or an empty one of a kind that ships (`uuid` is then empty). Memory in MiB."""
+    """A GPU to fit a run to: a live one, or an empty one of a kind that ships (`uuid` is then empty; a CPU's is "cpu"). Memory in MiB.
+
+    What this machine taught of it, where it did: `context_mib` is what CUDA itself holds of a process, `efficiency` the share of the published
+    matrix rate that runs reached (from, to).
+    """
 
     name: str
     uuid: str
     total_mib: float
     free_mib: float
     spec: CardSpec | None
+    capability: tuple[int, int] | None = None
+    context_mib: float | None = None
+    efficiency: tuple[float, float] | None = None
 
 
 @cache
@@ -62,14 +72,23 @@ def specs() -> tuple[CardSpec, ...]:
 
 def _read(path: Path) -> CardSpec:
     values = tomllib.loads(path.read_text(encoding="utf-8"))
-    return CardSpec(**{"bf16_tflops": None, **values, "driver_names": tuple(values["driver_names"])})
+    return CardSpec(
+        **{
+            "bf16_tflops": None,
+            **values,
+            "driver_names": tuple(values["driver_names"]),
+            "capability": tuple(values["capability"]),
+        }
+    )
 
 
 def of_gpu(gpu: Gpu) -> Card | None:
     """A live GPU as a card; None when the driver does not say how much memory it has."""
     if gpu.total_mib is None or gpu.free_mib is None:
         return None
-    return Card(gpu.name, gpu.uuid, gpu.total_mib, gpu.free_mib, spec_of(gpu.name))
+    spec = spec_of(gpu.name)
+    capability = gpu.capability or (spec.capability if spec else None)
+    return Card(gpu.name, gpu.uuid, gpu.total_mib, gpu.free_mib, spec, capability)
 
 
 def spec_of(name: str) -> CardSpec | None:
@@ -88,7 +107,7 @@ def named(name: str) -> Card:
     for spec in specs():
         names = {_plain(known) for known in (spec.name, *spec.driver_names)}
         if wanted in names | {known.removeprefix("rtx") for known in names}:
-            return Card(spec.name, "", spec.memory_mib, spec.memory_mib - DRIVER_KEEPS_MIB, spec)
+            return Card(spec.name, "", spec.memory_mib, spec.memory_mib - DRIVER_KEEPS_MIB, spec, spec.capability)
     known_names = [spec.name for spec in specs()]
     beginning = [spec.name for spec in specs() if _plain(spec.name).startswith(wanted)]
     near = f" - did you mean {' or '.join(beginning)}?" if wanted and beginning else closest(name.upper(), known_names)

@@ -1,33 +1,30 @@
-"""Will a run fit, and how long will it take: the answer for each GPU, from closed formulas (`source` says so).
+"""Will a run fit, and how long will it take: the answer for each GPU.
 
-What the profile leaves to "auto" is chosen here: the largest micro-batch that fits, activations recomputed only where it does not fit
-otherwise.
+What the profile leaves to "auto" is chosen here: the micro-batch and whether activations are recomputed, whichever is fastest of what fits. How
+much memory a step takes is asked of a predictor: formulas, answers that are known, or a simulation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 from engine import machine
-from engine.errors import Problem
-from engine.fit import memory, speed
+from engine.fit import asking, search, shapes, speed
 from engine.fit.cards import Card
 from engine.fit.facts import Facts
 from engine.fit.ladder import Rung, ladder
-from engine.fit.memory import Peak, Setup
+from engine.fit.predicting import ClosedForm, Predicted, Predictor, Source
+from engine.fit.question import Machine, Part, Phase, Question
+from engine.placing import Sharding, ranks_asked, sharding_asked
 from engine.profile import Profile
 from engine.steps import total_steps
 
 MIB: Final = 1 << 20
-MOST_ROWS: Final = 64  # a larger micro-batch gains nothing on one GPU
-MOST_ROWS_CPU: Final = 8  # nor on a CPU
-# CUDA's own; 141 MiB on a T4, more with more cores; where a card's is known, profiles/gpus says it.
+# CUDA's own; 141 MiB on a T4, more with more cores; where a card's is known, profiles/gpus or the ledger says it.
 CONTEXT_MIB: Final = 400.0
-RESERVED: Final = {(False, False): 1.07, (False, True): 1.13, (True, False): 1.18, (True, True): 1.26}
-"""What PyTorch's allocator reserves over what tensors need, by (eager attention, 4-bit base): fitted, the medians of 57 measured steps on a
-T4, whose ranges are 1.04 to 1.09, 1.06 to 1.25, 1.05 to 1.49 and 1.10 to 1.44."""
+USUAL: Final = (8, 0)  # CUDA's capability of a card that is not known
 LIBRARIES_MIB: Final = 450.0  # torch, transformers and peft in a process on the CPU, before a model: measured
 
 
@@ -50,7 +47,8 @@ class GpuFit:
     """The answer for one GPU. Memory in MiB; `headroom_mib` is what stays free (below 0: what is missing).
 
     `micro_batch` and `checkpoint_activations` are the profile's, or what auto chooses; `micro_batch_max` is the largest that fits, 0 if none
-    does. `seconds` (from, to) is None where the card's speed is not known; `kwh` likewise.
+    does; `longest_tokens` are those of the longest rows that fit one at a time. `question` is what `source` answered. `seconds` of the run,
+    `step_seconds`, `tokens_per_second` of all ranks and `kwh` (each from, to) are None where the card's speed is not known.
     """
 
     name: str
@@ -61,21 +59,29 @@ class GpuFit:
     headroom_mib: float
     micro_batch: int
     micro_batch_max: int
+    longest_tokens: int
     checkpoint_activations: bool
+    ranks: int
+    sharding: Sharding
+    source: Source
     predicted_allocated_mib: float
     predicted_reserved_mib: float
     predicted_process_mib: float
     parts: Parts
+    phases: Mapping[Phase, tuple[float, float]]
     seconds: tuple[float, float] | None
+    step_seconds: tuple[float, float] | None
+    tokens_per_second: tuple[float, float] | None
     kwh: tuple[float, float] | None
     ladder: tuple[Rung, ...]
+    question: Question
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """`steps` optimizer steps take `seconds` (from, to) on the first GPU, or on the CPU where `cpu` is set."""
+    """`steps` optimizer steps take `seconds` (from, to) on the first GPU, or on the CPU where `cpu` is set; `source` is that one's too."""
 
-    source: str
+    source: Source
     steps: int
     seconds: tuple[float, float] | None
     gpus: tuple[GpuFit, ...]
@@ -87,20 +93,20 @@ class Estimate:
         return self.gpus or ((self.cpu,) if self.cpu else ())
 
 
-def estimate(profile: Profile, facts: Facts, cards: Sequence[Card]) -> Estimate:
+FORMULAS: Final = ClosedForm()
+
+
+def estimate(profile: Profile, facts: Facts, cards: Sequence[Card], predictor: Predictor = FORMULAS) -> Estimate:
     """The estimate for each card; without cards, for the CPU of this machine.
 
     Raises:
-        Problem: the model's architecture is not understood ("shape").
+        Problem: the predictor cannot tell, such as formulas of an architecture that they do not understand ("shape").
     """
-    if facts.shape is None:
-        raise Problem(
-            "The memory of this model cannot be estimated", facts.no_shape, "It may train all the same.", code="shape"
-        )
-    fits = tuple(fit(profile, facts, card) for card in cards)
-    cpu = None if cards else fit(profile, facts, this_cpu())
-    seconds = next((found.seconds for found in (*fits, cpu) if found), None)
-    return Estimate("estimated", total_steps(facts.train_rows, profile.training), seconds, fits, cpu)
+    several = len(cards)
+    fits = tuple(fit(profile, facts, card, predictor, several=several) for card in cards)
+    cpu = None if cards else fit(profile, facts, this_cpu(), predictor)
+    first = cpu or fits[0]
+    return Estimate(first.source, total_steps(facts.train_rows, profile.training), first.seconds, fits, cpu)
 
 
 def this_cpu() -> Card:
@@ -109,119 +115,128 @@ def this_cpu() -> Card:
     return Card("CPU", "cpu", total / MIB, free / MIB, None)
 
 
-def divisors(batch: int, most: int = MOST_ROWS) -> list[int]:
-    """The micro-batches that make up an effective batch, largest first."""
-    return [rows for rows in range(min(batch, most), 0, -1) if batch % rows == 0]
+def fit(
+    profile: Profile,
+    facts: Facts,
+    card: Card,
+    predictor: Predictor = FORMULAS,
+    *,
+    several: int = 1,
+    climb: bool = True,
+) -> GpuFit:
+    """The answer for one card, of `several` that there are; `climb` also looks for changes that make it fit, or faster.
 
-
-def fit(profile: Profile, facts: Facts, card: Card, *, climb: bool = True) -> GpuFit:
-    """The answer for one card; `climb` also looks for changes that make it fit, or faster."""
-    rows, checkpointing = choose(profile, facts, card)
-    step = setup(profile, facts, rows, checkpointing)
-    peak = memory.peak(step)
-    process = process_mib(step, card)
-    limit = card.free_mib - profile.hardware.headroom_mib
-    largest = next(
-        (
-            size
-            for size in divisors(profile.training.effective_batch)
-            if _fits(profile, facts, card, size, checkpointing)
-        ),
-        0,
-    )
-    seconds = run_seconds(profile, facts, card, step)
-    watts = card.spec.watts if card.spec else None
-    found = GpuFit(
-        name=card.name,
-        uuid=card.uuid,
-        total_mib=card.total_mib,
-        free_mib=card.free_mib,
-        fits=process <= limit,
-        headroom_mib=card.free_mib - process,
-        micro_batch=rows,
-        micro_batch_max=largest,
-        checkpoint_activations=checkpointing,
-        predicted_allocated_mib=peak.allocated / MIB,
-        predicted_reserved_mib=process - context_mib(card),
-        predicted_process_mib=process,
-        parts=_parts(peak, process, context_mib(card)),
-        seconds=seconds,
-        kwh=(seconds[0] * 0.6 * watts / 3.6e6, seconds[1] * watts / 3.6e6) if seconds and watts else None,
-        ladder=(),
-    )
+    Raises:
+        Problem: the predictor cannot tell.
+    """
+    case = _Case(profile, facts, card, predictor, _machine(card, profile))
+    found = case.answer()
+    if found.ranks > 1 and not found.fits and sharding_asked(profile, found.ranks) == "auto":
+        case = replace(case, machine=replace(case.machine, sharding="shard"))
+        found = case.answer()
     if not climb:
         return found
-    return replace(found, ladder=ladder(profile, found, lambda changed: fit(changed, facts, card, climb=False)))
+
+    def again(changed: Profile) -> GpuFit:
+        return fit(changed, facts, card, predictor, climb=False)
+
+    return replace(found, longest_tokens=case.longest(found), ladder=ladder(profile, found, again, several))
 
 
-def choose(profile: Profile, facts: Facts, card: Card) -> tuple[int, bool]:
-    """Micro-batch and recomputation: the profile's own, or for auto the first that fits; if none does, what needs least."""
-    training = profile.training
-    most = MOST_ROWS_CPU if card.uuid == "cpu" else MOST_ROWS
-    sizes = [training.micro_batch] if training.micro_batch != "auto" else divisors(training.effective_batch, most)
-    either = [False, True] if profile.method.bears_recomputation else [False]
-    ways = [training.checkpoint_activations] if training.checkpoint_activations != "auto" else either
-    for checkpointing in ways:
-        for rows in sizes:
-            if _fits(profile, facts, card, rows, checkpointing):
-                return rows, checkpointing
-    return sizes[-1], ways[-1]
+def _machine(card: Card, profile: Profile) -> Machine:
+    ranks = ranks_asked(profile)
+    asked = sharding_asked(profile, ranks)
+    capability = None if card.uuid == "cpu" else card.capability or USUAL
+    return Machine(capability, ranks, "replicate" if asked == "auto" else asked)
 
 
-def setup(profile: Profile, facts: Facts, rows: int, checkpointing: bool) -> Setup:
-    """The profile's step with this micro-batch, at its longest rows."""
-    assert facts.shape is not None
-    limit = profile.template.max_tokens
-    tokens = facts.max_tokens if limit == "auto" else min(facts.max_tokens, limit)
-    kept, row_tokens = facts.kept_tokens, profile.training.row_tokens
-    if profile.training.packing is not False and isinstance(row_tokens, int) and row_tokens > tokens:
-        tokens, kept = row_tokens, kept * row_tokens // tokens  # a packed row holds several of the longest
-    rows = max(rows, facts.rows_per_example)  # the rows of an example are never parted
-    return memory.setup(profile, facts.shape, rows=rows, tokens=tokens, kept=kept, checkpointing=checkpointing)
+@dataclass(frozen=True)
+class _Case:
+    """A profile on a card, and who is asked."""
+
+    profile: Profile
+    facts: Facts
+    card: Card
+    predictor: Predictor
+    machine: Machine
+
+    def answer(self) -> GpuFit:
+        """For what the profile says and auto chooses."""
+        profile, card = self.profile, self.card
+        rows, checkpointing = search.choose(profile, self.facts, self.machine, self.fits, self._mean_seconds)
+        question = self._asked(rows, checkpointing)
+        found = self.predictor.predict(question)
+        process = process_mib(found, card)
+        times = self._times(question)
+        watts = card.spec.watts * self.machine.ranks if card.spec else None
+        return GpuFit(
+            name=card.name,
+            uuid=card.uuid,
+            total_mib=card.total_mib,
+            free_mib=card.free_mib,
+            fits=process <= self._limit,
+            headroom_mib=card.free_mib - process,
+            micro_batch=rows,
+            micro_batch_max=search.largest(
+                search.sizes(profile, self.machine)[::-1], lambda size: self.fits(self._asked(size, checkpointing))
+            ),
+            longest_tokens=0,
+            checkpoint_activations=checkpointing,
+            ranks=self.machine.ranks,
+            sharding=self.machine.sharding,
+            source=found.source,
+            predicted_allocated_mib=found.allocated / MIB,
+            predicted_reserved_mib=found.reserved / MIB,
+            predicted_process_mib=process,
+            parts=_parts(found, process, context_mib(card)),
+            phases={phase: (most / MIB, kept / MIB) for phase, (most, kept) in found.phases.items()},
+            seconds=times.run if times else None,
+            step_seconds=times.step if times else None,
+            tokens_per_second=times.tokens_per_second if times else None,
+            kwh=(times.run[0] * 0.6 * watts / 3.6e6, times.run[1] * watts / 3.6e6) if times and watts else None,
+            ladder=(),
+            question=question,
+        )
+
+    def fits(self, question: Question) -> bool:
+        """Whether the process leaves the headroom free."""
+        return process_mib(self.predictor.predict(question), self.card) <= self._limit
+
+    def longest(self, found: GpuFit) -> int:
+        """Tokens of the longest rows that fit one at a time, within the model; activations recomputed where the profile allows it."""
+        limit = shapes.context_of(self.facts.config) or self.facts.max_tokens
+        question = self._asked(1, search.ways(self.profile)[-1])
+        return search.longest(question, self.fits, limit)
+
+    @property
+    def _limit(self) -> float:
+        return self.card.free_mib - self.profile.hardware.headroom_mib
+
+    def _asked(self, rows: int, checkpointing: bool) -> Question:
+        return asking.question(self.profile, self.facts, rows=rows, checkpointing=checkpointing, machine=self.machine)
+
+    def _times(self, question: Question) -> speed.Times | None:
+        return speed.times(question, self.profile, self.facts, self.card)
+
+    def _mean_seconds(self, question: Question) -> float | None:
+        """To choose by; none on a CPU, whose rate is measured anew and whose choice is to stay the same."""
+        found = self._times(question) if self.machine.capability else None
+        return sum(found.run) / 2 if found else None
 
 
-def _fits(profile: Profile, facts: Facts, card: Card, rows: int, checkpointing: bool) -> bool:
-    step = setup(profile, facts, rows, checkpointing)
-    return process_mib(step, card) <= card.free_mib - profile.hardware.headroom_mib
-
-
-def process_mib(step: Setup, card: Card) -> float:
-    """Memory of the whole process in MiB: the peak, what the allocator keeps beside it, and the context."""
-    return process_of(memory.peak(step).allocated / MIB, step, card)
-
-
-def process_of(allocated_mib: float, step: Setup, card: Card) -> float:
-    """As `process_mib`, from a peak of allocated memory."""
-    if card.uuid == "cpu":
-        return allocated_mib + LIBRARIES_MIB
-    return allocated_mib * RESERVED[step.eager, step.bits is not None] + context_mib(card)
+def process_mib(found: Predicted, card: Card) -> float:
+    """Memory of the whole process in MiB: what the allocator reserves, and the context."""
+    return found.reserved / MIB + context_mib(card)
 
 
 def context_mib(card: Card) -> float:
-    """What a process holds before it has a tensor."""
+    """What a process holds before it has a tensor: measured on this machine, or of this kind of card, or assumed."""
     if card.uuid == "cpu":
         return LIBRARIES_MIB
-    return card.spec.context_mib if card.spec and card.spec.context_mib else CONTEXT_MIB
+    return card.context_mib or (card.spec.context_mib if card.spec else None) or CONTEXT_MIB
 
 
-def run_seconds(profile: Profile, facts: Facts, card: Card, step: Setup) -> tuple[float, float] | None:
-    """Training and validation together, without loading; (if all goes well, surely)."""
-    rate = speed.of_cpu() if card.uuid == "cpu" else speed.of_card(card, profile.model.dtype)
-    if rate is None:
-        return None
-    training = profile.training
-    steps = total_steps(facts.train_rows, training)
-    mean = min(facts.mean_tokens, float(step.tokens))
-    batch = training.effective_batch * facts.rows_per_example
-    low, high = speed.step_seconds(step, rate, batch=batch, mean_tokens=mean)
-    every = training.evaluate_every
-    passes = training.epochs if every == "epoch" else steps / every
-    operations = passes * facts.validation_rows * facts.rows_per_example * speed.forward_flops(step, mean)
-    sure, best = rate.flops
-    return steps * low + operations / best, steps * high + operations / sure
-
-
-def _parts(peak: Peak, process: float, context: float) -> Parts:
-    values = {name: value / MIB for name, value in asdict(peak).items() if name != "moment"}
-    values["temporaries"] += process - context - peak.allocated / MIB
+def _parts(found: Predicted, process: float, context: float) -> Parts:
+    values = {part.value: found.parts.get(part, 0.0) / MIB for part in Part}
+    values["temporaries"] += process - context - found.allocated / MIB
     return Parts(**values, context=context)

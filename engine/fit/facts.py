@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from statistics import fmean
 from typing import Final
 
@@ -27,14 +28,13 @@ TEMPLATE_TOKENS: Final = 20  # what a chat template adds
 class Facts:
     """What the profile's base and data are.
 
-    `shape` is None for an architecture that is not understood (`no_shape` says so). Row counts are before rows are dropped for their
-    length; `train_rows` counts what an effective batch is counted in: pieces of documents, samples of conversations, pairs of preferences.
+    `config` is the base's config.json. Row counts are before rows are dropped for their length; `train_rows` counts what an effective batch
+    is counted in: pieces of documents, samples of conversations, pairs of preferences.
     Lengths are in tokens of one row as the model is shown it, of which an example has `rows_per_example`, after cutting: `max_tokens` the
     most, `mean_tokens` the mean of some, `kept_tokens` the most that go through the output layer. `assumed` says what was guessed.
     """
 
-    shape: ModelShape | None
-    no_shape: str
+    config: Mapping[str, object]
     train_rows: int
     validation_rows: int
     test_rows: int
@@ -43,6 +43,20 @@ class Facts:
     kept_tokens: int
     assumed: str = ""
     rows_per_example: int = 1
+
+    @cached_property
+    def shape(self) -> ModelShape | None:
+        """The base's widths; None for an architecture that the closed formulas do not understand.
+
+        Raises:
+            Problem: config.json lacks a key ("model").
+        """
+        try:
+            return shapes.from_config(self.config, "the base")
+        except Problem as problem:
+            if problem.code != "shape":
+                raise
+        return None
 
 
 @dataclass(frozen=True)
@@ -64,24 +78,19 @@ def look(profile: Profile, *, guess: bool = False) -> Facts:
         Problem: unknown or gated model, no network, missing data or columns.
     """
     base, revision = profile.model.base, profile.model.revision
-    try:
-        shape, no_shape = shapes.of_model(base, revision), ""
-    except Problem as problem:
-        if problem.code != "shape":
-            raise
-        shape, no_shape = None, problem.why
+    config = shapes.config_of(base, revision)
     division = divide(profile)
     assumed = ""
     try:
         lengths = _measured_lengths(profile, load_tokenizer(base, revision), division)
     except Problem as problem:
-        if not guess or shape is None or problem.code not in ("network", "gated"):
+        context = shapes.context_of(config)
+        if not guess or context is None or problem.code not in ("network", "gated"):
             raise
-        lengths = _guessed_lengths(profile, division, shape.context)
+        lengths = _guessed_lengths(profile, division, context)
         assumed = f"{base} is not on this machine: a token is taken for {LETTERS} letters."
     return Facts(
-        shape=shape,
-        no_shape=no_shape,
+        config=config,
         train_rows=round(division.train_rows * lengths.examples),
         validation_rows=len(division.parts.validation),
         test_rows=len(division.parts.test),

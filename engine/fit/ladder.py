@@ -30,7 +30,7 @@ class Rung:
     fits: bool
 
 
-def ladder(profile: Profile, now: GpuFit, judge: Judge) -> tuple[Rung, ...]:
+def ladder(profile: Profile, now: GpuFit, judge: Judge, several: int) -> tuple[Rung, ...]:
     """From how the profile fits `now`: downwards until it does, or the steps up that still fit and make it faster."""
     return _down(profile, now, judge) if not now.fits else _up(profile, now, judge)
 

@@ -1,7 +1,8 @@
 """A model's configuration - a folder's, the hub's, or one that ships - and its shape: how many layers of what width.
 
-Decoder-only transformers of the Llama family and its close relatives are understood: attention with grouped keys and values, a gated
-feed-forward part, RMS or layer norms. A mixture of experts or another architecture is refused rather than estimated wrongly.
+Decoder-only transformers of the Llama family and its relatives are understood: attention with grouped keys and values, a gated
+feed-forward part or experts in its place, RMS or layer norms. The shape of another architecture is refused rather than told wrongly; a
+simulation needs none.
 """
 
 from __future__ import annotations
@@ -22,12 +23,13 @@ from engine.places import shipped
 
 @dataclass(frozen=True)
 class Linear:
-    """One linear layer of a block: its name and widths in features."""
+    """One linear layer of a block: its name and widths in features. Those of a `group` read the same tensor."""
 
     name: str
     inputs: int
     outputs: int
     bias: bool = False
+    group: str = ""
 
     @property
     def weights(self) -> int:
@@ -36,7 +38,11 @@ class Linear:
 
 @dataclass(frozen=True)
 class ModelShape:
-    """Widths in features, counts in whole numbers. `context` is the longest sequence that the model was made for, in tokens."""
+    """Widths in features, counts in whole numbers. `context` is the longest sequence that the model was made for, in tokens.
+
+    With `experts`, `intermediate` is of one of them, and a token goes through `experts_used`. `fused`: one matrix makes queries, keys and
+    values, and one gate and up. `beside` are weights of a part that text does not go through, such as one that sees.
+    """
 
     hidden: int
     intermediate: int
@@ -48,27 +54,61 @@ class ModelShape:
     tied: bool
     context: int
     qkv_bias: bool = False
-    qk_norm: bool = False
+    output_bias: bool = False
+    qk_norm: int = 0
+    norms: int = 2
     norm_bias: bool = False
+    fused: bool = False
+    experts: int = 0
+    experts_used: int = 1
+    expert_bias: bool = False
+    sinks: bool = False
+    beside: int = 0
 
     @property
     def linears(self) -> tuple[Linear, ...]:
-        """The linear layers of one block, with the names that adapters' targets refer to."""
+        """The linear layers of one block, with the names that adapters' targets refer to. Experts are none: they are kept as one parameter."""
         queries, keys = self.heads * self.head_dim, self.kv_heads * self.head_dim
-        return (
-            Linear("q_proj", self.hidden, queries, self.qkv_bias),
-            Linear("k_proj", self.hidden, keys, self.qkv_bias),
-            Linear("v_proj", self.hidden, keys, self.qkv_bias),
-            Linear("o_proj", queries, self.hidden),
-            Linear("gate_proj", self.hidden, self.intermediate),
-            Linear("up_proj", self.hidden, self.intermediate),
-            Linear("down_proj", self.intermediate, self.hidden),
-        )
+        output = Linear("o_proj", queries, self.hidden, self.output_bias, "attended")
+        if self.fused:
+            attention = [Linear("qkv_proj", self.hidden, queries + 2 * keys, self.qkv_bias, "normed"), output]
+            gated = [Linear("gate_up_proj", self.hidden, 2 * self.intermediate, group="fed")]
+        else:
+            attention = [
+                Linear("q_proj", self.hidden, queries, self.qkv_bias, "normed"),
+                Linear("k_proj", self.hidden, keys, self.qkv_bias, "normed"),
+                Linear("v_proj", self.hidden, keys, self.qkv_bias, "normed"),
+                output,
+            ]
+            gated = [Linear(name, self.hidden, self.intermediate, group="fed") for name in ("gate_proj", "up_proj")]
+        if self.experts:
+            return tuple(attention)
+        return (*attention, *gated, Linear("down_proj", self.intermediate, self.hidden, group="gated"))
 
     @property
     def block_weights(self) -> int:
-        """Weights of the linear layers of all blocks: what 4-bit quantisation makes small."""
+        """Weights of the linear layers of all blocks: what quantisation makes small."""
         return self.layers * sum(linear.weights for linear in self.linears)
+
+    @property
+    def expert_weights(self) -> int:
+        """Weights of all experts and of what chooses among them, which no quantisation touches."""
+        biases = 2 * self.intermediate + self.hidden if self.expert_bias else 0
+        each = 3 * self.hidden * self.intermediate + biases
+        router = self.hidden + (1 if self.expert_bias else 0)
+        return self.layers * self.experts * (each + router)
+
+    @property
+    def expert_block(self) -> int:
+        """Weights of the experts of one block."""
+        return self.expert_weights // self.layers
+
+    @property
+    def used_weights(self) -> int:
+        """Weights of all blocks that a token meets."""
+        return self.block_weights + 3 * self.hidden * self.intermediate * self.layers * (
+            self.experts_used if self.experts else 0
+        )
 
     @property
     def embedding(self) -> int:
@@ -77,19 +117,44 @@ class ModelShape:
 
     @property
     def small_weights(self) -> int:
-        """Norms and biases."""
+        """Norms, biases and attention's sinks."""
         norm = self.hidden * (2 if self.norm_bias else 1)
         biases = sum(linear.outputs for linear in self.linears if linear.bias)
-        return self.layers * (2 * norm + biases + (2 * self.head_dim if self.qk_norm else 0)) + norm
+        return self.layers * (self.norms * norm + biases + self.qk_norm + (self.heads if self.sinks else 0)) + norm
 
     @property
     def parameters(self) -> int:
         """All parameters, tied ones once."""
-        return self.block_weights + self.embedding + self.small_weights
+        return self.block_weights + self.expert_weights + self.embedding + self.small_weights + self.beside
 
 
-KNOWN: Final = frozenset({"llama", "mistral", "qwen2", "qwen3", "stablelm"})
+KNOWN: Final = frozenset(
+    {
+        "gemma",
+        "gemma2",
+        "gemma3",
+        "gemma3_text",
+        "gpt_oss",
+        "granite",
+        "llama",
+        "mistral",
+        "mixtral",
+        "olmo2",
+        "phi3",
+        "qwen2",
+        "qwen3",
+        "qwen3_moe",
+        "smollm3",
+        "stablelm",
+    }
+)
 """Values of model_type whose blocks are as `ModelShape` says."""
+UNSAID: Final[Mapping[str, Mapping[str, int]]] = {
+    "gemma3_text": {"num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256, "vocab_size": 262_208}
+    | {"max_position_embeddings": 131_072}
+}
+"""What transformers takes where a config.json leaves it out, as those of the larger Gemma 3 models do."""
+TIED: Final = frozenset({"gemma", "gemma2", "gemma3", "gemma3_text"})  # without saying so
 
 
 def config_of(base: str, revision: str = "main") -> Mapping[str, object]:
@@ -103,6 +168,15 @@ def config_of(base: str, revision: str = "main") -> Mapping[str, object]:
         if base in known:
             return known[base]
     return hub.config(base, revision)
+
+
+def context_of(config: Mapping[str, object]) -> int | None:
+    """Tokens of the longest sequence that a model was made for; None where its config.json does not say."""
+    inner = config.get("text_config")
+    text = {**config, **inner} if isinstance(inner, dict) else config
+    unsaid = UNSAID.get(str(text.get("model_type")), {}).get("max_position_embeddings")
+    found = text.get("max_position_embeddings", unsaid)
+    return found if isinstance(found, int) and found > 0 else None
 
 
 def of_model(base: str, revision: str = "main") -> ModelShape:
@@ -140,30 +214,66 @@ def from_config(config: Mapping[str, object], name: str) -> ModelShape:
 
 
 def _read(config: Mapping[str, object], kind: str) -> ModelShape:
+    inner = config.get("text_config")
+    text = {**config, **inner} if isinstance(inner, dict) else config
+    kind = str(text.get("model_type", kind))
+    known = {**UNSAID.get(kind, {}), **{key: value for key, value in text.items() if value is not None}}
+
     def number(key: str, default: int | None = None) -> int:
-        value = config.get(key)
-        if value is None:
-            value = default
+        value = known.get(key, default)
         if value is None:
             raise KeyError(key)
-        return int(str(value))
+        found = int(str(value))
+        if found < 1:
+            raise ValueError(f"{key} above 0 (it is {found})")
+        return found
 
     hidden, heads = number("hidden_size"), number("num_attention_heads")
+    kv_heads, head_dim = number("num_key_value_heads", heads), number("head_dim", max(1, hidden // heads))
+    experts = next((number(key) for key in ("num_experts", "num_local_experts") if known.get(key)), 0)
+    bias = bool(known.get("attention_bias"))
     return ModelShape(
         hidden=hidden,
-        intermediate=number("intermediate_size"),
+        intermediate=number("moe_intermediate_size" if "moe_intermediate_size" in known else "intermediate_size"),
         layers=number("num_hidden_layers"),
         heads=heads,
-        kv_heads=number("num_key_value_heads", heads),
-        head_dim=number("head_dim", hidden // heads),
+        kv_heads=kv_heads,
+        head_dim=head_dim,
         vocabulary=number("vocab_size"),
-        tied=bool(config.get("tie_word_embeddings", False)),
+        tied=bool(known.get("tie_word_embeddings", kind in TIED)),
         context=number("max_position_embeddings"),
         # Qwen2 has these biases without saying so; the others say.
-        qkv_bias=kind == "qwen2" or bool(config.get("attention_bias")) or bool(config.get("use_qkv_bias")),
-        qk_norm=kind == "qwen3",
+        qkv_bias=kind == "qwen2" or bias or bool(known.get("use_qkv_bias")),
+        output_bias=bias and kind != "qwen2",
+        # One norm for all heads of a layer, but OLMo 2, which has one as wide as all of them together.
+        qk_norm={"qwen3": 2 * head_dim, "qwen3_moe": 2 * head_dim, "gemma3_text": 2 * head_dim}.get(
+            kind, (heads + kv_heads) * head_dim if kind == "olmo2" else 0
+        ),
+        norms=4 if kind in ("gemma2", "gemma3_text") else 2,
         norm_bias=kind == "stablelm",
+        fused=kind == "phi3",
+        experts=experts,
+        experts_used=number("num_experts_per_tok", 1) if experts else 1,
+        expert_bias=kind == "gpt_oss",
+        sinks=kind == "gpt_oss",
+        beside=_seeing(config.get("vision_config"), hidden),
     )
+
+
+def _seeing(vision: object, hidden: int) -> int:
+    """Weights of a vision transformer and of what hands its features on, to a percent; 0 where there is none.
+
+    Raises:
+        ValueError: it is of another kind.
+    """
+    if vision is None:
+        return 0
+    if not isinstance(vision, dict):
+        raise ValueError("a vision_config that is an object")
+    width, inner, layers = (int(vision[key]) for key in ("hidden_size", "intermediate_size", "num_hidden_layers"))
+    patch, pixels = int(vision.get("patch_size", 14)), int(vision.get("image_size", 224))
+    blocks = layers * (4 * width * (width + 1) + 2 * width * inner + inner + 5 * width)
+    return blocks + width * (3 * patch**2 + (pixels // patch) ** 2 + 2) + width * (hidden + 1)
 
 
 @dataclass(frozen=True)

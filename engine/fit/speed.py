@@ -1,6 +1,7 @@
-"""How long an optimizer step takes: floating-point operations over the matrix rate, weights unpacked over the bandwidth, and launches.
+"""How long an optimizer step takes: floating-point operations over the matrix rate, bytes over the bandwidth, and launches.
 
-An interval, never a number: nobody reaches a card's published rate, and how near one comes depends on shapes, kernels and cooling.
+An interval, never a number: nobody reaches a card's published rate, and how near one comes depends on shapes, kernels and cooling. What runs
+on this machine's GPUs reached makes it narrower.
 """
 
 from __future__ import annotations
@@ -12,8 +13,13 @@ from typing import Final
 
 import numpy as np
 
+from engine.fit import setup
 from engine.fit.cards import Card
-from engine.fit.memory import Setup, trainable
+from engine.fit.facts import Facts
+from engine.fit.question import Question
+from engine.fit.setup import FULL, Setup, optimizer_bytes, trainable, weight_bytes
+from engine.profile import Profile
+from engine.steps import total_steps
 
 EFFICIENCY: Final = (0.15, 0.50)
 """Share of the published matrix rate that training reaches: 57 measured steps on a T4 from 0.02 (tiny models, eager) to 0.26; 0.3 to 0.5
@@ -28,19 +34,54 @@ CPU_CALL_SECONDS: Final = 3e-5
 
 @dataclass(frozen=True)
 class Rate:
-    """What a device does: matrix operations a second (sure, best), bytes a second, seconds to start a kernel."""
+    """What a device does: matrix operations a second (sure, best), bytes a second from its memory and between two of them, seconds to start
+    a kernel."""
 
     flops: tuple[float, float]
     bytes: float
+    link: float
     launch: float
+
+
+@dataclass(frozen=True)
+class Times:
+    """Each from what it takes if all goes well to what it surely does not exceed: seconds of the run (training and validation together, without
+    loading) and of an optimizer step, tokens a second of all ranks together."""
+
+    run: tuple[float, float]
+    step: tuple[float, float]
+    tokens_per_second: tuple[float, float]
+
+
+def times(question: Question, profile: Profile, facts: Facts, card: Card) -> Times | None:
+    """How long a profile's run takes in the micro-batches of a question; None where the card's speed or the model's shape is not known."""
+    rate = of_cpu() if card.uuid == "cpu" else of_card(card, profile.model.dtype)
+    if rate is None or facts.shape is None:
+        return None
+    step = setup.of_question(question)
+    training, pair = profile.training, facts.rows_per_example
+    mean = min(facts.mean_tokens, float(step.tokens))
+    examples = min(training.effective_batch, max(1, facts.train_rows))
+    batch = -(-examples // step.ranks) * pair
+    low, high = step_seconds(step, rate, batch=batch, mean_tokens=mean)
+    steps = total_steps(facts.train_rows, training)
+    passes = training.epochs if training.evaluate_every == "epoch" else steps / training.evaluate_every
+    operations = passes * facts.validation_rows * pair * forward_flops(step, mean) / step.ranks
+    sure, best = rate.flops
+    tokens = examples * pair * mean
+    return Times(
+        (steps * low + operations / best, steps * high + operations / sure), (low, high), (tokens / high, tokens / low)
+    )
 
 
 def of_card(card: Card, dtype: str) -> Rate | None:
     """A GPU's rate for a profile's dtype; None where its figures are not known."""
-    if card.spec is None:
+    spec = card.spec
+    if spec is None:
         return None
-    flops = card.spec.tflops(dtype) * 1e12
-    return Rate((flops * EFFICIENCY[0], flops * EFFICIENCY[1]), card.spec.bandwidth_gb_s * 1e9, LAUNCH_SECONDS)
+    sure, best = card.efficiency or EFFICIENCY
+    flops = spec.tflops(dtype) * 1e12
+    return Rate((flops * sure, flops * best), spec.bandwidth_gb_s * 1e9, spec.link_gb_s * 1e9, LAUNCH_SECONDS)
 
 
 @cache
@@ -53,40 +94,63 @@ def of_cpu() -> Rate:
         matrix @ matrix
         seconds.append(time.perf_counter() - begin)
     flops = 2 * 512**3 / max(min(seconds), 1e-6)
-    return Rate((flops * CPU_EFFICIENCY[0], flops * CPU_EFFICIENCY[1]), CPU_BYTES, CPU_CALL_SECONDS)
+    return Rate((flops * CPU_EFFICIENCY[0], flops * CPU_EFFICIENCY[1]), CPU_BYTES, CPU_BYTES, CPU_CALL_SECONDS)
 
 
 def forward_flops(step: Setup, tokens: float) -> float:
     """Floating-point operations of one row of `tokens` going forward: two a weight and token, and attention to half of the row."""
     shape = step.shape
-    kept = min(float(step.kept), tokens)
-    layers = 2 * shape.block_weights * tokens + 2 * tokens * tokens * shape.heads * shape.head_dim * shape.layers
-    return layers + 2 * kept * shape.vocabulary * shape.hidden
+    scored = min(step.scored / step.rows, tokens)
+    layers = 2 * shape.used_weights * tokens + 2 * tokens * tokens * shape.heads * shape.head_dim * shape.layers
+    return layers + 2 * scored * shape.vocabulary * shape.hidden
 
 
 def row_flops(step: Setup, tokens: float) -> float:
     """Operations of one row in an optimizer step: forward, backward through activations and (where trained) weights, recomputation."""
-    forward = forward_flops(step, tokens)
-    passes = (3 if not step.rank else 2) + (1 if step.checkpointing else 0)
-    adapter = 6 * trainable(step) * tokens if step.rank else 0
-    return passes * forward + adapter
+    passes = (3 if step.trains == "all" else 2) + (1 if step.checkpointing else 0)
+    adapter = 6 * trainable(step) * tokens if step.trains == "lora" else 0
+    return passes * forward_flops(step, tokens) + adapter
 
 
 def step_seconds(step: Setup, rate: Rate, *, batch: int, mean_tokens: float) -> tuple[float, float]:
-    """Seconds of one optimizer step over `batch` rows: (if all goes well, surely)."""
-    forwards = -(-batch // step.rows)
-    floor = forwards * (LAUNCHES * step.shape.layers * rate.launch + _unpacking_seconds(step, rate))
+    """Seconds of one optimizer step in which a rank does `batch` rows: (if all goes well, surely)."""
     sure, best = rate.flops
     longest = min(float(step.tokens), 1.15 * mean_tokens)  # rows of like length share a micro-batch: little padding
-    return (
-        batch * row_flops(step, mean_tokens) / best + floor,
-        batch * row_flops(step, longest) / sure + 2 * floor,
-    )
+    forwards = max(1.0, batch * mean_tokens / (step.rows * step.tokens), 0.0 if step.packed else -(-batch // step.rows))
+    reading = forwards * _reading_bytes(step) / rate.bytes
+    beside = forwards * _unpacking_bytes(step) / rate.bytes + _updating_bytes(step) / rate.bytes
+    starting = forwards * LAUNCHES * step.shape.layers * rate.launch
+    between = _between_bytes(step, forwards) / rate.link
+    low = max(batch * row_flops(step, mean_tokens) / best, reading) + beside + starting
+    high = batch * row_flops(step, longest) / sure + reading + beside + 2 * starting
+    return low + between / 2, high + between  # at best half of it goes on while something is computed
 
 
-def _unpacking_seconds(step: Setup, rate: Rate) -> float:
-    """Reading 4-bit weights and writing and reading them unpacked, at each pass of a micro-batch."""
-    if step.bits is None:
+def _passes(step: Setup) -> int:
+    return 3 if step.checkpointing else 2
+
+
+def _reading_bytes(step: Setup) -> float:
+    """The weights, once at each pass of a micro-batch: what few tokens have to wait for."""
+    return _passes(step) * weight_bytes(step) / step.held
+
+
+def _unpacking_bytes(step: Setup) -> float:
+    """Quantised weights written and read unpacked, at each pass of a micro-batch."""
+    return 0.0 if step.bits is None else _passes(step) * step.shape.block_weights * 2 * step.compute
+
+
+def _updating_bytes(step: Setup) -> float:
+    """Weights, gradients and state read once for the norm and once for the update, and written."""
+    return trainable(step) * step.held * 5 * FULL + 2 * optimizer_bytes(step)
+
+
+def _between_bytes(step: Setup, forwards: float) -> float:
+    """What each rank sends: gradients once a step to be summed and spread; cut weights at each pass, and their gradients back."""
+    if step.ranks == 1:
         return 0.0
-    passes = 3 if step.checkpointing else 2
-    return passes * step.shape.block_weights * (step.bits / 8 + 2 * step.compute) / rate.bytes
+    share = (step.ranks - 1) / step.ranks
+    gradients = FULL * trainable(step)
+    if not step.sharded:
+        return 2 * share * gradients
+    return forwards * share * (_passes(step) * weight_bytes(step) / step.held + gradients)

@@ -89,6 +89,12 @@ int nvmlDeviceGetMemoryInfo_v2(Device *device, Memory2 *memory) {
     return broken("Memory");
 }
 
+int nvmlDeviceGetCudaComputeCapability(Device *device, int *major, int *minor) {
+    *major = device->index ? 9 : 8;
+    *minor = device->index ? 0 : 9;
+    return broken("CudaComputeCapability");
+}
+
 int nvmlDeviceGetPowerUsage(Device *device, unsigned int *milliwatts) {
     *milliwatts = 402500;
     return broken("PowerUsage");

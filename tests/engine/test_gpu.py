@@ -46,6 +46,7 @@ def test_every_figure_comes_through_the_binding(driver: Path) -> None:
         "celsius": 73,
         "busy_percent": 97,
         "driver": "580.95.05",
+        "capability": [8, 9],
     }
     assert (second["name"], second["mine_mib"], second["others_mib"]) == ("H200", 0.0, 100000.0)
 

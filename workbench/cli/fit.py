@@ -84,6 +84,10 @@ def as_json(found: Estimate, notes: list[str]) -> dict[str, object]:
 def _gpu_json(fit: GpuFit) -> dict[str, object]:
     told = asdict(fit)
     told["uuid"] = fit.uuid or None
+    del told["question"]
+    told["phases"] = {
+        phase: {"allocated_mib": most, "reserved_mib": kept} for phase, (most, kept) in fit.phases.items()
+    }
     told["predicted"] = {
         "allocated_mib": told.pop("predicted_allocated_mib"),
         "reserved_mib": told.pop("predicted_reserved_mib"),

@@ -11,6 +11,8 @@ from engine.errors import Problem
 from engine.fit import estimate, shapes
 from engine.fit.cards import Card, named
 from engine.fit.facts import Facts
+from engine.fit.predicting import Predicted
+from engine.fit.question import Part, Question
 from engine.profile import Profile, changed
 
 AUTO = {"model": {"base": "Qwen/Qwen3-4B"}, "data": [{"source": "rows.jsonl"}]}
@@ -21,7 +23,7 @@ def profile(**settings: object) -> Profile:
 
 
 def facts(base: str = "Qwen/Qwen3-4B-Instruct-2507", tokens: int = 1024) -> Facts:
-    return Facts(shapes.of_model(base), "", 450, 50, 0, tokens, 0.6 * tokens, tokens // 4)
+    return Facts(shapes.config_of(base), 450, 50, 0, tokens, 0.6 * tokens, tokens // 4)
 
 
 def card(free_gib: float) -> Card:
@@ -43,15 +45,25 @@ def test_parts_add_up_to_the_process() -> None:
     assert gpu.headroom_mib == pytest.approx(gpu.free_mib - gpu.predicted_process_mib)
 
 
-def test_auto_takes_the_largest_micro_batch_that_fits_and_recomputes_only_in_need() -> None:
-    chosen = [estimate.choose(profile(), facts(), card(free)) for free in (10, 12, 16, 23, 40, 80)]
-    assert [rows for rows, _ in chosen if not _] == sorted(rows for rows, recomputes in chosen if not recomputes)
-    assert all(16 % rows == 0 for rows, _ in chosen)
-    assert chosen[0][1]
-    assert not chosen[-1][1]
-    for gib, (rows, recomputes) in zip((12, 16, 23), chosen[1:4], strict=True):
-        fixed = profile(**{"training.micro_batch": rows, "training.checkpoint_activations": recomputes})
-        assert estimate.fit(fixed, facts(), card(gib)).fits
+def test_auto_takes_the_fastest_that_fits_and_recomputes_only_in_need() -> None:
+    found = [estimate.fit(profile(), facts(), card(free)) for free in (12, 16, 23, 40, 80)]
+    assert found[0].checkpoint_activations
+    assert not found[-1].checkpoint_activations
+    times = [fit.seconds[1] for fit in found if fit.seconds]
+    assert times == sorted(times, reverse=True)  # more memory never makes it slower
+    for gib, fit in zip((12, 16, 23, 40, 80), found, strict=True):
+        assert fit.fits
+        assert 16 % fit.micro_batch == 0
+        for rows in (1, 2, 4, 8, 16):
+            for recomputed in (False, True):
+                way = profile(**{"training.micro_batch": rows, "training.checkpoint_activations": recomputed})
+                other = estimate.fit(way, facts(), card(gib), climb=False)
+                assert (
+                    not other.fits
+                    or not other.seconds
+                    or not fit.seconds
+                    or sum(other.seconds) > 0.97 * sum(fit.seconds)
+                )
 
 
 def test_what_the_profile_says_is_not_changed() -> None:
@@ -107,10 +119,20 @@ def test_without_a_gpu_it_is_fitted_to_main_memory() -> None:
     assert found.seconds == found.cpu.seconds
 
 
-def test_an_architecture_that_is_not_understood_is_not_guessed() -> None:
+def test_an_architecture_that_formulas_do_not_understand_is_not_guessed() -> None:
+    hybrid = replace(facts(), config={"model_type": "mamba", "num_hidden_layers": 4})
     with pytest.raises(Problem, match="cannot be estimated") as caught:
-        estimate.estimate(profile(), replace(facts(), shape=None, no_shape="It is a mixture."), [named("T4")])
+        estimate.estimate(profile(), hybrid, [named("T4")])
     assert caught.value.code == "shape"
+    known = Predicted(3e9, 4e9, {Part.WEIGHTS: 3e9}, {}, "simulated")
+
+    class Simulated:
+        def predict(self, question: Question) -> Predicted:
+            return known
+
+    (found,) = estimate.estimate(profile(), hybrid, [named("T4")], Simulated()).gpus
+    assert (found.fits, found.source, found.seconds) == (True, "simulated", None)
+    assert found.predicted_reserved_mib == pytest.approx(4e9 / 2**20)
 
 
 def test_a_packed_row_takes_the_room_of_all_its_tokens() -> None:

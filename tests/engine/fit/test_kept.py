@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.fit import memory, shapes
+from engine.fit import asking, memory, setup, shapes
+from engine.fit.facts import Facts
+from engine.fit.question import Machine
 from tests.tiny import make_llama, tiny_profile, write_rows
 
 ROWS, TOKENS, KEPT, HEADS, VOCABULARY = 4, 256, 100, 4, 512
@@ -37,7 +39,11 @@ def test_what_autograd_keeps(wide: Path, tmp_path: Path, settings: dict[str, obj
     from engine.train.scorer import Scorer
 
     # Dropout is left out: on a CPU its mask is kept in another form than on a GPU.
-    profile = tiny_profile(wide, write_rows(tmp_path / "rows.jsonl", 4), **{"method.dropout": 0.0, **settings})
+    profile = tiny_profile(
+        wide,
+        write_rows(tmp_path / "rows.jsonl", 4),
+        **{"method.dropout": 0.0, "template.max_tokens": TOKENS, **settings},
+    )
     loaded = model.load(profile, torch.device("cpu"), vocabulary=VOCABULARY)
     ids = torch.randint(5, VOCABULARY, (ROWS, TOKENS))
     mask = torch.ones_like(ids)
@@ -71,6 +77,6 @@ def test_what_autograd_keeps(wide: Path, tmp_path: Path, settings: dict[str, obj
     # 16-bit copies that autocast makes of the weights are counted apart.
     shown = {(1,), (ROWS,), (ROWS * TOKENS,), (ROWS * HEADS,)}
     measured = sum(one.untyped_storage().nbytes() for one in saved.values() if one.shape[:1] in shown)
-    shape = shapes.of_model(str(wide))
-    setup = memory.setup(profile, shape, rows=ROWS, tokens=TOKENS, kept=KEPT, checkpointing=False)
-    assert measured == pytest.approx(shape.layers * memory.block_bytes(setup), rel=0.08)
+    facts = Facts(shapes.config_of(str(wide)), 4, 0, 0, TOKENS, float(TOKENS), KEPT)
+    step = setup.of_question(asking.question(profile, facts, rows=ROWS, checkpointing=False, machine=Machine(None)))
+    assert measured == pytest.approx(step.shape.layers * memory.block_bytes(step), rel=0.08)

@@ -54,7 +54,7 @@ def test_a_folder_s_own_configuration_comes_first(tiny_base: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "code", "words"),
     [
-        ({"model_type": "mixtral"}, "shape", "mixtral"),
+        ({"model_type": "mamba"}, "shape", "mamba"),
         ({"hidden_size": None}, "model", "hidden_size"),
         ({"model_type": None}, "shape", "not named"),
     ],
