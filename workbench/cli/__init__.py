@@ -28,6 +28,7 @@ COMMANDS: Final = (
     "demo",
     "data",
     "fit",
+    "profile",
     "train",
     "watch",
     "runs",

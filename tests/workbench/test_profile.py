@@ -1,0 +1,75 @@
+"""`workbench profile`: what is written, what is said of it, and what is refused without a trace."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from engine.profile_file import read
+from tests.engine.importing.test_importing import AXOLOTL_QLORA
+from workbench.cli import main
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "theirs.yml").write_text(AXOLOTL_QLORA)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_profile_is_written_and_every_key_is_told_of(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["profile", "import", "theirs.yml"]) == 1  # something was left
+    said = capsys.readouterr()
+    assert "made_up" in said.out and "4 keys could not be carried over" in said.err
+    assert read(here / "theirs.toml").method.rank == 32
+    assert "#   made_up = 3: it is not known here" in (here / "theirs.toml").read_text()
+    assert (here / "theirs.toml").stat().st_mode & 0o777 == 0o600
+
+
+def test_as_json_and_where_it_is_wanted(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["profile", "import", "theirs.yml", "--to", "mine.toml", "--json", "--set", "method.rank=8"])
+    said = json.loads(capsys.readouterr().out)
+    assert (said["from"], said["profile"]) == ("axolotl", "mine.toml")
+    assert {"key": "lora_r", "value": "32", "how": "same", "to": ["method.rank"], "why": ""} in said["keys"]
+    assert read(here / "mine.toml").method.rank == 8
+
+
+def test_all_carried_over_is_a_yes(here: Path) -> None:
+    (here / "small.yaml").write_text(
+        "base_model: m\nadapter: lora\nlora_r: 4\nlora_alpha: 8\nlearning_rate: 1e-4\ndatasets: [{path: d, type: alpaca}]"
+    )
+    assert main(["profile", "import", "small.yaml"]) == 0
+
+
+def test_nothing_is_replaced_and_nothing_half_is_written(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "theirs.toml").write_text("mine")
+    assert main(["profile", "import", "theirs.yml"]) == 2
+    assert (here / "theirs.toml").read_text() == "mine"
+    (here / "args.json").write_text('{"output_dir": "o", "learning_rate": 1e-4}')
+    assert main(["profile", "import", "args.json"]) == 2
+    assert "--set model.base=... --set data.0.source=..." in capsys.readouterr().err
+    assert not (here / "args.toml").exists()
+    (here / "data.jsonl").write_text("{}\n")
+    assert (
+        main(
+            [
+                "profile",
+                "import",
+                "args.json",
+                "--set",
+                "model.base=m",
+                "--set",
+                "data.0.source=data.jsonl",
+                "--to",
+                "sub.toml",
+            ]
+        )
+        == 0
+    )
+    assert read(here / "sub.toml").data[0].source == str(here / "data.jsonl")
+    (here / "bad.yml").write_text("base_model: m\nlearning_rate: fast\ndatasets: [{path: d, type: alpaca}]")
+    assert main(["profile", "import", "bad.yml"]) == 2
+    assert "training.learning_rate" in capsys.readouterr().err
+    assert not (here / "bad.toml").exists()

@@ -1,0 +1,105 @@
+"""`workbench profile`: other trainers' configurations as profiles, and what every value of one means."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Final
+
+from engine.atomic import write_text
+from engine.errors import Problem
+from engine.importing import KINDS, Imported, imported
+from engine.importing.carrying import HOWS
+from engine.profile import flat
+from engine.profile_file import parse, updated
+from workbench.cli.output import print_json, print_table, shown, words
+
+MARKS: Final = {"left": "✗", "changed": "~", "assumed": "○", "same": "✓", "needless": "–"}
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `profile` to the command line."""
+    parser = commands.add_parser(
+        "profile",
+        help="import from axolotl, LLaMA-Factory, TRL",
+        description="Profiles, which are TOML files: what they are made from.",
+    )
+    verbs = parser.add_subparsers(title="commands", dest="verb", metavar="COMMAND", required=True)
+    _add_import(verbs)
+
+
+def _add_import(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = verbs.add_parser(
+        "import",
+        help="a profile from another trainer's configuration",
+        description="Make a profile of a configuration of axolotl (YAML), LLaMA-Factory (YAML, JSON), TRL (YAML of `trl sft --config`) or "
+        "of a Trainer's arguments (JSON), and say what became of each of its keys. Nothing in the file is run.",
+        epilog="Exit codes: 0 all was carried over; 1 something was not; 2 no profile was written.",
+    )
+    parser.add_argument("file", type=Path, metavar="FILE", help="the configuration")
+    parser.add_argument(
+        "--to", type=Path, metavar="FILE", help="the profile to write (default: its name with .toml, in this folder)"
+    )
+    parser.add_argument("--as", dest="kind", metavar="KIND", help=f"the program it is of: {', '.join(KINDS)}")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="a value of the profile that the file does not have, such as model.base=FOLDER; may be given several times",
+    )
+    parser.add_argument("--json", action="store_true", help="as JSON")
+    parser.set_defaults(run=run_import)
+
+
+def run_import(options: argparse.Namespace) -> int:
+    """Write the profile and print the report; 1 when a key was not carried over."""
+    source: Path = options.file.expanduser()
+    to: Path = options.to.expanduser() if options.to else Path.cwd() / f"{source.stem}.toml"
+    found = imported(source, options.kind)
+    text = _checked(found, to, options.set)
+    if to.exists():
+        raise Problem(f"{to} is there already", "Nothing was written.", "Name another: --to FILE", code="import")
+    write_text(to, text)
+    if options.json:
+        print_json({"from": found.kind, "profile": to, "keys": [asdict(line) for line in found.lines]})
+    else:
+        _print(found)
+        words(f"{to} is written. Look at it: workbench, then 3 and p; or: workbench fit {to}")
+    return 1 if found.of("left") else 0
+
+
+def _checked(found: Imported, to: Path, settings: Sequence[str]) -> str:
+    """The profile's text with the settings in it.
+
+    Raises:
+        Problem: it is no whole profile; `do` names what is to be given.
+    """
+    try:
+        values = flat(parse(found.text, to, settings))
+    except Problem as problem:
+        missing = [key for key in ("model.base", "data.0.source") if f'{key}: found ""' in str(problem)]
+        if not missing:
+            raise
+        raise Problem(
+            f"{found.path} does not say {' and '.join(missing)}",
+            "A profile needs it.",
+            f"Give it: {' '.join(f'--set {key}=...' for key in missing)}",
+            code="import",
+        ) from None
+    given = [setting.partition("=")[0].strip() for setting in settings]
+    return updated(found.text, {key: values[key] for key in given if key in values})
+
+
+def _print(found: Imported) -> None:
+    print_table(
+        ("", "key", "value", "in the profile", "why"),
+        [(MARKS[line.how], line.key or "–", line.value, ", ".join(line.to), line.why) for line in found.lines],
+    )
+    print()
+    print("  ".join(shown(f"{MARKS[how]} {title} {len(found.of(how))}") for how, title in HOWS.items()))
+    left = len(found.of("left"))
+    lost = f"{left} key{'' if left == 1 else 's'} could not be carried over" if left else "all was carried over"
+    words(f"From {found.kind}: {lost}.")
