@@ -30,13 +30,11 @@ class Figures:
 
 @dataclass(frozen=True)
 class Recorded:
-    """A run's figures. `step` is the costliest micro-batch that it may meet, as its data and layout have it; `smaller` says that memory ran
-    out and the run went on with less at once, so that what was predicted is not what was run."""
+    """A run's figures. `step` is the costliest micro-batch that it may meet, as its data and layout have it."""
 
     predicted: Figures | None = None
     measured: Figures | None = None
     step: Step | None = None
-    smaller: bool = False
 
 
 def of(environment: Mapping[str, object]) -> Recorded:
@@ -49,25 +47,15 @@ def of(environment: Mapping[str, object]) -> Recorded:
         _figures(found.get("predicted")),
         _figures(found.get("measured")),
         Step(**step) if isinstance(step, dict) else None,
-        bool(found.get("smaller")),
     )
 
 
 def kept(
-    *,
-    predicted: Figures | None = None,
-    measured: Figures | None = None,
-    step: Step | None = None,
-    smaller: bool = False,
+    *, predicted: Figures | None = None, measured: Figures | None = None, step: Step | None = None
 ) -> dict[str, object]:
     """What `engine.ledger.runs.record` takes as environment to add these to what is known."""
-    values = {
-        "predicted": asdict(predicted) if predicted else None,
-        "measured": asdict(measured) if measured else None,
-        "step": asdict(step) if step else None,
-        "smaller": smaller or None,
-    }
-    return {"memory": {key: value for key, value in values.items() if value is not None}}
+    values = {"predicted": predicted, "measured": measured, "step": step}
+    return {"memory": {key: asdict(value) for key, value in values.items() if value is not None}}
 
 
 def _figures(values: Any) -> Figures | None:

@@ -12,7 +12,7 @@ from engine.ledger.runs import Run
 from engine.ledger.store import Ledger
 
 Topic = Literal["best", "setting", "fingerprint", "environment"]
-TOLD_ELSEWHERE: Final = ("work", "lineage")  # of the environment: what came out, and where the run comes from
+TOLD_ELSEWHERE: Final = ("work", "memory", "lineage")  # of the environment: what came out, and where the run comes from
 
 
 @dataclass(frozen=True)

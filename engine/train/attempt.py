@@ -48,7 +48,10 @@ def optimizer_step(
     stood, tokens = progress.scale, parts.prepared.train
     while True:
         before = generators.torch_states()
-        done = fitting.attempt("training", lambda layout: once(parts, progress, trained, tokens, examples, layout))
+        done = fitting.attempt(
+            "training",
+            lambda layout: once(parts, progress, trained, tokens, examples, layout, _clock(parts, progress)),
+        )
         overflowed = math.isfinite(done.loss) and not done.updated and scaling.scale(parts.profile, progress) > 1
         if not overflowed:
             break
@@ -60,6 +63,10 @@ def optimizer_step(
     return done
 
 
+def _clock(parts: Parts, progress: Progress) -> Clock:
+    return Clock(parts.loaded.device, exact=progress.step % TIMES_EVERY == 0, memory=parts.memory)
+
+
 def once(
     learner: Learner,
     progress: Progress,
@@ -67,10 +74,13 @@ def once(
     tokens: Tokens,
     examples: NDArray[np.int64],
     layout: Layout,
+    clock: Clock,
 ) -> Done:
-    """Forward, backward and update over the examples; out of memory in here leaves the weights as they were."""
+    """Forward, backward and update over the examples; out of memory in here leaves the weights as they were.
+
+    `clock` is told when each part of it is over: data, forward and backward of every micro-batch, then update.
+    """
     device = learner.loaded.device
-    clock = Clock(device, exact=progress.step % TIMES_EVERY == 0)
     count = max(1, learner.objective.count(tokens, examples))
     scale = scaling.scale(learner.profile, progress)
     losses = []

@@ -131,6 +131,7 @@ class Backoff:
                 words = _first_line(error)
             # Only here, behind the handler, is what the failed attempt held free.
             free(self._parts.loaded.model)
+            self._parts.memory.forget()
             generators.restore_torch(before)
             if not self._waited(layout, work):
                 self._halve(work, layout, words)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from engine import folders
 from engine.data import prepare
+from engine.fit.question import Phase
 from engine.ledger import checkpoints, jobs
 from engine.train import chain, checkpoint, identity, keep, reference
 from engine.train.backoff import Backoff
@@ -54,6 +55,7 @@ def _with_reference(parts: Parts) -> Parts:
 
     fitting = Backoff(parts, Progress(), wait)
     given = fitting.attempt("reference", lambda layout: reference.give(replace(parts, layout=layout)))
+    parts.memory.lap(Phase.EVALUATION)
     return replace(given, layout=parts.layout)
 
 

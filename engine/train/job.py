@@ -22,6 +22,8 @@ from engine.assignment import profile_of, run_of
 from engine.data import prepare
 from engine.data.tokenizer import load_tokenizer
 from engine.errors import Problem
+from engine.fit import context, recorded
+from engine.fit.question import Phase
 from engine.ledger import Ledger, jobs, metrics, runs
 from engine.ledger.jobs import Job
 from engine.ledger.runs import Run
@@ -39,6 +41,7 @@ from engine.train import (
     optimizer,
     packing,
     pretrained,
+    rehearse,
     result,
     sharded,
     watch,
@@ -46,6 +49,7 @@ from engine.train import (
 from engine.train.begin import begin
 from engine.train.comparable import comparable
 from engine.train.loop import Loop
+from engine.train.memory import MemoryWatch
 from engine.train.parts import Parts
 from engine.train.ranks import ALONE, Ranks, replicated
 from engine.train.scorer import Scorer
@@ -162,7 +166,9 @@ def _set_up(start: _Start, writer: metrics.Writer) -> Parts:
     same = comparable(prepared.validation, profile, start.run)
     runs.set_conditions(start.ledger, start.run, gpu=gpu.short_names(names), comparable=same)
     start.doing("loading the model")
+    watched = _memory_watch(start)
     loaded = _loaded(start, tokenizer.vocabulary)
+    watched.lap(Phase.LOAD)
     stock = inventory.take(loaded.model, profile)
     known = watch.environment(loaded, torch.get_num_threads())
     runs.record(start.ledger, start.run, environment={**known, "inventory": stock.detail()})
@@ -171,7 +177,9 @@ def _set_up(start: _Start, writer: metrics.Writer) -> Parts:
         sharded.shard(scorer, loaded.model, where, ranks.world)
     start.doing("trying how rows may share a forward pass")
     chosen = packing.choose(loaded, scorer, profile, tokenizer.pad_id)
-    runs.record(start.ledger, start.run, environment={"rows": chosen.told})
+    watched.lap(Phase.EVALUATION)
+    costliest = recorded.kept(step=rehearse.largest(prepared.train, chosen.layout, profile.training, ranks.world))
+    runs.record(start.ledger, start.run, environment={"rows": chosen.told, **costliest})
     asked = objective.make(profile.training)
     parts = Parts(
         ledger=start.ledger,
@@ -187,6 +195,7 @@ def _set_up(start: _Start, writer: metrics.Writer) -> Parts:
         validation_objective=asked,
         optimizer=optimizer.make(loaded.model, profile.training, where),
         writer=writer,
+        memory=watched,
         ranks=ranks,
     )
     if ranks.rank:  # the adapter's start, equal on all, has been drawn; each rank's dropout draws numbers of its own
@@ -215,6 +224,14 @@ def _loaded(start: _Start, vocabulary: int) -> model.Loaded:
     beside = start.cut and start.profile.model.quantization == "none"
     loaded = model.load(start.profile, torch.device("cpu") if beside else start.device, vocabulary=vocabulary)
     return replace(loaded, device=start.device)
+
+
+def _memory_watch(start: _Start) -> MemoryWatch:
+    """What will be taken, on top of what the run took before it was interrupted."""
+    before = recorded.of(runs.document(start.ledger, start.run).environment).measured
+    seen = gpu.first() if start.device.type == "cuda" else None
+    known = context.of_gpu(start.ledger, seen) if seen else None
+    return MemoryWatch(start.device, context_mib=known.mib if known else None, before=before)
 
 
 def _prepared(start: _Start) -> prepare.Prepared:

@@ -11,6 +11,7 @@ import threading
 import time
 from typing import Final, NoReturn
 
+from engine.fit.question import Phase
 from engine.ledger import jobs
 from engine.ledger.orders import Order
 from engine.ledger.states import State
@@ -85,9 +86,16 @@ class Loop:
         self._backoff.attempt(
             "training",
             lambda layout: rehearse(
-                parts.loaded, parts.scorer, parts.objective, parts.prepared.train, layout, examples_at_most
+                parts.loaded,
+                parts.scorer,
+                parts.objective,
+                parts.prepared.train,
+                layout,
+                examples_at_most,
+                after_forward=lambda: parts.memory.lap(Phase.FORWARD),
             ),
         )
+        parts.memory.lap(Phase.BACKWARD)
 
     def _step(self) -> None:
         """One optimizer step over an effective batch; without an update where loss or gradient is not finite."""
@@ -203,6 +211,7 @@ class Loop:
                     equally=parts.cut,
                 ),
             )
+            parts.memory.lap(Phase.EVALUATION)
         except validate.Interrupted:  # a resumed run validates at this step before it goes on
             self._stop("Stopped by signal")
         parts.writer.log(progress.step, {f"validation/{name}": value for name, value in measured.items()})
@@ -237,6 +246,7 @@ class Loop:
             prompt, written = validate.sample(
                 parts.loaded, tokens, 0, end_ids=tokenizer.eos_ids, pad_id=tokenizer.pad_id
             )
+        parts.memory.lap(Phase.EVALUATION)
         if prompt:
             detail = {"row": tokens.row_ids[0], "prompt": tokenizer.decode(prompt)}
             self._parts.event("sample", tokenizer.decode(written), step=self.progress.step, detail=detail)
@@ -246,6 +256,7 @@ class Loop:
         if self.progress.step and (again or self._saved_at != self.progress.step):
             self._teller.doing("saving a checkpoint")
             keep.save(self._parts, self.progress)
+            self._parts.memory.lap(Phase.SAVING)
             self._saved_at = self.progress.step
             self._teller.where(now=True)  # a lost run stands at least where its checkpoint is
             self._teller.doing("training")

@@ -8,7 +8,7 @@ from typing import Final
 import torch
 
 from engine.gpu import Gpu, first, holders
-from engine.train.watch import held_mib
+from engine.train.memory import held_mib
 
 GREW: Final = 256.0  # MiB; less is noise: the driver's own share differs from one look to the next
 

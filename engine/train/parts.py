@@ -18,6 +18,7 @@ from engine.ledger.runs import Run
 from engine.profile import Profile
 from engine.train import sharded
 from engine.train.batches import Layout
+from engine.train.memory import MemoryWatch
 from engine.train.model import Loaded
 from engine.train.objective import Objective
 from engine.train.ranks import ALONE, Ranks
@@ -57,6 +58,7 @@ class Parts(Learner):
     tokenizer: ModelTokenizer
     layout: Layout
     writer: metrics.Writer
+    memory: MemoryWatch
 
     def event(
         self,

@@ -15,12 +15,13 @@ import torch
 from numpy.typing import NDArray
 
 from engine.errors import Problem
+from engine.fit import recorded
 from engine.ledger import jobs, runs
 from engine.train import flops
 from engine.train.checkpoint import Progress
 from engine.train.energy import Energy
 from engine.train.parts import Parts
-from engine.train.watch import Clock, MemoryWatch
+from engine.train.watch import Clock
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ class Teller:
         self._progress = progress
         self._steps = steps
         self._per_epoch = per_epoch
-        self._memory = MemoryWatch(parts.loaded.device)
+        self._memory = parts.memory
         on_gpu = parts.loaded.device.type == "cuda"
         self._energy = Energy(watched=on_gpu)
         self._cost = flops.cost(parts.loaded)
@@ -127,9 +128,12 @@ class Teller:
         }
         try:
             if now:
-                runs.record(parts.ledger, parts.run, environment={"work": done_so_far})
+                self._memory.look()
+                measured = recorded.kept(measured=self._memory.figures())
+                runs.record(parts.ledger, parts.run, environment={"work": done_so_far, **measured})
             runs.progress(parts.ledger, parts.run, step=step, steps=self._steps, ends=ends)
-            runs.set_measured_memory(parts.ledger, parts.run, self._memory.peak_process_mib)
+            if self._memory.peak_process_mib:
+                runs.set_measured_memory(parts.ledger, parts.run, self._memory.peak_process_mib)
             jobs.beat(parts.ledger, parts.job, done=step, total=self._steps)
         except Problem as problem:  # a full disk ends a run when a checkpoint cannot be saved, not before
             log.warning("progress: %s", problem.what)

@@ -25,6 +25,7 @@ from engine.profile import Data, Profile
 from engine.train import device, model, optimizer, pretrained, reference, validate
 from engine.train.batches import Layout, micro_batches
 from engine.train.checkpoint import trained
+from engine.train.memory import MemoryWatch
 from engine.train.objective import Dpo
 from engine.train.parts import Parts
 from engine.train.ranks import ALONE, Ranks
@@ -70,6 +71,7 @@ def assembled(ledger: Ledger, job: Job, plain: Profile, ranks: Ranks = ALONE) ->
         validation_objective=Dpo(0.1, False),
         optimizer=optimizer.make(loaded.model, plain.training, CPU),
         writer=metrics.Writer(ledger, run.id),
+        memory=MemoryWatch(CPU),
         ranks=ranks,
     )
 
