@@ -4,12 +4,14 @@ After c10/cuda/CUDACachingAllocator.cpp of PyTorch 2: requests are rounded up to
 2 MiB, those below 10 MiB from segments of 20 MiB, larger ones get a segment of their own, rounded up to 2 MiB. The smallest free block that
 is large enough is taken, the lowest of equal ones; what is left of it is split off (of a large one only when it is more than 1 MiB), and on
 free neighbours are merged. With `expandable_segments:True` there is one segment for small and one for large requests; each grows by mapping
-more of itself, and what is left is always split off. One stream, as training has; what the driver rounds is in the segments' sizes.
+more of itself, and what is left is always split off. What is freed by one CUDA stream (a `queue` here) is never given to another. What the
+driver rounds is in the segments' sizes.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, insort
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -29,15 +31,19 @@ ROUND_LARGE: Final = 2 * MIB  # kRoundLarge
 ENDLESS: Final = 1 << 50  # address space between segments, so that none is ever taken for another's neighbour
 
 
+Kind = tuple[bool, int]
+"""Whether requests are small, and whose they are: each has a pool of its own."""
+
+
 class _Block:
-    """A part of a segment: in use, or free and in its pool. `top` is where a growing segment ends."""
+    """A part of a segment: in use, or free and in its pool."""
 
-    __slots__ = ("address", "free", "next", "previous", "size", "small")
+    __slots__ = ("address", "free", "kind", "next", "previous", "size")
 
-    def __init__(self, address: int, size: int, small: bool) -> None:
+    def __init__(self, address: int, size: int, kind: Kind) -> None:
         self.address = address
         self.size = size
-        self.small = small
+        self.kind = kind
         self.free = False
         self.previous: _Block | None = None
         self.next: _Block | None = None
@@ -90,23 +96,23 @@ class Allocator:
         self.reserved = 0
         self._expandable = expandable
         self._limit = limit
-        self._pools = {True: _Pool(), False: _Pool()}
-        self._ends: dict[bool, _Block] = {}
+        self._pools: defaultdict[Kind, _Pool] = defaultdict(_Pool)
+        self._ends: dict[Kind, _Block] = {}
         self._used: dict[int, _Block] = {}
         self._segments = 0
 
-    def malloc(self, block: int, size: int) -> int:
+    def malloc(self, block: int, size: int, queue: int = 0) -> int:
         """Take `size` bytes; how many are taken, which is what PyTorch counts as allocated.
 
         Raises: OverLimitError.
         """
         size = max(ROUND, -(-size // ROUND) * ROUND)
-        small = size <= SMALL
-        found = self._pools[small].best(size, self._ends.get(small))
+        kind = (size <= SMALL, queue)
+        found = self._pools[kind].best(size, self._ends.get(kind))
         if found:
-            self._pools[small].take(found)
+            self._pools[kind].take(found)
         else:
-            found = self._grown(size, small) if self._expandable else self._segment(size, small)
+            found = self._grown(size, kind) if self._expandable else self._segment(size, kind)
         self._split(found, size)
         self._used[block] = found
         self.allocated += found.size
@@ -117,7 +123,7 @@ class Allocator:
         freed = self._used.pop(block)
         size = freed.size
         self.allocated -= size
-        pool = self._pools[freed.small]
+        pool = self._pools[freed.kind]
         before, after = freed.previous, freed.next
         if before and before.free:
             pool.take(before)
@@ -130,50 +136,54 @@ class Allocator:
 
     def _split(self, block: _Block, size: int) -> None:
         left = block.size - size
-        if not (left >= ROUND if block.small or self._expandable else left > SMALL):
+        if not (left >= ROUND if block.kind[0] or self._expandable else left > SMALL):
             return
-        rest = _Block(block.address + size, left, block.small)
+        rest = _Block(block.address + size, left, block.kind)
         rest.previous, rest.next = block, block.next
         if rest.next:
             rest.next.previous = rest
         block.next, block.size = rest, size
-        if self._ends.get(block.small) is block:
-            self._ends[block.small] = rest
-        self._pools[block.small].put(rest)
+        if self._ends.get(block.kind) is block:
+            self._ends[block.kind] = rest
+        self._pools[block.kind].put(rest)
 
     def _joined(self, left: _Block, right: _Block) -> _Block:
         left.size += right.size
         left.next = right.next
         if left.next:
             left.next.previous = left
-        if self._ends.get(right.small) is right:
-            self._ends[right.small] = left
+        if self._ends.get(right.kind) is right:
+            self._ends[right.kind] = left
         return left
 
-    def _segment(self, size: int, small: bool) -> _Block:
-        wanted = SMALL_SEGMENT if small else LARGE_SEGMENT if size < LARGE else -(-size // ROUND_LARGE) * ROUND_LARGE
+    def _segment(self, size: int, kind: Kind) -> _Block:
+        wanted = SMALL_SEGMENT if kind[0] else LARGE_SEGMENT if size < LARGE else -(-size // ROUND_LARGE) * ROUND_LARGE
         if self._limit is not None and self.reserved + wanted > self._limit:
             self._give_back()
         self._reserve(wanted)
-        self._segments += 1
-        return _Block(self._segments * ENDLESS, wanted, small)
+        return _Block(self._address(), wanted, kind)
 
-    def _grown(self, size: int, small: bool) -> _Block:
+    def _grown(self, size: int, kind: Kind) -> _Block:
         """The end of the growing segment, with as much mapped as is missing."""
-        unit = SMALL_SEGMENT if small else LARGE_SEGMENT
-        end = self._ends.get(small)
+        unit = SMALL_SEGMENT if kind[0] else LARGE_SEGMENT
+        end = self._ends.get(kind)
         spare = end.size if end and end.free else 0
         mapped = -(-(size - spare) // unit) * unit
         self._reserve(mapped)
         if end and end.free:
-            self._pools[small].take(end)
+            self._pools[kind].take(end)
             end.size += mapped
             return end
-        block = _Block(end.address + end.size if end else ENDLESS * (2 - small), mapped, small)
+        block = _Block(end.address + end.size if end else self._address(), mapped, kind)
         if end:
             end.next, block.previous = block, end
-        self._ends[small] = block
+        self._ends[kind] = block
         return block
+
+    def _address(self) -> int:
+        """Of a new segment."""
+        self._segments += 1
+        return self._segments * ENDLESS
 
     def _reserve(self, size: int) -> None:
         if self._limit is not None and self.reserved + size > self._limit:
@@ -212,7 +222,7 @@ def replay(stream: Iterable[Event], *, expandable: bool = False, limit: int | No
     for event in stream:
         highest = phases.get(event.phase, (allocator.allocated, allocator.reserved))
         if event.size:
-            parts[event.part] += allocator.malloc(event.block, event.size)
+            parts[event.part] += allocator.malloc(event.block, event.size, event.queue)
             of[event.block] = event.part
             if allocator.allocated > peak:
                 peak, at_peak = allocator.allocated, parts.copy()

@@ -10,7 +10,8 @@ from engine.fit.question import Part, Phase
 class Event(NamedTuple):
     """A block is allocated (`size` bytes as asked for, at least 1) or freed (`size` 0).
 
-    `block` is unique in the stream. `layer` is the decoder layer that the operation belongs to, None outside of all.
+    `block` is unique in the stream. `layer` is the decoder layer that the operation belongs to, None outside of all. `queue` is the CUDA stream
+    that asks for it, 0 the usual one: what one has freed is not given to another.
     """
 
     block: int
@@ -18,6 +19,7 @@ class Event(NamedTuple):
     part: Part
     phase: Phase
     layer: int | None = None
+    queue: int = 0
 
 
 Stream = tuple[Event, ...]

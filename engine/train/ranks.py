@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypedDict, TypeVar
 
 import numpy as np
 import torch
@@ -24,10 +24,19 @@ from engine.train.batches import Layout, MicroBatch, example_lengths, micro_batc
 
 # A rank that dies is noticed by torchrun; only reading huge data or writing a huge checkpoint makes the others wait for long.
 PATIENCE: Final = timedelta(days=1)
-REPLICATED: Final[Mapping[str, bool]] = {"broadcast_buffers": False, "find_unused_parameters": True}
-"""How DistributedDataParallel wraps a replica. Experts that no token of a rank reached have no gradient there, so unused parameters are
-looked for; the buckets then also stay as they were first cut, which a resumed run has to repeat bit for bit."""
 Word = TypeVar("Word")
+
+
+class Replicas(TypedDict):
+    """What DistributedDataParallel is told."""
+
+    broadcast_buffers: bool
+    find_unused_parameters: bool
+
+
+REPLICAS: Final[Replicas] = {"broadcast_buffers": False, "find_unused_parameters": True}
+"""Experts that no token of a rank reached have no gradient there, so unused parameters are looked for; the buckets then also stay as they
+were first cut, which a resumed run has to repeat bit for bit."""
 
 
 @dataclass(frozen=True)
@@ -167,7 +176,7 @@ def replicated(scorer: nn.Module, device: torch.device) -> nn.Module:
     from accelerate import Accelerator  # type: ignore[import-untyped]
     from accelerate.utils import DistributedDataParallelKwargs
 
-    kinds = DistributedDataParallelKwargs(**REPLICATED)
+    kinds = DistributedDataParallelKwargs(**REPLICAS)
     accelerator = Accelerator(cpu=device.type == "cpu", kwargs_handlers=[kinds], device_placement=False)
     wrapped = accelerator.prepare_model(scorer)
     assert isinstance(wrapped, nn.parallel.DistributedDataParallel), "accelerate saw no other ranks"

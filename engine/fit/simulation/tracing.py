@@ -13,16 +13,19 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import chain, count
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
+from unittest import mock
 
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.distributed.tensor import DTensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
 from engine.fit.question import Part, Phase
 from engine.fit.simulation import standins
+from engine.fit.simulation.known import KnownValues
 from engine.fit.stream import Event, Stream
 
 MADE_IN: Final[Mapping[Phase, Part]] = {
@@ -44,7 +47,9 @@ class Tracer:
         self._vocabulary = vocabulary
         self._events: list[Event] = []
         self._parts: dict[int, Part] = {}  # of blocks, where not as made
-        self._live: dict[int, int] = {}  # storage -> block
+        self._live: dict[int, _Held] = {}  # by storage
+        self._watched: set[int] = set()  # storages whose end will be heard of
+        self._queues: list[torch.cpu.Stream] = [torch.cpu.current_stream()]
         self._layers: dict[int, int] = {}  # block -> layer
         self._owner: dict[int, int] = {}  # parameter -> layer
         self._spans: list[tuple[int, int, int]] = []  # first and last autograd sequence number, layer
@@ -60,7 +65,9 @@ class Tracer:
         self._open.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
         if self.capability:
             self._open.enter_context(standins.as_on_cuda(self.capability))
+        self._open.enter_context(KnownValues())  # type: ignore[no-untyped-call]
         self._open.enter_context(_Recorder(self._record))
+        self._open.enter_context(self._seeing_resizes())
         return self
 
     def __exit__(
@@ -106,18 +113,22 @@ class Tracer:
     def follow(self, layers: Sequence[nn.Module]) -> None:
         """Tell what belongs to each of these modules: forward, recomputed, backward, and of their parameters."""
         for index, module in enumerate(layers):
-            self._owner |= {id(parameter): index for parameter in module.parameters()}
+            self.own(index, module.parameters())
             module.register_forward_pre_hook(self._entering(index))
             module.register_forward_hook(
                 self._leaving(index), always_call=True
             )  # recomputing ends early, by an exception
 
+    def own(self, layer: int, parameters: Iterable[Tensor]) -> None:
+        """These parameters, of what is cut this rank's share, belong to a decoder layer."""
+        self._owner |= {id(tensor): layer for parameter in parameters for tensor in (parameter, _local(parameter))}
+
     def mark(self, part: Part, tensors: Iterable[Tensor]) -> None:
         """What tensors are for, from when they were made."""
         for tensor in tensors:
-            block = self._live.get(tensor.untyped_storage()._cdata)
-            if block is not None:
-                self._parts[block] = part
+            held = self._live.get(_local(tensor).untyped_storage()._cdata)
+            if held is not None:
+                self._parts[held.block] = part
 
     def take(self, size: int, part: Part = Part.TEMPORARIES) -> Callable[[], None]:
         """Allocate bytes that no tensor stands for; call what comes back to free them."""
@@ -155,14 +166,37 @@ class Tracer:
             return
         logits = self._vocabulary and tensor.ndim > 1 and tensor.shape[-1] == self._vocabulary
         part = Part.LOGITS if logits and self._phase is not Phase.LOAD else self._made_for()
-        free = self._allocate(size, part, self._layer_of(args, index))
-        self._live[key] = self._events[-1].block
+        self._hold(storage, size, part, self._layer_of(args, index))
 
-        def gone() -> None:
-            del self._live[key]
-            free()
+    def _hold(self, storage: torch.UntypedStorage, size: int, part: Part, layer: int | None) -> None:
+        key = storage._cdata
+        free = self._allocate(size, part, layer)
+        self._live[key] = _Held(self._events[-1].block, free)
+        if key not in self._watched:
+            self._watched.add(key)
+            weakref.finalize(storage, self._gone, key).atexit = False
 
-        weakref.finalize(storage, gone).atexit = False
+    def _gone(self, key: int) -> None:
+        self._watched.discard(key)
+        if held := self._live.pop(key, None):
+            held.free()
+
+    @contextmanager
+    def _seeing_resizes(self) -> Iterator[None]:
+        """FSDP empties the storage of what it has gathered and fills it again, which is no operation on a tensor."""
+        resize = torch.UntypedStorage.resize_
+
+        def resized(storage: torch.UntypedStorage, size: int) -> torch.UntypedStorage:
+            key = storage._cdata
+            if held := self._live.pop(key, None):
+                held.free()
+            resize(storage, size)
+            if size and key in self._watched:
+                self._hold(storage, size, self._made_for(), self._layer_of((), 0))
+            return storage
+
+        with mock.patch.object(torch.UntypedStorage, "resize_", resized):
+            yield
 
     def _unseen_of(self, operation: torch._ops.OpOverload, args: tuple[object, ...], returned: object) -> None:
         """What a CUDA kernel takes besides what it returns: cuBLAS' workspace, once a thread, and temporaries."""
@@ -187,7 +221,7 @@ class Tracer:
 
     def _allocate(self, size: int, part: Part, layer: int | None = None) -> Callable[[], None]:
         block = next(self._numbers)
-        self._events.append(Event(block, size, part, self._phase, layer))
+        self._events.append(Event(block, size, part, self._phase, layer, self._queue()))
         if layer is not None:
             self._layers[block] = layer
 
@@ -195,6 +229,15 @@ class Tracer:
             self._events.append(Event(block, 0, part, self._phase, layer))
 
         return free
+
+    def _queue(self) -> int:
+        """Which CUDA stream it would be; on a CPU there is one."""
+        stream = torch.cpu.current_stream()
+        if not self.capability or stream is self._queues[0]:
+            return 0
+        if stream not in self._queues:
+            self._queues.append(stream)
+        return self._queues.index(stream)
 
     def _layer_of(self, args: tuple[object, ...], index: int) -> int | None:
         """The decoder layer that is at work: by the module, by the autograd node, or by the tensor that is worked on."""
@@ -221,6 +264,17 @@ class Tracer:
         return None
 
 
+def _local(tensor: Tensor) -> Tensor:
+    return tensor._local_tensor if isinstance(tensor, DTensor) else tensor
+
+
+class _Held(NamedTuple):
+    """The block of a storage, and how it is freed."""
+
+    block: int
+    free: Callable[[], None]
+
+
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Tells of each operation what it returned."""
 
@@ -229,6 +283,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._told = told
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        if any(issubclass(kind, DTensor) for kind in types):
+            return NotImplemented  # let it be done in operations on this rank's share, which come here
         returned = func(*args, **(kwargs or {}))
         self._told(func, args, returned)
         return returned
