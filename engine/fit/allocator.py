@@ -14,16 +14,14 @@ from bisect import bisect_left, insort
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from engine.fit.question import Part, Phase
-from engine.fit.stream import Event
+from engine.fit.stream import GIVEN_BACK, Event
 
 MIB: Final = 1 << 20
 ROUND: Final = 512  # kMinBlockSize
-SMALL: Final = (
-    1 * MIB
-)  # kSmallSize: the largest request that comes from a small segment, and what must remain to be split off
+SMALL: Final = 1 * MIB  # kSmallSize: what comes from small segments at most, and what must remain to be split off
 SMALL_SEGMENT: Final = 2 * MIB  # kSmallBuffer
 LARGE_SEGMENT: Final = 20 * MIB  # kLargeBuffer
 LARGE: Final = 10 * MIB  # kMinLargeAlloc: from here on a request has a segment of its own
@@ -31,8 +29,11 @@ ROUND_LARGE: Final = 2 * MIB  # kRoundLarge
 ENDLESS: Final = 1 << 50  # address space between segments, so that none is ever taken for another's neighbour
 
 
-Kind = tuple[bool, int]
-"""Whether requests are small, and whose they are: each has a pool of its own."""
+class Kind(NamedTuple):
+    """What shares segments: small requests or others, of one CUDA stream."""
+
+    small: bool
+    queue: int
 
 
 class _Block:
@@ -107,7 +108,7 @@ class Allocator:
         Raises: OverLimitError.
         """
         size = max(ROUND, -(-size // ROUND) * ROUND)
-        kind = (size <= SMALL, queue)
+        kind = Kind(size <= SMALL, queue)
         found = self._pools[kind].best(size, self._ends.get(kind))
         if found:
             self._pools[kind].take(found)
@@ -134,9 +135,16 @@ class Allocator:
         pool.put(freed)
         return size
 
+    def empty_cache(self) -> None:
+        """Give back all segments of which nothing is in use; a growing one stays."""
+        for pool in self._pools.values() if not self._expandable else ():
+            for block in pool.whole():
+                pool.take(block)
+                self.reserved -= block.size
+
     def _split(self, block: _Block, size: int) -> None:
         left = block.size - size
-        if not (left >= ROUND if block.kind[0] or self._expandable else left > SMALL):
+        if not (left >= ROUND if block.kind.small or self._expandable else left > SMALL):
             return
         rest = _Block(block.address + size, left, block.kind)
         rest.previous, rest.next = block, block.next
@@ -157,15 +165,17 @@ class Allocator:
         return left
 
     def _segment(self, size: int, kind: Kind) -> _Block:
-        wanted = SMALL_SEGMENT if kind[0] else LARGE_SEGMENT if size < LARGE else -(-size // ROUND_LARGE) * ROUND_LARGE
+        wanted = (
+            SMALL_SEGMENT if kind.small else LARGE_SEGMENT if size < LARGE else -(-size // ROUND_LARGE) * ROUND_LARGE
+        )
         if self._limit is not None and self.reserved + wanted > self._limit:
-            self._give_back()
+            self.empty_cache()
         self._reserve(wanted)
         return _Block(self._address(), wanted, kind)
 
     def _grown(self, size: int, kind: Kind) -> _Block:
         """The end of the growing segment, with as much mapped as is missing."""
-        unit = SMALL_SEGMENT if kind[0] else LARGE_SEGMENT
+        unit = SMALL_SEGMENT if kind.small else LARGE_SEGMENT
         end = self._ends.get(kind)
         spare = end.size if end and end.free else 0
         mapped = -(-(size - spare) // unit) * unit
@@ -192,12 +202,6 @@ class Allocator:
             )
         self.reserved += size
 
-    def _give_back(self) -> None:
-        for pool in self._pools.values():
-            for block in pool.whole():
-                pool.take(block)
-                self.reserved -= block.size
-
 
 @dataclass(frozen=True)
 class Replayed:
@@ -221,7 +225,9 @@ def replay(stream: Iterable[Event], *, expandable: bool = False, limit: int | No
     peak, reserved, at_peak = 0, 0, parts.copy()
     for event in stream:
         highest = phases.get(event.phase, (allocator.allocated, allocator.reserved))
-        if event.size:
+        if event.size == GIVEN_BACK:
+            allocator.empty_cache()
+        elif event.size:
             parts[event.part] += allocator.malloc(event.block, event.size, event.queue)
             of[event.block] = event.part
             if allocator.allocated > peak:

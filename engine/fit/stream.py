@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from engine.fit.question import Part, Phase
 
@@ -21,5 +21,8 @@ class Event(NamedTuple):
     layer: int | None = None
     queue: int = 0
 
+
+GIVEN_BACK: Final = -1
+"""The size of an event that is neither: `torch.cuda.empty_cache()`. Of its block, too."""
 
 Stream = tuple[Event, ...]

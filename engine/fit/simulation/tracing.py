@@ -26,7 +26,7 @@ from torch.utils._pytree import tree_iter
 from engine.fit.question import Part, Phase
 from engine.fit.simulation import standins
 from engine.fit.simulation.known import KnownValues
-from engine.fit.stream import Event, Stream
+from engine.fit.stream import GIVEN_BACK, Event, Stream
 
 MADE_IN: Final[Mapping[Phase, Part]] = {
     Phase.FORWARD: Part.ACTIVATIONS,
@@ -133,6 +133,10 @@ class Tracer:
     def take(self, size: int, part: Part = Part.TEMPORARIES) -> Callable[[], None]:
         """Allocate bytes that no tensor stands for; call what comes back to free them."""
         return self._allocate(size, part)
+
+    def empty_cache(self) -> None:
+        """What `torch.cuda.empty_cache` does here."""
+        self._events.append(Event(GIVEN_BACK, GIVEN_BACK, Part.TEMPORARIES, self._phase))
 
     def _entering(self, index: int) -> Callable[..., None]:
         def enter(module: nn.Module, inputs: object) -> None:
