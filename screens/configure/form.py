@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from engine.profile_fields import OFF, Field, Section, sections
 from screens.configure.applies import PROMPTS, why_not
 from screens.configure.draft import Draft, lookup
-from screens.configure.fields import OFF, Field, Section, sections, shown
+from screens.configure.fields import shown
 from screens.widgets.cells import Cell, Column
 
 COLUMNS: Final = (Column("setting", 25), Column("value", 23), Column("", 10, stretch=True))

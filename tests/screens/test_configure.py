@@ -17,9 +17,10 @@ from engine.errors import Problem
 from engine.gpu import Gpu
 from engine.ledger import Ledger, runs
 from engine.ledger.states import LIVE
+from engine.profile_fields import sections
 from engine.profile_file import dump, read, updated
 from screens.configure import ConfigureScreen, draft, fields, form
-from screens.configure.fields import sections, typed
+from screens.configure.fields import typed
 from screens.messages import ConfigureFrom, WatchRun
 from screens.session import Session
 from screens.widgets.last_line import LastLine, Words
