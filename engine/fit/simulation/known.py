@@ -24,7 +24,7 @@ class KnownValues(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if any(issubclass(kind, DTensor) for kind in types):
             return NotImplemented  # let it be done in operations on this rank's share, which come here
         given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-        fake = any(isinstance(tensor, FakeTensor) or tensor.is_meta for tensor in given)
+        fake = any(isinstance(tensor, FakeTensor) for tensor in given)
         if func is aten._local_scalar_dense.default and fake:
             return 1.0 if given[0].is_floating_point() else given[0].dtype is torch.bool or 1
         if func is aten.equal.default and fake:
