@@ -256,9 +256,8 @@ class Tracer:
             if isinstance(worked, (list, tuple)) and index < len(worked):  # one operation over all parameters
                 worked = worked[index]
             if isinstance(worked, Tensor):
-                return self._owner.get(
-                    id(worked), self._layers.get(self._live.get(worked.untyped_storage()._cdata, -1))
-                )
+                held = self._live.get(worked.untyped_storage()._cdata)
+                return self._owner.get(id(worked), self._layers.get(held.block) if held else None)
         return None
 
     def _layer_at(self, sequence: int) -> int | None:
