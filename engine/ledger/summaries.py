@@ -23,9 +23,13 @@ class Summary(NamedTuple):
     smoothed: float | None = None
 
 
-def of_all(ledger: Ledger, names: Collection[str] | None = None) -> dict[int, dict[str, Summary]]:
-    """By run id, its metrics by key: all of them, or only those `names`."""
-    where = "" if names is None else f" WHERE k.name IN ({', '.join('?' * len(names))})"
+def of_all(
+    ledger: Ledger, names: Collection[str] | None = None, *, chosen: Collection[int] | None = None
+) -> dict[int, dict[str, Summary]]:
+    """By run id, its metrics by key: all of them, or only those `names`; of all runs, or of those with the ids `chosen`."""
+    conditions = [f"k.name IN ({', '.join('?' * len(names))})"] if names is not None else []
+    conditions += [f"s.run IN ({', '.join(map(str, map(int, chosen)))})"] if chosen is not None else []
+    where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
     found: dict[int, dict[str, Summary]] = {}
     for run, name, each in _read(ledger, where, tuple(names or ())):
         found.setdefault(run, {})[name] = each

@@ -1,0 +1,164 @@
+"""What this ledger's runs taught of a GPU: what CUDA holds of it, how wrong predictions of memory were, how fast it was.
+
+GPUs are the same here when `engine.gpu.short_names` calls them the same, however they are fitted.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from statistics import fmean
+from typing import Final, Literal, NamedTuple
+
+from engine.fit import recorded
+from engine.fit.cards import Card
+from engine.fit.recorded import Recorded
+from engine.gpu import short_names
+from engine.ledger import Ledger, contexts, summaries
+from engine.ledger.summaries import Summary
+from engine.profile import Profile
+
+LOOKED_AT: Final = 200  # newest runs on a GPU: older ones ran with older drivers and libraries
+COUNTED: Final = 30  # of these, that have what is asked for
+CPU: Final = "cpu"
+MARGIN: Final = 0.1  # by which the next run may be slower or faster than those before
+PASSES: Final = {"full": (3, 4)}  # in which weights are read: without and with recomputation of activations
+FROZEN_PASSES: Final = (2, 3)
+NOTHING: Final = Summary(None, 0, None, None)
+
+
+@dataclass(frozen=True)
+class PastErrors:
+    """How far predictions of the process's memory were from what was measured, in percent of that, over the newest `runs`.
+
+    `mean_pct` is the mean of their sizes; `worst_pct` the one of the largest size with its sign: below 0, less was predicted than was needed.
+    """
+
+    runs: int
+    mean_pct: float
+    worst_pct: float
+
+
+@dataclass(frozen=True)
+class PastRate:
+    """How fast a run was: its settings by dotted key and tokens a second, smoothed over its last steps. Where they are known, the share `mfu` of the
+    published matrix rate that the model's own arithmetic came to, and the joules that a token took, validation with them."""
+
+    run: str
+    settings: Mapping[str, object]
+    tokens_per_second: float
+    mfu: float | None
+    joules_per_token: float | None
+
+
+class Past(NamedTuple):
+    """A run on the GPU; `smaller` says that memory ran out and it went on with less at once than its settings say."""
+
+    id: int
+    uid: str
+    name: str
+    state: str
+    cause: str
+    created: float
+    jobs: int
+    settings: Mapping[str, object]
+    memory: Recorded
+    work: Mapping[str, object]
+    smaller: bool
+
+
+def context_mib(ledger: Ledger, card: Card) -> float | None:
+    """What CUDA holds of this card for a process, besides torch's own, in MiB: as measured on it, else on one of the same name; None where
+    nobody has. See `engine.fit.context`, which measures it."""
+    found = contexts.newest(ledger, card.uuid, card.name)
+    return found.mib if found else None
+
+
+def errors(
+    ledger: Ledger, gpu: str, source: Literal["simulated", "interpolated", "estimated"] = "simulated"
+) -> PastErrors | None:
+    """How wrong predictions of this `source` were on GPUs of this name; None where no run tells.
+
+    Runs that had to go on with less at once are left out: they are not what was predicted. So are runs on a CPU, whose prediction is a lower
+    bound.
+    """
+    found = []
+    for past in runs_on(ledger, gpu):
+        predicted, measured = past.memory.predicted, past.memory.measured
+        if predicted and measured and predicted.source == source and not past.smaller:
+            expected, taken = predicted.process_mib, measured.process_mib
+            if expected and taken:
+                found.append(100 * (expected - taken) / taken)
+    if not found or called(gpu) == CPU:
+        return None
+    newest = found[:COUNTED]
+    return PastErrors(len(newest), fmean(map(abs, newest)), max(newest, key=abs))
+
+
+def rates(ledger: Ledger, gpu: str) -> tuple[PastRate, ...]:
+    """How fast runs on GPUs of this name were, the newest first."""
+    there = list(runs_on(ledger, gpu))[:COUNTED]
+    names = ("train/tokens_per_second", "train/mfu", "energy/joules")
+    told = summaries.of_all(ledger, names, chosen=[past.id for past in there])
+    found = []
+    for past in there:
+        speed, mfu, joules = (told.get(past.id, {}).get(name, NOTHING) for name in names)
+        if speed.smoothed:
+            # Joules are counted from the start of a process: those of a resumed run are not all.
+            tokens = past.work.get("tokens") if past.jobs == 1 else None
+            each = joules.last / tokens if joules.last and isinstance(tokens, int) and tokens else None
+            found.append(PastRate(past.name, past.settings, speed.smoothed, mfu.smoothed, each))
+    return tuple(found)
+
+
+def taught(ledger: Ledger, card: Card, profile: Profile) -> Card:
+    """The card with what was learned of it: CUDA's context, and the share of its matrix rate that runs like this one reached."""
+    return replace(card, context_mib=context_mib(ledger, card), efficiency=_efficiency(ledger, card, profile))
+
+
+def _efficiency(ledger: Ledger, card: Card, profile: Profile) -> tuple[float, float] | None:
+    """Share of the published matrix rate, (surely, at best), of runs of the same method, base type and width; None where there were none.
+
+    What is recomputed counts here and not in `train/mfu`.
+    """
+    wanted = {
+        "method.name": profile.method.name,
+        "model.quantization": profile.model.quantization,
+        "model.dtype": profile.model.dtype,
+        "model.base": profile.model.base,
+    }
+    shares = []
+    for rate in rates(ledger, called(card.name)):
+        if rate.mfu and all(rate.settings.get(key) == value for key, value in wanted.items()):
+            plain, recomputed = PASSES.get(profile.method.name, FROZEN_PASSES)
+            again = rate.settings.get("training.checkpoint_activations") is True
+            shares.append(rate.mfu * (recomputed / plain if again else 1.0))
+    return ((1 - MARGIN) * min(shares), min(1.0, (1 + MARGIN) * max(shares))) if shares else None
+
+
+def called(name: str) -> str:
+    """What a GPU's name is in the table of runs: `RTX 4090` for `GeForce RTX 4090`; `cpu` for a CPU."""
+    return CPU if name.lower() == CPU else short_names((name,))
+
+
+def runs_on(ledger: Ledger, gpu: str) -> Iterator[Past]:
+    """The newest runs on one GPU of this name that the engine trained, newest first."""
+    query = """
+        SELECT r.id, r.uid, r.name, r.state, r.cause, r.created,
+            (SELECT count(*) FROM job j WHERE j.run = r.id AND j.kind = 'train'), d.settings,
+            CASE WHEN json_valid(d.environment) THEN json_extract(d.environment, '$.memory') END,
+            CASE WHEN json_valid(d.environment) THEN json_extract(d.environment, '$.work') END,
+            EXISTS (SELECT 1 FROM event e WHERE e.run = r.id AND e.kind = 'memory')
+        FROM run r JOIN run_document d ON d.run = r.id
+        WHERE r.gpu = ? AND r.source = '' AND r.deleted IS NULL
+        ORDER BY r.id DESC LIMIT ?
+    """
+    for row in ledger.rows(query, (called(gpu), LOOKED_AT)):
+        past = Past(*row)
+        yield past._replace(
+            settings=json.loads(row[7]),
+            memory=recorded.of({"memory": json.loads(row[8] or "{}")}),
+            work=json.loads(row[9] or "{}"),
+            smaller=bool(row[10]),
+        )
