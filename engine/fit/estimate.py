@@ -14,7 +14,7 @@ from engine import machine
 from engine.fit import asking, search, shapes, speed
 from engine.fit.cards import Card
 from engine.fit.facts import Facts
-from engine.fit.ladder import Rung, ladder
+from engine.fit.ladder import MOST_GPUS, Rung, ladder
 from engine.fit.predicting import ClosedForm, Predicted, Predictor, Source
 from engine.fit.question import Machine, Part, Phase, Question
 from engine.placing import Sharding, ranks_asked, sharding_asked
@@ -102,8 +102,7 @@ def estimate(profile: Profile, facts: Facts, cards: Sequence[Card], predictor: P
     Raises:
         Problem: the predictor cannot tell, such as formulas of an architecture that they do not understand ("shape").
     """
-    several = len(cards)
-    fits = tuple(fit(profile, facts, card, predictor, several=several) for card in cards)
+    fits = tuple(fit(profile, facts, card, predictor, beside=cards) for card in cards)
     cpu = None if cards else fit(profile, facts, this_cpu(), predictor)
     first = cpu or fits[0]
     return Estimate(first.source, total_steps(facts.train_rows, profile.training), first.seconds, fits, cpu)
@@ -121,10 +120,10 @@ def fit(
     card: Card,
     predictor: Predictor = FORMULAS,
     *,
-    several: int = 1,
+    beside: Sequence[Card] = (),
     climb: bool = True,
 ) -> GpuFit:
-    """The answer for one card, of `several` that there are; `climb` also looks for changes that make it fit, or faster.
+    """The answer for one card; `climb` also looks for changes that make it fit, or faster, spread over the cards `beside` it too.
 
     Raises:
         Problem: the predictor cannot tell.
@@ -138,9 +137,17 @@ def fit(
         return found
 
     def again(changed: Profile) -> GpuFit:
-        return fit(changed, facts, card, predictor, climb=False)
+        return fit(changed, facts, _tightest(card, beside, ranks_asked(changed)), predictor, climb=False)
 
-    return replace(found, longest_tokens=case.longest(found), ladder=ladder(profile, found, again, several))
+    gpus = len(beside) if card.uuid else MOST_GPUS
+    return replace(found, longest_tokens=case.longest(found), ladder=ladder(profile, found, again, gpus))
+
+
+def _tightest(card: Card, beside: Sequence[Card], ranks: int) -> Card:
+    """Of the cards that a run of so many ranks takes, those with most free memory, the one with least."""
+    if ranks == 1 or not card.uuid:
+        return card
+    return sorted(beside, key=lambda one: -one.free_mib)[:ranks][-1]
 
 
 def _machine(card: Card, profile: Profile) -> Machine:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from engine.profile import Profile, changed
+from engine.placing import why_not_cut
+from engine.profile import Profile, Training, changed
 
 if TYPE_CHECKING:
     from engine.fit.estimate import GpuFit
 
 Judge = Callable[[Profile], "GpuFit"]
+Change = Mapping[str, object]
 WORTH: Final = 0.98  # of the time: less gain is not worth a change
+SHORTEST: Final = 256  # tokens that rows are cut to by a rung at least
+SMALLEST: Final = 8  # of lora's rank
+MOST_GPUS: Final = 8  # that a machine holds
 
 
 @dataclass(frozen=True)
@@ -23,75 +28,138 @@ class Rung:
     says in words what it costs besides; `fits` whether the run fits with it.
     """
 
-    change: Mapping[str, object]
+    change: Change
     saves_mib: float
     time: float | None
     price: str
     fits: bool
 
 
-def ladder(profile: Profile, now: GpuFit, judge: Judge, several: int) -> tuple[Rung, ...]:
-    """From how the profile fits `now`: downwards until it does, or the steps up that still fit and make it faster."""
-    return _down(profile, now, judge) if not now.fits else _up(profile, now, judge)
+def ladder(profile: Profile, now: GpuFit, judge: Judge, gpus: int) -> tuple[Rung, ...]:
+    """From how the profile fits `now`: downwards until it does, or the ways up that still fit and make it faster.
+
+    `gpus` are those that the run could be spread over. Those that are not here are named only to make it fit.
+    """
+    return _down(profile, now, judge, gpus) if not now.fits else _up(profile, now, judge, gpus if now.uuid else 1)
 
 
-def _down(profile: Profile, now: GpuFit, judge: Judge) -> tuple[Rung, ...]:
-    rungs: list[Rung] = []
-    while not now.fits:
-        for change, price in _cheaper(profile, now):
-            candidate = changed(profile, change)
-            then = judge(candidate)
-            saves = now.predicted_process_mib - then.predicted_process_mib
-            if saves >= 1:
-                rungs.append(Rung(change, saves, _time(now, then), price, then.fits))
-                profile, now = candidate, then
+def _down(profile: Profile, now: GpuFit, judge: Judge, gpus: int) -> tuple[Rung, ...]:
+    """The cheapest changes one on top of the other until it fits, without those that the later ones make needless."""
+    steps: list[tuple[Change, str]] = []
+    candidate, then = profile, now
+    while not then.fits:
+        for change, price in _cheaper(candidate, then, gpus):
+            after = judge(changed(candidate, change))
+            if then.predicted_process_mib - after.predicted_process_mib >= 1:
+                steps.append((change, price))
+                candidate, then = changed(candidate, change), after
                 break
         else:
             break
-    return tuple(rungs)
+    if then.fits:
+        for step in steps[-2::-1]:  # what costs most first; the last is needed
+            fewer = [other for other in steps if other is not step]
+            if judge(_all(profile, fewer)).fits:
+                steps = fewer
+    return tuple(_rungs(profile, now, steps, judge))
 
 
-def _cheaper(profile: Profile, now: GpuFit) -> list[tuple[dict[str, object], str]]:
-    """Changes that save memory, in the order of what they cost the result."""
+def _all(profile: Profile, steps: Sequence[tuple[Change, str]]) -> Profile:
+    for change, _ in steps:
+        profile = changed(profile, change)
+    return profile
+
+
+def _rungs(profile: Profile, now: GpuFit, steps: Sequence[tuple[Change, str]], judge: Judge) -> Iterator[Rung]:
+    for change, price in steps:
+        profile = changed(profile, change)
+        then = judge(profile)
+        saves = now.predicted_process_mib - then.predicted_process_mib
+        yield Rung(change, saves, _time(now, then), price, then.fits)
+        now = then
+
+
+def _cheaper(profile: Profile, now: GpuFit, gpus: int) -> Iterator[tuple[Change, str]]:
+    """Changes that save memory, in the order of what they cost: first what leaves the result as it is."""
     training, model, method = profile.training, profile.model, profile.method
-    found: list[tuple[dict[str, object], str]] = []
-    if now.micro_batch > 1:
-        found.append(({"training.micro_batch": 1}, "the same result, a little slower"))
+    if now.micro_batch > 1 and training.micro_batch != "auto":
+        yield {"training.micro_batch": "auto"}, "the same result, a little slower"
     if not now.checkpoint_activations and method.bears_recomputation:
-        found.append(({"training.checkpoint_activations": True}, "the same result, about a third more computation"))
+        yield {"training.checkpoint_activations": True}, "the same result, more computation"
+    if model.attention == "eager":
+        yield {"model.attention": "sdpa"}, "the same result, and faster"
+    if model.dtype == "float32" and now.uuid != "cpu":
+        yield {"model.dtype": _short_type(now)}, "computes in 16 bits, as is usual"
     if training.optimizer == "adamw":
-        found.append(({"training.optimizer": "adamw_8bit"}, "optimizer state in 8 bits: hardly any loss"))
+        yield {"training.optimizer": "adamw_8bit"}, "optimizer state in 8 bits: hardly any loss"
     if method.name == "full":
-        found.append(
-            ({"method.name": "lora", "training.learning_rate": 2e-4}, "a small adapter in place of all weights")
+        yield {"method.name": "lora", "training.learning_rate": 2e-4}, "a small adapter in place of all weights"
+    if model.quantization in ("none", "int8"):
+        yield (
+            {"method.name": method.name if method.name != "full" else "lora", "model.quantization": "nf4"},
+            ("base in 4 bits: a little quality, slower"),
         )
-    if model.quantization == "none":
-        found.append(({"method.name": "lora", "model.quantization": "nf4"}, "base in 4 bits: a little quality, slower"))
     elif not model.double_quantization:
-        found.append(({"model.double_quantization": True}, "hardly any loss"))
-    if method.name == "lora" and method.rank > 8:
-        found.append(({"method.rank": 8, "method.alpha": 2 * 8.0}, "less capacity to learn"))
-    tokens = profile.template.max_tokens
-    if isinstance(tokens, int) and tokens >= 512:
-        found.append(({"template.max_tokens": tokens // 2}, "long examples are cut"))
-    return found
+        yield {"model.double_quantization": True}, "hardly any loss"
+    tokens = now.question.step.tokens // 2
+    if tokens >= SHORTEST:
+        yield {"template.max_tokens": tokens} | _rows(training), "longer examples are cut"
+    yield from _more_gpus(profile, now, gpus, "shard")
+    if method.name == "lora" and method.rank > SMALLEST:
+        ratio = method.alpha / method.rank
+        yield {"method.rank": SMALLEST, "method.alpha": ratio * SMALLEST}, "less capacity to learn"
 
 
-def _up(profile: Profile, now: GpuFit, judge: Judge) -> tuple[Rung, ...]:
-    candidates: list[tuple[dict[str, object], str]] = []
-    if now.checkpoint_activations:
-        candidates.append(({"training.checkpoint_activations": False}, "the same result"))
-    if profile.model.quantization != "none":
-        candidates.append(({"model.quantization": "none"}, "the base as it is: no loss by quantisation"))
-    if now.micro_batch_max > now.micro_batch:
-        candidates.append(({"training.micro_batch": now.micro_batch_max}, "the same result"))
+def _rows(training: Training) -> dict[str, object]:
+    """Packed rows no longer than an example."""
+    return {} if training.row_tokens == "auto" or training.packing is False else {"training.row_tokens": "auto"}
+
+
+def _more_gpus(profile: Profile, now: GpuFit, gpus: int, sharding: str) -> Iterator[tuple[Change, str]]:
+    """Twice as many GPUs as now, each with the whole model or a part of it."""
+    ranks = 2 * now.ranks
+    if now.uuid == "cpu" or ranks > gpus or ranks > profile.training.effective_batch:
+        return
+    change: dict[str, object] = {"hardware.gpus": "auto", "hardware.ranks": ranks, "hardware.sharding": sharding}
+    price = f"{ranks} such GPUs"
+    if sharding == "shard":
+        if profile.training.optimizer != "adamw":  # the only one that knows of weights in parts
+            change["training.optimizer"] = "adamw"
+        if why_not_cut(changed(profile, change)):
+            return
+        price += ", each with a part of the model"
+    yield change, price
+
+
+def _short_type(now: GpuFit) -> str:
+    capability = now.question.machine.capability
+    return "bfloat16" if capability is None or capability >= (8, 0) else "float16"
+
+
+def _up(profile: Profile, now: GpuFit, judge: Judge, gpus: int) -> tuple[Rung, ...]:
     rungs: list[Rung] = []
-    for change, price in candidates:
+    for change, price in _faster(profile, now, gpus):
         then = judge(changed(profile, change))
         factor = _time(now, then)
         if then.fits and factor is not None and factor < WORTH:
             rungs.append(Rung(change, now.predicted_process_mib - then.predicted_process_mib, factor, price, True))
     return tuple(rungs)
+
+
+def _faster(profile: Profile, now: GpuFit, gpus: int) -> Iterator[tuple[Change, str]]:
+    """Changes that may save time, each by itself."""
+    training, model, method = profile.training, profile.model, profile.method
+    if training.checkpoint_activations is True:
+        yield {"training.checkpoint_activations": False}, "the same result"
+    if now.micro_batch_max > now.micro_batch:
+        yield {"training.micro_batch": now.micro_batch_max}, "the same result"
+    if training.packing is False and not method.learns_a_prompt:
+        yield {"training.packing": True}, "the same result, without padding"
+    if model.quantization != "none":
+        yield {"model.quantization": "none"}, "the base as it is: no loss by quantisation"
+    if model.dtype == "float32" and now.uuid != "cpu":
+        yield {"model.dtype": _short_type(now)}, "computes in 16 bits, as is usual"
+    yield from _more_gpus(profile, now, gpus, "replicate")
 
 
 def _time(now: GpuFit, then: GpuFit) -> float | None:

@@ -261,7 +261,7 @@ def _read(config: Mapping[str, object], kind: str) -> ModelShape:
 
 
 def _seeing(vision: object, hidden: int) -> int:
-    """Weights of a vision transformer and of what hands its features on, to a percent; 0 where there is none.
+    """Weights of a vision transformer (SigLIP) and of what hands its features on; 0 where there is none.
 
     Raises:
         ValueError: it is of another kind.
@@ -273,7 +273,7 @@ def _seeing(vision: object, hidden: int) -> int:
     width, inner, layers = (int(vision[key]) for key in ("hidden_size", "intermediate_size", "num_hidden_layers"))
     patch, pixels = int(vision.get("patch_size", 14)), int(vision.get("image_size", 224))
     blocks = layers * (4 * width * (width + 1) + 2 * width * inner + inner + 5 * width)
-    return blocks + width * (3 * patch**2 + (pixels // patch) ** 2 + 2) + width * (hidden + 1)
+    return blocks + width * (3 * patch**2 + (pixels // patch) ** 2 + 3) + width * (hidden + 1)
 
 
 @dataclass(frozen=True)
