@@ -278,13 +278,17 @@ def _seeing(vision: object, hidden: int) -> int:
 
 @dataclass(frozen=True)
 class ShippedModel:
-    """A model whose config.json comes with the program, word for word: its hub ids, published parameter count, where the figures are from."""
+    """A model whose config.json comes with the program, word for word: its hub ids, published parameter count, where the figures are from.
+
+    `gated`: its owner wants terms to be accepted before it can be downloaded.
+    """
 
     name: str
     ids: tuple[str, ...]
     parameters: int
     source: str
     config: Mapping[str, object]
+    gated: bool = False
 
     @property
     def shape(self) -> ModelShape:
