@@ -15,6 +15,7 @@ from engine import machine, removal, turns
 from engine.assignment import profile_of
 from engine.atomic import write_text
 from engine.errors import Problem
+from engine.fit import recorded
 from engine.ledger import Ledger, jobs, orders, runs
 from engine.ledger.jobs import Job
 from engine.ledger.runs import Run
@@ -64,6 +65,7 @@ def start_resolved(ledger: Ledger, found: Resolved, *, name: str, runs_folder: P
         steps=found.steps,
         parent=found.parent,
         predicted_mib=_predicted_mib(found),
+        environment=recorded.kept(predicted=recorded.of_fit(found.prediction)) if found.prediction else None,
     )
     try:
         private_folder(runs_folder.expanduser())

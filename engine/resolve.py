@@ -15,7 +15,7 @@ from engine.data.hub_source import copy_path, download_apart, is_hub_id
 from engine.data.sources import check_there
 from engine.errors import Problem, closest
 from engine.evaluate.suites import find_suite
-from engine.fit import asking, cards, setup
+from engine.fit import asking, cards, context, history, setup
 from engine.fit.cards import Card
 from engine.fit.estimate import FORMULAS, GpuFit, fit, this_cpu
 from engine.fit.facts import Facts, look
@@ -98,7 +98,7 @@ def resolve(profile: Profile, ledger: Ledger | None = None, predictor: Predictor
     doubts += preference_advice(profile)
     notes += doubts
     any_gpu = profile.hardware.gpus in ("auto", ())
-    profile, prediction = _placed(profile, facts, predictor, notes)
+    profile, prediction = _placed(profile, facts, predictor, ledger, notes)
     left = unresolved(profile)
     assert not left, f"still auto: {left}"
     steps = total_steps(facts.train_rows, profile.training)
@@ -155,7 +155,9 @@ def check_names(profile: Profile, facts: Facts) -> None:
             )
 
 
-def _placed(profile: Profile, facts: Facts, predictor: Predictor, notes: list[str]) -> tuple[Profile, GpuFit | None]:
+def _placed(
+    profile: Profile, facts: Facts, predictor: Predictor, ledger: Ledger | None, notes: list[str]
+) -> tuple[Profile, GpuFit | None]:
     """Device, GPU, and what fits it."""
     there = gpu.gpus()
     device = profile.hardware.device
@@ -183,11 +185,22 @@ def _placed(profile: Profile, facts: Facts, predictor: Predictor, notes: list[st
     )
     sharding = sharding_asked(placed, ranks)
     card = min(cards.live(chosen), key=lambda one: one.free_mib, default=None) if device == "cuda" else this_cpu()
+    if card and device == "cuda" and ledger:
+        card = _taught(ledger, card, chosen, profile, notes)
     prediction = _predicted(placed, facts, card, predictor, notes) if card else None
     if prediction:
         sharding = prediction.sharding
     placed = changed(placed, {"hardware.sharding": "replicate" if sharding == "auto" else sharding})
     return _settled(placed, facts, prediction), prediction
+
+
+def _taught(ledger: Ledger, card: Card, chosen: Sequence[Gpu], profile: Profile, notes: list[str]) -> Card:
+    """The card with what its runs taught of it. What CUDA holds of it is measured here where that has never been done: some seconds."""
+    try:
+        context.ensured(ledger, next(each for each in chosen if each.uuid == card.uuid))
+    except Problem as problem:
+        notes.append(f"what CUDA itself holds of {card.name} could not be measured: {problem.why.rstrip('.')}")
+    return history.taught(ledger, card, profile)
 
 
 def _predicted(profile: Profile, facts: Facts, card: Card, predictor: Predictor, notes: list[str]) -> GpuFit | None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from engine.fit.estimate import GpuFit
 from engine.fit.question import Step
 
 
@@ -56,6 +57,23 @@ def kept(
     """What `engine.ledger.runs.record` takes as environment to add these to what is known."""
     values = {"predicted": predicted, "measured": measured, "step": step}
     return {"memory": {key: asdict(value) for key, value in values.items() if value is not None}}
+
+
+def of_fit(fit: GpuFit) -> Figures:
+    """What is predicted of the memory of a run's process, or of one of its ranks."""
+    allocated, reserved, process = (
+        fit.predicted_allocated_mib,
+        fit.predicted_reserved_mib,
+        fit.predicted_process_mib,
+    )
+    return Figures(
+        fit.source,
+        allocated,
+        reserved,
+        process,
+        process - reserved,
+        {str(phase): pair for phase, pair in fit.phases.items()},
+    )
 
 
 def _figures(values: Any) -> Figures | None:

@@ -110,12 +110,13 @@ def create(
     steps: int | None = None,
     parent: str | None = None,
     predicted_mib: float | None = None,
+    environment: Mapping[str, object] | None = None,
     source: str = "",
 ) -> Run:
     """A new queued run; its folder is `runs_folder`/UID (not made here). A name that is taken gets a number (`as_name`, `free_name`).
 
-    `profile` is the resolved TOML, `settings` the same flattened to dotted keys, to filter and diff by. `source` says where it comes from
-    if Workbench does not train it.
+    `profile` is the resolved TOML, `settings` the same flattened to dotted keys, to filter and diff by. `environment` is what is known
+    already of what `record` adds to. `source` says where it comes from if Workbench does not train it.
     """
     uid = uuid.uuid4().hex[:12]
     with ledger.transaction(durable=True) as connection:
@@ -126,8 +127,13 @@ def create(
             (uid, unique, time.time(), str(runs_folder / uid), parent, steps, predicted_mib, source),
         )
         connection.execute(
-            "INSERT INTO run_document (run, profile, settings) VALUES (?, ?, ?)",
-            (cursor.lastrowid, profile, json.dumps(dict(sorted(settings.items())))),
+            "INSERT INTO run_document (run, profile, settings, environment) VALUES (?, ?, ?, ?)",
+            (
+                cursor.lastrowid,
+                profile,
+                json.dumps(dict(sorted(settings.items()))),
+                json.dumps(dict(environment or {})),
+            ),
         )
     return find(ledger, uid)
 

@@ -15,6 +15,7 @@ import pytest
 from engine import gpu, launch, removal, turns, waiting
 from engine import jobs as processes
 from engine.errors import Problem
+from engine.fit import recorded
 from engine.ledger import Ledger, jobs, orders, queue, runs
 from engine.ledger.runs import Run
 from engine.ledger.states import LIVE, State
@@ -60,7 +61,11 @@ def test_a_run_is_started_and_ends_by_itself(ledger: Ledger, profile: Profile, t
     written = read(run.folder / "profile.toml")
     assert written.training.micro_batch == 4
     assert run.predicted_mib is None, "the CPU's estimate is a lower bound, not a prediction"
-    assert runs.document(ledger, run).profile == (run.folder / "profile.toml").read_text()
+    document = runs.document(ledger, run)
+    assert document.profile == (run.folder / "profile.toml").read_text()
+    predicted = recorded.of(document.environment).predicted
+    assert predicted is not None and predicted.allocated_mib and predicted.process_mib
+    assert predicted.context_mib == pytest.approx(predicted.process_mib - (predicted.reserved_mib or 0))
     assert runs.settings(ledger, run)["training.max_steps"] == 2
     with pytest.raises(Problem) as caught:
         launch.resume(ledger, run)

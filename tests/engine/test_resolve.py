@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from engine import gpu
 from engine.errors import Problem
+from engine.fit import context
 from engine.gpu import Gpu
 from engine.ledger import Ledger, runs
 from engine.placing import choose_gpus
@@ -70,6 +72,24 @@ def test_auto_takes_the_gpu_with_most_free_memory_by_uuid(automatic: Profile, mo
     assert found.hardware.device == "cuda"
     assert found.hardware.gpus == (LARGE.uuid,)
     assert found.training.checkpoint_activations is False
+
+
+def test_what_cuda_holds_of_the_gpu_is_measured_before_the_first_run_and_counted(
+    automatic: Profile, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpu, "gpus", lambda: (LARGE,))
+    usual = resolve(automatic).prediction
+    monkeypatch.setattr(context, "MEASURE", (sys.executable, "-c", "import sys; sys.exit('no kernel image')"))
+    unknown = resolve(automatic, ledger)
+    assert usual and unknown.prediction and unknown.prediction.parts == usual.parts
+    assert any("could not be measured: no kernel image" in note for note in unknown.notes)
+    told = 'print(\'{"mib": 612.5, "workspace_mib": 64}\')'
+    monkeypatch.setattr(context, "MEASURE", (sys.executable, "-c", told))
+    assert resolve(automatic, ledger).prediction.parts.context == 612.5  # type: ignore[union-attr]
+    monkeypatch.setattr(context, "MEASURE", ("false",))
+    again = resolve(automatic, ledger)
+    assert again.prediction and again.prediction.parts.context == 612.5, "it is kept"
+    assert not any("measured" in note for note in again.notes)
 
 
 def test_a_gpu_without_room_is_said_and_not_hidden(
