@@ -17,6 +17,7 @@ from engine.profile import Profile
 from engine.profile_file import updated
 
 LARGEST: Final = 1 << 20  # bytes of a configuration; real ones have a few thousand
+SMALL: Final = 1 << 16  # bytes of a file that is only looked at in passing: data are larger
 MOST: Final = 10_000  # values in it: YAML's aliases can make billions of a few lines
 READERS: Final[dict[str, tuple[frozenset[str], Callable[[Carry], None]]]] = {
     "axolotl": (axolotl.TELLING, axolotl.carry),
@@ -49,11 +50,11 @@ def imported(path: Path, kind: str | None = None) -> Imported:
 
 def looks_foreign(path: Path) -> str:
     """The program that a file is a configuration of; empty where it is none's or cannot be read."""
-    if path.suffix.lower() not in SUFFIXES:
-        return ""
     try:
+        if path.suffix.lower() not in SUFFIXES or path.stat().st_size > SMALL:
+            return ""
         return _told(_read(path), path)
-    except Problem:
+    except (Problem, OSError):
         return ""
 
 

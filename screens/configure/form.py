@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from engine import advice
 from engine.profile_fields import OFF, Field, Section, sections
 from screens.configure.applies import PROMPTS, why_not
 from screens.configure.draft import Draft, lookup
@@ -49,13 +50,7 @@ def rows(
 
 def _rows(draft: Draft, folded: frozenset[str], problems: Mapping[str, str], typing: Typing | None) -> Iterator[Row]:
     values, differences = draft.values, draft.differences()
-    shape = sections(values)
-    defaults = {field.key: field.default for section in shape for field in section.fields}
-
-    def value(key: str) -> object:
-        there = lookup(values, key)
-        return defaults[key] if there is None else there
-
+    shape, value = sections(values), standing(draft)
     for section in shape:
         closed = section.name in folded
         if section.title:
@@ -69,7 +64,7 @@ def _rows(draft: Draft, folded: frozenset[str], problems: Mapping[str, str], typ
                 continue
             cell = shown(field.default if there is None else there) or NOT_SET
             style = "" if there is not None and not useless else "$foreground-muted"
-            note = (useless, "$foreground-muted") if useless else _note(field, problems, differences)
+            note = (useless, "$foreground-muted") if useless else _note(field, value, problems, differences)
             if typing and typing.key == field.key:
                 cell, style = typing.text + "▏", "$text-accent"
                 note = (f"✗ {typing.reason}", "$text-error") if typing.reason else ("✓", "$text-success")
@@ -85,16 +80,41 @@ def _head(
     return (title, "bold"), (summary(section.name, values) if closed else "", "$foreground-muted"), note
 
 
-def _note(field: Field, problems: Mapping[str, str], differences: Mapping[str, tuple[object, object]]) -> Cell:
+def standing(draft: Draft) -> Callable[[str], object]:
+    """What gives the value of a dotted key as it stands: the draft's, else the default."""
+    values = draft.values
+    defaults = {field.key: field.default for section in sections(values) for field in section.fields}
+
+    def value(key: str) -> object:
+        there = lookup(values, key)
+        return defaults.get(key) if there is None else there
+
+    return value
+
+
+def _note(
+    field: Field,
+    value: Callable[[str], object],
+    problems: Mapping[str, str],
+    differences: Mapping[str, tuple[object, object]],
+) -> Cell:
+    """What is to be said beside a value: what is wrong with it, what is unusual, what it was, else what it may be."""
     if reason := problem_at(field.key, problems):
         return f"✗ {reason}", "$text-error"
+    far = advice.unusual(field.key, value)
     changed = [(before, now) for key, (before, now) in differences.items() if _within(key, field.key)]
     if changed:
         before = changed[0][0]
-        return f"was {shown(field.default if before is None else before) or NOT_SET}", "$text-warning"
+        was = f"was {shown(field.default if before is None else before) or NOT_SET}"
+        return f"{was} · ! {far}" if far else was, "$text-warning"
+    if far:
+        return f"! {far}", "$text-warning"
     if field.choices:
         return " ".join(map(shown, field.choices)), "$foreground-muted"
-    return " · ".join(part for part in (field.bounds, field.about) if part), "$foreground-muted"
+    usual = advice.usual(field.key, value)
+    return " · ".join(
+        part for part in (usual.says if usual else field.bounds, field.about) if part
+    ), "$foreground-muted"
 
 
 def problem_at(key: str, problems: Mapping[str, str]) -> str:
@@ -147,6 +167,10 @@ def about(row: Row | None, draft: Draft) -> str:
     field = row.field
     there = lookup(draft.values, field.key)
     parts = [field.about]
+    value = standing(draft)
+    if usual := advice.usual(field.key, value):
+        far = advice.unusual(field.key, value)
+        parts.append(f"{'! This is ' + far.partition(':')[0] + '. ' if far else ''}Usual: {usual.says}.")
     if field.choices:
         parts.append(f"One of {', '.join(map(shown, field.choices))}.")
     if field.bounds:

@@ -73,3 +73,15 @@ def test_nothing_is_replaced_and_nothing_half_is_written(here: Path, capsys: pyt
     assert main(["profile", "import", "bad.yml"]) == 2
     assert "training.learning_rate" in capsys.readouterr().err
     assert not (here / "bad.toml").exists()
+
+
+def test_a_value_is_explained_and_a_typo_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["profile", "explain", "method.rank"]) == 0
+    said = capsys.readouterr().out
+    assert "1 to 1,024" in said and "arXiv:2106.09685" in said and "measured by nobody" in " ".join(said.split())
+    assert main(["profile", "explain", "data.0", "--json"]) == 0
+    told = {each["key"]: each for each in json.loads(capsys.readouterr().out)}
+    assert told.keys() == {"data.source", "data.subset", "data.split", "data.columns", "data.weight"}
+    assert told["data.weight"]["default"] == 1.0 and told["data.weight"]["why"]
+    assert main(["profile", "explain", "method.rnak"]) == 2
+    assert "did you mean method.rank?" in capsys.readouterr().err

@@ -3,31 +3,110 @@
 from __future__ import annotations
 
 import argparse
+import shutil
+import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
+from engine import advice
+from engine.advice import NUMBERED
 from engine.atomic import write_text
-from engine.errors import Problem
+from engine.errors import Problem, closest
+from engine.explaining import explained
 from engine.importing import KINDS, Imported, imported
 from engine.importing.carrying import HOWS
 from engine.profile import flat
+from engine.profile_fields import OFF, Field, sections
 from engine.profile_file import parse, updated
 from workbench.cli.output import print_json, print_table, shown, words
 
 MARKS: Final = {"left": "✗", "changed": "~", "assumed": "○", "same": "✓", "needless": "–"}
+
+WIDEST: Final = 100  # columns of a text that is to be read
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add `profile` to the command line."""
     parser = commands.add_parser(
         "profile",
-        help="import from axolotl, LLaMA-Factory, TRL",
-        description="Profiles, which are TOML files: what they are made from.",
+        help="what a profile's values mean; profiles from axolotl, LLaMA-Factory, TRL",
+        description="Profiles, which are TOML files: what their values mean, and what they can be made from.",
     )
     verbs = parser.add_subparsers(title="commands", dest="verb", metavar="COMMAND", required=True)
     _add_import(verbs)
+    _add_explain(verbs)
+
+
+def _add_explain(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = verbs.add_parser(
+        "explain",
+        help="what a value means: range, default, what is usual and why",
+        description="What every value of a profile means, which it may be, what is usual, what was found out about it and by whom.",
+    )
+    parser.add_argument(
+        "key", nargs="?", default="", metavar="KEY", help="such as method.rank, or a table: method; all without it"
+    )
+    parser.add_argument("--json", action="store_true", help="as JSON")
+    parser.set_defaults(run=run_explain)
+
+
+def run_explain(options: argparse.Namespace) -> int:
+    """Print what is to be known about one value or several, with the profile's defaults as the other values."""
+    asked: str = NUMBERED.sub("data.", options.key)
+    fields = {NUMBERED.sub("data.", field.key): field for section in sections({}) for field in section.fields}
+    found = {key: field for key, field in fields.items() if not asked or key == asked or key.startswith(f"{asked}.")}
+    if not found:
+        tables = {key.partition(".")[0] for key in fields}
+        raise Problem(
+            f"A profile has no {options.key}{closest(asked, [*fields, *tables])}",
+            "All: workbench profile explain",
+            code="profile",
+        )
+    told = {
+        key: explained(field, lambda other: fields[other].default if other in fields else None, _written)
+        for key, field in found.items()
+    }
+    if options.json:
+        print_json([_as_json(field, told[key]) for key, field in found.items()])
+    elif len(told) == 1:
+        ((key, lines),) = told.items()
+        print(key)
+        width = max(40, min(WIDEST, shutil.get_terminal_size().columns))
+        for title, text in lines:
+            print(textwrap.fill(text, width, initial_indent=f"  {title:<9}", subsequent_indent=" " * 11))
+    else:
+        print_table(
+            ("key", "default", "range", "meaning"),
+            [
+                (key, _written(field.default), field.bounds or "|".join(map(_written, field.choices)), field.about)
+                for key, field in found.items()
+            ],
+        )
+    return 0
+
+
+def _as_json(field: Field, told: Sequence[tuple[str, str]]) -> dict[str, object]:
+    known = advice.about(field.key)
+    return {
+        "key": NUMBERED.sub("data.", field.key),
+        "meaning": field.about,
+        "choices": field.choices,
+        "range": field.bounds,
+        "default": None if field.default == OFF else field.default,
+        "usual": next((text for title, text in told if title == "usual"), None),
+        "why": known.why if known else "",
+        "quoted": known.thumb if known else "",
+        "literature": [asdict(each) for each in known.literature] if known else [],
+    }
+
+
+def _written(value: object) -> str:
+    """A value as in a profile."""
+    if value in (None, (), {}):
+        return ""
+    return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _add_import(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

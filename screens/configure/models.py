@@ -1,0 +1,120 @@
+"""The models to choose from: what is here already, how large each is, what it is made of, and what choosing it would cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from textual.content import Content
+
+from engine.bases import Base
+from engine.errors import Problem
+from engine.hub import Download
+from screens.widgets import figures
+from screens.widgets.cells import Cell, Column
+
+COLUMNS: Final = (
+    Column("model", 24, stretch=True, keep_end=10),
+    Column("size", 6, right=True),
+    Column("kind", 7),
+    Column("chat", 4),
+    Column("disk", 8, right=True),
+    Column("where", 8),
+)
+GATED: Final = "gated"
+OTHER: Final = "another: a hub id or a folder"
+MUTED: Final = "$foreground-muted"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A line of the list. Without a `base` it stands for the model called `typed`, or for one that is still to be typed."""
+
+    base: Base | None
+    typed: str = ""
+
+    @property
+    def name(self) -> str:
+        """What `model.base` would be; empty where it is to be typed."""
+        return self.base.name if self.base else self.typed
+
+    @property
+    def key(self) -> str:
+        """What tells it from all others."""
+        return f"base:{self.base.name}" if self.base else "other"
+
+
+def choices(found: Sequence[Base], sought: str) -> tuple[Choice, ...]:
+    """The models in which all words occur, and last what was typed itself, where no model is called so."""
+    words = sought.lower().split()
+    kept = [base for base in found if all(word in _text(base) for word in words)]
+    exact = any(base.name == sought.strip() for base in kept)
+    return (*map(Choice, kept), *(() if exact else (Choice(None, sought.strip()),)))
+
+
+def _text(base: Base) -> str:
+    chat = "chat" if base.chat else ""
+    gated = GATED if base.gated else ""
+    return f"{base.name} {base.family} {base.kind} {base.where} {chat} {gated} {base.about}".lower()
+
+
+def cells(choice: Choice) -> tuple[Cell, ...]:
+    """A line of the table."""
+    base = choice.base
+    if base is None:
+        return (choice.typed or OTHER, "$text-accent"), "", "", "", "", ""
+    where: Cell = (base.where, "$text-success") if base.here else (base.where, MUTED)
+    if base.gated and not base.here:
+        where = (GATED, "$text-warning")
+    return (
+        base.name,
+        size(base.parameters),
+        (base.kind.replace("experts + hybrid", "exp+hyb"), "" if base.kind == "dense" else "$text-accent"),
+        ("✓" if base.chat else "–" if base.chat is False else "", MUTED),
+        figures.size(base.bytes) if base.bytes else "",
+        where,
+    )
+
+
+def size(parameters: int | None) -> str:
+    """A number of parameters as people say it: 4.0B, 350M."""
+    if parameters is None:
+        return ""
+    return f"{parameters / 1e9:.1f}B" if parameters >= 1e9 else f"{parameters / 1e6:.0f}M"
+
+
+def about(choice: Choice | None, asked: Download | Problem | None, free: int | None) -> Content:
+    """What is to be known of a model: what it is, and whether it can be had."""
+    if choice is None:
+        return Content()
+    base = choice.base
+    if base is None:
+        if not choice.typed:
+            return Content(
+                "enter asks for the id of a model on the hub (OWNER/NAME) or a folder; / looks for one here."
+            )
+        return Content("\n").join([Content(f"enter takes {choice.typed} as model.base."), _had(asked, free)])
+    context = f"{base.context:,} tokens of context" if base.context else ""
+    template = {True: "a chat template", False: "no chat template: template.name = alpaca or plain", None: ""}[
+        base.chat
+    ]
+    packed = f"comes quantised ({base.quantized})" if base.quantized else ""
+    first = " · ".join(
+        filter(None, (base.family, base.kind, size(base.parameters), context, template, packed, base.about))
+    )
+    if base.here:
+        return Content("\n").join([Content(first), Content.styled("✓ It is on this machine.", "$text-success")])
+    return Content("\n").join([Content(first), _had(asked, free, gated=base.gated)])
+
+
+def _had(asked: Download | Problem | None, free: int | None, *, gated: bool = False) -> Content:
+    """Whether it can be downloaded, and how much that is."""
+    if isinstance(asked, Problem):
+        words = ". ".join(part.rstrip(".") for part in (asked.what, asked.do) if part)
+        return Content.styled(f"! {words}.", "$text-warning")
+    if asked is None:
+        terms = "Its owner wants terms to be accepted at huggingface.co first. " if gated else ""
+        return Content.styled(f"{terms}The hub is asked how large it is ...", MUTED)
+    room = f", {figures.size(free)} are free" if free is not None else ""
+    return Content(f"To download: {figures.size(asked.missing)} of {figures.size(asked.total)}{room}.")
