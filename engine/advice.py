@@ -14,7 +14,7 @@ from typing import Final
 
 from engine.places import shipped
 
-NUMBERED: Final = re.compile(r"^data\.\d+\.")
+NUMBERED: Final = re.compile(r"^data\.\d+(?=\.|$)")
 HEURISTIC: Final = (
     "a rule of thumb that nobody measured; 1,000 chosen rows were enough for a 65B model (LIMA, arXiv:2305.11206)"
 )
@@ -64,7 +64,7 @@ class Rows:
 
 def about(key: str) -> Advice | None:
     """What is known about a dotted key; of a data source its number does not matter."""
-    return _all()[0].get(NUMBERED.sub("data.", key))
+    return _all()[0].get(NUMBERED.sub("data", key))
 
 
 def usual(key: str, value: Callable[[str], object]) -> Usual | None:

@@ -12,7 +12,7 @@ from engine.explaining import explained
 from engine.places import shipped
 from engine.profile_fields import sections
 
-FIELDS = {advice.NUMBERED.sub("data.", field.key): field for section in sections({}) for field in section.fields}
+FIELDS = {advice.NUMBERED.sub("data", field.key): field for section in sections({}) for field in section.fields}
 
 
 def standing(**others: object) -> Callable[[str], object]:

@@ -54,8 +54,8 @@ def _add_explain(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 def run_explain(options: argparse.Namespace) -> int:
     """Print what is to be known about one value or several, with the profile's defaults as the other values."""
-    asked: str = NUMBERED.sub("data.", options.key)
-    fields = {NUMBERED.sub("data.", field.key): field for section in sections({}) for field in section.fields}
+    asked: str = NUMBERED.sub("data", options.key)
+    fields = {NUMBERED.sub("data", field.key): field for section in sections({}) for field in section.fields}
     found = {key: field for key, field in fields.items() if not asked or key == asked or key.startswith(f"{asked}.")}
     if not found:
         tables = {key.partition(".")[0] for key in fields}
@@ -90,7 +90,7 @@ def run_explain(options: argparse.Namespace) -> int:
 def _as_json(field: Field, told: Sequence[tuple[str, str]]) -> dict[str, object]:
     known = advice.about(field.key)
     return {
-        "key": NUMBERED.sub("data.", field.key),
+        "key": NUMBERED.sub("data", field.key),
         "meaning": field.about,
         "choices": field.choices,
         "range": field.bounds,
