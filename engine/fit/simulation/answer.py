@@ -1,0 +1,81 @@
+"""Simulates the engine's own step, from a question to what it allocates and what that comes to."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from engine.fit.allocator import replay
+from engine.fit.question import Answer, Part, Phase, Question
+from engine.fit.simulation import arranging, building, loading, stepping
+from engine.fit.simulation.tracing import Tracer
+from engine.fit.stream import Event, Stream
+from engine.train import objective, optimizer
+from engine.train.parts import Learner
+from engine.train.scorer import Scorer
+
+PAIRS: Final = ("dpo", "orpo")
+
+
+def answer(question: Question) -> Answer:
+    """What the step takes.
+
+    Raises:
+        Problem: it cannot be simulated: an unknown architecture, a method that it does not bear, keys that are missing.
+    """
+    made = stream(question)
+    if question.machine.capability is None:
+        return _on_cpu(made)
+    found = replay(made)
+    return Answer(found.allocated, found.reserved, found.phases, found.parts)
+
+
+def _on_cpu(stream: Stream) -> Answer:
+    """A CPU's memory is allocated as it is asked for: nothing is rounded or kept."""
+    live: dict[int, Event] = {}
+    now = peak = 0
+    phases: dict[Phase, tuple[int, int]] = {}
+    parts = dict.fromkeys(Part, 0)
+    at_peak = parts.copy()
+    for event in stream:
+        freed = live.pop(event.block, event)
+        change = event.size if freed is event else -freed.size
+        live |= {event.block: event} if change > 0 else {}
+        now += change
+        parts[freed.part] += change
+        if now > peak:
+            peak, at_peak = now, parts.copy()
+        most = max(phases.get(event.phase, (0, 0))[0], now)
+        phases[event.phase] = (most, most)
+    return Answer(peak, peak, phases, {part: size for part, size in at_peak.items() if size})
+
+
+def stream(question: Question, *, layers: int | None = None) -> Stream:
+    """What the step allocates and frees, in order; `layers`: of a base that is cut to so many.
+
+    Raises:
+        Problem: as `answer`.
+    """
+    profile = building.profile_of(question)
+    config = building.configuration(question.config, profile.model)
+    if layers is not None:
+        config = building.cut(config, layers)
+    loaded = building.built(config, profile)
+    scorer = Scorer(loaded.model, loaded.autocast)
+    layout = arranging.layout_of(scorer, question.step)
+    tokens = stepping.tokens_of(question.step, per_example=2 if profile.training.objective in PAIRS else 1)
+    asked = objective.make(profile.training)
+    loading.prepare()
+    with Tracer(capability=question.machine.capability, vocabulary=config.get_text_config().vocab_size) as tracer:
+        loading.load(loaded.model, profile.model, tracer)
+        tracer.follow(building.layers_of(loaded.model))
+        learner = Learner(
+            profile=profile,
+            loaded=loaded,
+            scorer=scorer,
+            objective=asked,
+            validation_objective=asked,
+            optimizer=optimizer.make(loaded.model, profile.training, building.CPU),
+            ranks=stepping.Copying(),
+        )
+        stepping.run(learner, tokens, layout, tracer.phase)
+    return tracer.stream

@@ -1,0 +1,147 @@
+"""A model without weights, built as the engine builds one, by transformers and PEFT on the meta device.
+
+transformers makes the base from its configuration and replaces linear modules by quantised ones, `engine.train.model.ready` adds what the method
+trains. Fake storage comes after that (`loading`), since PEFT does not work on fake tensors.
+"""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+from transformers.quantizers.auto import AutoHfQuantizer
+from transformers.utils import logging as transformers_logging
+
+from engine.errors import Problem
+from engine.fit.question import Question
+from engine.profile import Model, Profile
+from engine.train import model as models
+from engine.train import pretrained, quantized
+from engine.train.model import Loaded
+from engine.train.quantized import DTYPES
+
+CPU = torch.device("cpu")
+
+
+def profile_of(question: Question) -> Profile:
+    """The profile that asks this, as far as it matters; what it names - a base, data - is not there."""
+    step, machine = question.step, question.machine
+    training = {
+        **question.training,
+        "micro_batch": step.rows,
+        "effective_batch": step.rows * (2 if step.accumulates else 1),
+        "packing": step.packed,
+        "row_tokens": max(16, step.tokens),
+        "checkpoint_activations": step.checkpointing,
+    }
+    return Profile.model_validate(
+        {
+            "model": {"base": "simulated", **question.model},
+            "data": [{"source": "simulated"}],
+            "method": dict(question.method),
+            "training": training,
+            "hardware": {"device": "cpu", "ranks": machine.ranks, "sharding": machine.sharding},
+        }
+    )
+
+
+def configuration(config: Mapping[str, object], settings: Model) -> PreTrainedConfig:
+    """What transformers makes of a config.json.
+
+    Raises:
+        Problem: it names no architecture that this transformers knows, or needs code of its own that is not trusted, or lacks something.
+    """
+    values = dict(config)
+    kind = values.pop("model_type", None)
+    try:
+        if "auto_map" in config:
+            return _with_code_of_its_own(settings)
+        found: PreTrainedConfig = AutoConfig.for_model(str(kind), **values)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise Problem(
+            f"The memory of {'a model' if kind is None else kind} cannot be simulated",
+            str(error).strip().partition("\n")[0] or type(error).__name__,
+            "Check that it is a causal language model that this transformers knows.",
+            code="model",
+        ) from error
+    return found
+
+
+def cut(config: PreTrainedConfig, layers: int) -> PreTrainedConfig:
+    """The same with the first `layers` layers only."""
+    found = copy.deepcopy(config)
+    text = found.get_text_config()
+    stood = text.num_hidden_layers
+    for name, value in list(vars(text).items()):
+        if isinstance(value, list) and len(value) == stood:
+            setattr(text, name, value[:layers])
+    text.num_hidden_layers = layers
+    return found
+
+
+def _with_code_of_its_own(settings: Model) -> PreTrainedConfig:
+    """Of a model that comes with Python code.
+
+    Raises:
+        Problem: it is not trusted.
+    """
+    if not settings.trust_remote_code:
+        raise Problem(
+            "The memory of this model cannot be simulated",
+            "It comes with Python code of its own, which is not run unless it is trusted.",
+            "Set model.trust_remote_code = true if you trust it as you trust a program.",
+            code="model",
+        )
+    found: PreTrainedConfig = AutoConfig.from_pretrained(
+        settings.base, revision=settings.revision, trust_remote_code=True, local_files_only=True
+    )
+    return found
+
+
+def built(config: PreTrainedConfig, profile: Profile) -> Loaded:
+    """The model ready to train, on the meta device; `loading` gives it storage.
+
+    Raises:
+        Problem: modules that are not there, a method that the base does not bear, an attention that it lacks.
+    """
+    base = _base(config, profile.model, trainable=profile.method.name == "full")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what PEFT and transformers say of a model is said when it is trained
+        return models.ready(base, profile, CPU)
+
+
+def _base(config: PreTrainedConfig, settings: Model, *, trainable: bool) -> PreTrainedModel:
+    """As `pretrained.load_base` has it, on the meta device."""
+    transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    quantization = quantized.settings_of(settings)
+    try:
+        with torch.device("meta"):
+            base: PreTrainedModel = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
+                config,
+                dtype=torch.float32 if trainable else DTYPES[settings.dtype],
+                attn_implementation=pretrained.ATTENTION[settings.attention],
+                trust_remote_code=settings.trust_remote_code,
+            )
+    except (ImportError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise Problem(
+            f"The memory of {config.model_type} cannot be simulated",
+            str(error).strip().partition("\n")[0] or type(error).__name__,
+            "Check that it is a causal language model that this transformers knows, and has model.attention.",
+            code="model",
+        ) from error
+    if quantization:
+        quantizer = AutoHfQuantizer.from_config(quantization, pre_quantized=False)
+        quantizer.preprocess_model(model=base, dtype=DTYPES[settings.dtype], device_map={"": CPU})
+        quantizer.postprocess_model(base)
+    base.requires_grad_(trainable)
+    return base
+
+
+def layers_of(model: nn.Module) -> list[nn.Module]:
+    """The decoder's layers, in their order; none where they are not in a list."""
+    lists = [part for part in model.modules() if isinstance(part, nn.ModuleList) and len(part) > 0]
+    return list(max(lists, key=lambda part: sum(p.numel() for p in part.parameters()), default=[]))

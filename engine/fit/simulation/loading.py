@@ -1,0 +1,89 @@
+"""Weights get their storage, in the order in which the engine brings them to a GPU: the base's, then the adapter's.
+
+Those of quantised modules come in 16 bits, one by one, and are quantised there by bitsandbytes' own code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import bitsandbytes as bnb
+import torch
+from bitsandbytes.nn.modules import Int8Params, Linear4bit, Linear8bitLt, Params4bit
+from peft import PeftModel
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
+
+from engine.fit.question import Part
+from engine.fit.simulation.tracing import Tracer
+from engine.profile import Model
+from engine.train import quantized
+from engine.train.quantized import DTYPES
+
+
+def prepare() -> None:
+    """Make what bitsandbytes makes once a process, so that it is not made of fake tensors."""
+    bnb.functional.name2qmap.setdefault("dynamic", bnb.functional.create_dynamic_map())
+
+
+def load(model: nn.Module, settings: Model, tracer: Tracer) -> None:
+    """Fake storage for all parameters and buffers of a model on the meta device, inside of the tracer; what is shared stays shared."""
+    _fill_all(model, DTYPES[settings.dtype])
+    if settings.quantization != "none" and tracer.capability is None:
+        quantized.keep_exact(model)
+    tracer.mark(Part.WEIGHTS, (*model.parameters(), *model.buffers()))
+    if isinstance(model, PeftModel):
+        tracer.mark(Part.ADAPTER, (parameter for parameter in model.parameters() if parameter.requires_grad))
+
+
+def _fill_all(model: nn.Module, dtype: torch.dtype) -> None:
+    stood: dict[int, Tensor] = {}
+    quantised = {id(module) for module in quantized.layers(model).values()}
+    for trained in (False, True):
+        for module in model.modules():
+            if id(module) in quantised and not trained:
+                _quantise(module, dtype)
+            _fill(module, stood, lambda tensor: tensor.requires_grad is trained)  # noqa: B023 - called at once
+
+
+def _fill(module: nn.Module, stood: dict[int, Tensor], wanted: Callable[[Tensor], bool]) -> None:
+    places: tuple[dict[str, Any], ...] = (module._parameters, module._buffers, vars(module))
+    for held in places:
+        for name, tensor in held.items():
+            if not isinstance(tensor, Tensor) or tensor.device.type != "meta" or not wanted(tensor):
+                continue
+            if id(tensor) not in stood:
+                fake = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="cpu")
+                is_parameter = isinstance(tensor, nn.Parameter)
+                stood[id(tensor)] = nn.Parameter(fake, tensor.requires_grad) if is_parameter else fake
+            held[name] = stood[id(tensor)]
+
+
+def _quantise(module: nn.Module, dtype: torch.dtype) -> None:
+    """As `Params4bit` and `Int8Params` do when they are moved to a GPU."""
+    stood = module._parameters["weight"]
+    if isinstance(module, Linear4bit):
+        assert isinstance(stood, Params4bit)
+        codes, state = bnb.functional.quantize_4bit(
+            torch.empty(stood.shape, dtype=dtype),
+            blocksize=stood.blocksize,
+            compress_statistics=stood.compress_statistics,
+            quant_type=stood.quant_type,
+            quant_storage=stood.quant_storage,
+        )
+        module._parameters["weight"] = _like(Params4bit, codes, quant_state=state, bnb_quantized=True)
+        module.quant_state = state
+    elif isinstance(module, Linear8bitLt):
+        assert isinstance(stood, Int8Params)
+        whole = torch.empty(stood.shape, dtype=dtype).to(torch.float16)
+        codes, scales, _ = bnb.functional.int8_vectorwise_quant(whole)
+        module._parameters["weight"] = _like(Int8Params, codes, CB=codes, SCB=scales, has_fp16_weights=False)
+
+
+def _like(kind: type[nn.Parameter], codes: Tensor, **state: object) -> nn.Parameter:
+    """A fake parameter that says of itself what `kind` does: making one of `kind` loses that it is fake."""
+    parameter = nn.Parameter(codes, requires_grad=False)
+    parameter.__class__ = type(kind.__name__, (FakeTensor,), {})
+    vars(parameter).update(state)
+    return parameter

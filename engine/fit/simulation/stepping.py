@@ -1,0 +1,131 @@
+"""What a run does with a model, once each: reference, two optimizer steps, validation, a checkpoint and the result.
+
+It is the engine's own code on rows of the sizes that are asked about, so it runs alike on fake tensors and, in tests, on real ones. Two
+steps: the first makes the optimizer's state, the second is as all others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import replace
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from engine.data.prepare import Tokens
+from engine.fit.question import Phase, Step
+from engine.train import attempt, checkpoint, reference, result, validate
+from engine.train.batches import Layout, MicroBatch, rows_of
+from engine.train.checkpoint import Progress
+from engine.train.objective import Dpo
+from engine.train.parts import Learner
+from engine.train.ranks import Piece, Ranks
+from engine.train.watch import Clock
+
+Phases = Callable[[Phase], AbstractContextManager[None]]
+STEPS: Final = 2
+DOCUMENTS: Final = 2  # that share a packed row
+
+
+class Copying(Ranks):
+    """Ranks whose micro-batches are copied to the device, also where that is the CPU: a GPU has copies, and NumPy's memory is not torch's."""
+
+    def pieces(
+        self, tokens: Tokens, examples: Sequence[int] | NDArray[np.int64], layout: Layout, *, equally: bool
+    ) -> Iterator[Piece]:
+        """This rank's micro-batches; see `Ranks.pieces`."""
+        for piece in super().pieces(tokens, examples, layout, equally=equally):
+            yield replace(piece, batch=_Copied(**vars(piece.batch)))
+
+
+class _Copied(MicroBatch):
+    def to(self, device: torch.device) -> MicroBatch:
+        """A copy."""
+        copies: dict[str, Any] = {name: held.clone() for name, held in vars(self).items() if isinstance(held, Tensor)}
+        return replace(self, **copies)
+
+
+class PhaseClock(Clock):
+    """Enters the phase of each part of a step when the part before is over."""
+
+    NEXT: Final = {"data": Phase.FORWARD, "forward": Phase.BACKWARD, "backward": Phase.STEP}
+
+    def __init__(self, phases: Phases) -> None:
+        super().__init__(torch.device("cpu"), exact=False)
+        self._phases = phases
+        self._now = ExitStack()
+        self._now.enter_context(phases(Phase.FORWARD))
+
+    def lap(self, part: str) -> None:
+        """The part is over."""
+        self._now.close()
+        if part in self.NEXT:
+            self._now.enter_context(self._phases(self.NEXT[part]))
+
+
+def tokens_of(step: Step, *, per_example: int) -> Tokens:
+    """Examples for an optimizer step whose micro-batches are as asked. Where several rows are padded the first is the longest."""
+    packed = [step.tokens // DOCUMENTS] * (DOCUMENTS * step.rows)
+    padded = [step.tokens] + [max(2, step.tokens - 1)] * (step.rows - 1)
+    lengths = packed if step.packed else padded
+    scored = _dealt(step.supervised, lengths)
+    if step.accumulates:
+        lengths, scored = lengths * 2, scored * 2
+    starts = np.concatenate(([0], np.cumsum(lengths)))
+    supervised = np.zeros(starts[-1], np.bool_)
+    for end, count in zip(starts[1:].tolist(), scored, strict=True):
+        supervised[end - count : end] = True
+    names = tuple(str(row) for row in range(len(lengths)))
+    return Tokens(np.ones(starts[-1], np.int32), supervised, starts, names, per_example=per_example)
+
+
+def _dealt(supervised: int, lengths: list[int]) -> list[int]:
+    """How many tokens of each row are supervised, at its end; the first of a row never is."""
+    each, more = divmod(supervised, len(lengths))
+    return [min(length - 1, each + (place < more)) for place, length in enumerate(lengths)]
+
+
+def run(learner: Learner, tokens: Tokens, layout: Layout, phases: Phases) -> None:
+    """All that a run does; `phases` is entered for each."""
+    if isinstance(learner.objective, Dpo):
+        learner = _with_reference(learner, tokens, layout, phases)
+    progress = Progress()
+    trained = list(checkpoint.trained(learner.loaded.model).values())
+    examples = np.arange(tokens.examples)
+    with phases(Phase.STEP):
+        for _ in range(STEPS):
+            attempt.once(learner, progress, trained, tokens, examples, layout, PhaseClock(phases))
+    with phases(Phase.EVALUATION):
+        validate.validation_loss(
+            learner.loaded,
+            learner.scorer,
+            learner.validation_objective,
+            tokens,
+            layout,
+            ranks=learner.ranks,
+            equally=learner.cut,
+        )
+    with phases(Phase.SAVING):
+        saved(learner)
+
+
+def saved(learner: Learner) -> None:
+    """A checkpoint's tensors and the result's are brought into main memory, one after the other."""
+    weights, tensors, _ = checkpoint.collected(learner.loaded.model, learner.optimizer)
+    checkpoint.check_finite(STEPS, {**weights, **tensors})
+    del weights, tensors
+    result.collected(learner.loaded.model, learner.profile.model, learner.ranks)
+
+
+def _with_reference(learner: Learner, tokens: Tokens, layout: Layout, phases: Phases) -> Learner:
+    """The pairs are scored with the model as it begins; what it says of them is nothing."""
+    with phases(Phase.EVALUATION), validate.asking(learner.loaded), reference.bare(learner.loaded.model):
+        for piece in learner.ranks.pieces(tokens, range(tokens.examples), layout, equally=True):
+            reference.scored(learner.scorer, piece.batch.to(learner.loaded.device))
+    assert isinstance(learner.objective, Dpo)
+    objective = replace(learner.objective, reference=np.zeros(len(rows_of(tokens, range(tokens.examples))), np.float32))
+    return replace(learner, objective=objective, validation_objective=objective)

@@ -1,0 +1,94 @@
+"""What a real run of a tiny model allocates on the CPU, as PyTorch's own allocator tells its profiler: the truth for simulated steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import torch
+from torch import Tensor
+from torch.profiler import ProfilerActivity, profile, record_function
+
+from engine.fit.question import Phase, Question
+from engine.fit.simulation import building, stepping
+from engine.train import model, objective, optimizer, packing
+from engine.train.parts import Learner
+from engine.train.scorer import Scorer
+
+MARK: Final = "phase:"
+
+
+def peaks(base: Path, question: Question) -> dict[Phase, int]:
+    """Bytes allocated at most in each phase of a real run of the base in this folder, its weights among them."""
+    asked = building.profile_of(question)
+    settings = asked.model.model_copy(update={"base": str(base)})
+    resolved = asked.model_copy(update={"model": settings})
+    loaded = model.load(resolved, building.CPU, vocabulary=400)
+    scorer = Scorer(loaded.model, loaded.autocast)
+    layout = packing.choose(loaded, scorer, resolved, 0).layout
+    made = objective.make(resolved.training)
+    learner = Learner(
+        profile=resolved,
+        loaded=loaded,
+        scorer=scorer,
+        objective=made,
+        validation_objective=made,
+        optimizer=optimizer.make(loaded.model, resolved.training, building.CPU),
+        ranks=stepping.Copying(),
+    )
+    tokens = stepping.tokens_of(
+        question.step, per_example=1 if resolved.training.objective in ("sft", "pretrain") else 2
+    )
+    held = sum(_sizes(loaded.model).values())
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+        stepping.run(learner, tokens, layout, _phase)
+    return {Phase.LOAD: held, **_peaks(seen, held)}
+
+
+@contextmanager
+def _phase(phase: Phase) -> Iterator[None]:
+    with record_function(MARK + phase):
+        yield
+
+
+def _sizes(module: torch.nn.Module) -> dict[int, int]:
+    """Bytes of what a model holds, each once; quantised weights with their scales."""
+    found: dict[int, int] = {}
+    for tensor in (*module.parameters(), *module.buffers()):
+        state = getattr(tensor, "quant_state", None)
+        scales = [
+            vars(part).get(name)
+            for part in (state, getattr(state, "state2", None))
+            if part
+            for name in ("absmax", "code", "offset")
+        ]
+        for held in (tensor, *scales, getattr(tensor, "SCB", None)):
+            if isinstance(held, Tensor):
+                found[held.data_ptr()] = held.numel() * held.element_size()
+    return found
+
+
+def _peaks(seen: profile, held: int) -> dict[Phase, int]:
+    """The highest sum of allocations while each phase lasted."""
+    tree = seen.profiler.kineto_results.experimental_event_tree()  # type: ignore[union-attr]
+    changes: list[tuple[int, int]] = []
+    spans: list[tuple[int, int, Phase]] = []
+    todo = list(tree)
+    while todo:
+        event = todo.pop()
+        todo += event.children
+        if event.tag == torch._C._profiler._EventType.Allocation:
+            changes.append((event.start_time_ns, event.extra_fields.alloc_size))
+        elif event.name.startswith(MARK):
+            spans.append((event.start_time_ns, event.end_time_ns, Phase(event.name.removeprefix(MARK))))
+    found: dict[Phase, int] = {}
+    now = held
+    for when, size in sorted(changes, key=lambda change: change[0]):
+        now += size
+        inside = [(start, phase) for start, end, phase in spans if start <= when <= end]
+        if inside:
+            phase = max(inside)[1]  # the innermost
+            found[phase] = max(found.get(phase, 0), now)
+    return found
