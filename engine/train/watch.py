@@ -51,6 +51,7 @@ def _device(device: torch.device) -> dict[str, object]:
         "name": torch.cuda.get_device_name(device),
         "uuid": gpu.uuid if gpu else "",
         "driver": gpu.driver if gpu else "",
+        "capability": list(torch.cuda.get_device_capability(device)),
         "cuda": torch.version.cuda,
         "memory_mib": torch.cuda.get_device_properties(device).total_memory / MIB,
     }

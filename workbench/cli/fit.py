@@ -6,6 +6,7 @@ import argparse
 from dataclasses import asdict
 
 from engine import gpu, profile_file
+from engine.errors import Problem
 from engine.fit.cards import Card, named
 from engine.fit.estimate import Estimate, GpuFit, estimate
 from engine.fit.facts import look
@@ -26,9 +27,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "fit",
         help="memory and time of a run on each GPU",
         description="Estimate memory and time of a run on each GPU, and say what to change if it does not fit.",
-        epilog="Exit codes: 0 it fits one of the GPUs; 1 it fits none; 2 could not run.",
+        epilog="Exit codes: 0 it fits one of the GPUs, or what was predicted holds; 1 it fits none, or is off; 2 could not run.",
     )
-    add_profile(parser)
+    add_profile(parser, optional=True)
     parser.add_argument(
         "--gpu",
         action="append",
@@ -36,12 +37,23 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         metavar="NAME",
         help='a kind of GPU in place of those here, such as "RTX 4090"; may be given several times',
     )
+    parser.add_argument(
+        "--check", metavar="RUN", help="in place of PROFILE: hold what is predicted of a run against what was measured"
+    )
     parser.add_argument("--json", action="store_true", help="as JSON")
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Print the estimate; 1 when the run fits nowhere."""
+    if (options.check is None) == (options.profile is None):
+        raise Problem(
+            "What is to be fitted?", "It takes a PROFILE, or --check RUN.", "See: workbench fit --help", code="fit"
+        )
+    if options.check is not None:
+        from workbench.cli import fit_check
+
+        return fit_check.run(options)
     cards = [named(name) for name in options.gpu]
     profile = profile_file.read(profile_file.find(options.profile), options.set)
     notes: list[str] = []

@@ -5,9 +5,17 @@ from __future__ import annotations
 import argparse
 
 
-def add_profile(parser: argparse.ArgumentParser) -> None:
-    """Add PROFILE and --set; they become `options.profile` and `options.set`, as `profile_file.find` and `read` take them."""
-    parser.add_argument("profile", metavar="PROFILE", help="a TOML file, or the name of a profile that ships")
+def add_profile(parser: argparse.ArgumentParser, *, optional: bool = False) -> None:
+    """Add PROFILE, which may be left out where it is `optional`, and --set.
+
+    They become `options.profile` and `options.set`, as `profile_file.find` and `read` take them.
+    """
+    parser.add_argument(
+        "profile",
+        metavar="PROFILE",
+        nargs="?" if optional else None,
+        help="a TOML file, or the name of a profile that ships",
+    )
     parser.add_argument(
         "--set",
         action="append",
