@@ -1,10 +1,11 @@
-"""Whether the draft fits, asked of `engine.fit` in a thread. What takes long - reading the data - is remembered while it stays the same."""
+"""Whether the draft fits, asked of `engine.fit` in a thread. What takes long - reading the data, the hub - is remembered while it stays the same."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -14,23 +15,42 @@ from engine.fit import cards
 from engine.fit.estimate import Estimate, GpuFit, estimate
 from engine.fit.facts import Facts, look
 from engine.gpu import Gpu
-from engine.ledger import Ledger
 from engine.lineage import grounded
 from engine.profile import Profile
-from engine.resolve import cards_for, check_names, preference_advice
+from engine.resolve import cards_for, check_names, disk_bytes, preference_advice
+from screens.session import Session
 
 REMEMBERED: Final = 8  # combinations of base and data
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """The answer, or the problem that keeps it from being given. `elsewhere` names the kind of GPU that is assumed, where it is not here."""
+class Room:
+    """Bytes: what is downloaded first (None: the hub does not say), what the run writes, and what is free where it writes."""
 
+    download: int | None
+    needed: float
+    free: int | None
+
+    @property
+    def full(self) -> bool:
+        """What the run writes finds no room."""
+        return self.free is not None and self.needed > self.free
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The answer for a profile, or the problem that keeps it from being given. `gpus` are those that were there; `elsewhere` names the kind
+    of GPU that is assumed, where it is not here. `room` is None until it is known.
+    """
+
+    profile: Profile | None = None
     estimate: Estimate | None = None
     facts: Facts | None = None
     problem: Problem | None = None
     notes: tuple[str, ...] = ()
+    gpus: tuple[Gpu, ...] = ()
     elsewhere: str = ""
+    room: Room | None = None
 
     @property
     def fits(self) -> tuple[GpuFit, ...]:
@@ -44,49 +64,75 @@ class Judgement:
 
 
 class Judge:
-    """Judges profiles; used from one thread at a time."""
+    """Judges profiles. A thread that nobody waits for any more may still be at it when the next begins: what they remember is guarded."""
 
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._guard = threading.Lock()
         self._facts: dict[str, Facts] = {}
-        self._configs: dict[str, Mapping[str, object]] = {}
+        self._downloads: dict[tuple[str, str], int | Problem] = {}
 
-    def judge(
-        self, profile: Profile, gpus: Sequence[Gpu], elsewhere: str, given_up: Callable[[], bool]
-    ) -> Judgement | None:
-        """The judgement; None when `given_up` says that nobody waits for it any more."""
+    def at_hand(self, profile: Profile) -> bool:
+        """Whether what is slow to find out of the profile's base and data is known."""
+        return _key(grounded(profile, self._session.ledger, [])[0]) in self._facts
+
+    def judge(self, profile: Profile, gpus: Sequence[Gpu], elsewhere: str) -> Iterator[Judgement]:
+        """The judgement, and a fuller one as soon as the hub and the disk have answered.
+
+        Raises:
+            Problem: it cannot be given.
+        """
         notes: list[str] = []
-        try:
-            profile, _ = grounded(profile, self._ledger, notes)
-            where = (cards.named(elsewhere),) if elsewhere else cards_for(profile, gpus)
-            facts = self._look(profile)
-            if given_up():
-                return None
-            check_names(profile, facts)
-            if config := self._config(profile, facts):
-                compatible.check(profile.method, config)
-                notes += compatible.notes(profile.model, profile.method, config)
-            notes += preference_advice(profile)
-            if facts.assumed:
-                notes.append(facts.assumed)
-            return Judgement(estimate(profile, facts, where), facts, None, tuple(notes), elsewhere)
-        except Problem as problem:
-            return Judgement(problem=problem, elsewhere=elsewhere)
+        profile, _ = grounded(profile, self._session.ledger, notes)
+        where = (cards.named(elsewhere),) if elsewhere else cards_for(profile, gpus)
+        facts = self._look(profile)
+        check_names(profile, facts)
+        compatible.check(profile.method, facts.config)
+        notes += compatible.notes(profile.model, profile.method, facts.config)
+        notes += preference_advice(profile)
+        if facts.assumed:
+            notes.append(facts.assumed)
+        estimated = estimate(profile, facts, where)
+        asked = self._asked(profile)
+        found = Judgement(profile, estimated, facts, None, tuple(notes), tuple(gpus), elsewhere)
+        if asked not in self._downloads:
+            yield found
+        yield self._roomy(found, asked)
 
-    def _config(self, profile: Profile, facts: Facts) -> Mapping[str, object]:
-        """The base's config.json; empty where the base is not to be had, and asked for once."""
-        key = f"{profile.model.base}@{profile.model.revision}"
-        if key not in self._configs:
-            self._configs[key] = {} if facts.assumed else hub.config(profile.model.base, profile.model.revision)
-        return self._configs[key]
+    def _roomy(self, found: Judgement, asked: tuple[str, str]) -> Judgement:
+        """The same with what it takes of the disk, or the reason why it may not be downloaded."""
+        assert found.profile is not None
+        assert found.facts is not None
+        if asked not in self._downloads:
+            self._downloads[asked] = _download(*asked)
+        download = self._downloads[asked]
+        free = self._session.room(self._session.runs_folder).disk_free
+        if isinstance(download, Problem) and download.code != "network":
+            return replace(found, problem=download)
+        missing = None if isinstance(download, Problem) else download
+        return replace(found, room=Room(missing, disk_bytes(found.profile, found.facts), free))
+
+    def _asked(self, profile: Profile) -> tuple[str, str]:
+        return profile.model.base, profile.model.revision
 
     def _look(self, profile: Profile) -> Facts:
         key = _key(profile)
-        if key not in self._facts:
-            if len(self._facts) >= REMEMBERED:
+        if (known := self._facts.get(key)) is not None:
+            return known
+        found = look(profile, guess=True)
+        with self._guard:
+            while len(self._facts) >= REMEMBERED:
                 self._facts.pop(next(iter(self._facts)))
-            self._facts[key] = look(profile, guess=True)
-        return self._facts[key]
+            self._facts[key] = found
+        return found
+
+
+def _download(base: str, revision: str) -> int | Problem:
+    """Bytes that are to be downloaded, or why that is not known."""
+    try:
+        return hub.check(base, revision).missing
+    except Problem as problem:
+        return problem
 
 
 def _key(profile: Profile) -> str:

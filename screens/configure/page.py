@@ -6,19 +6,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from textual import work
 from textual.app import ComposeResult
 from textual.containers import Container, Vertical, VerticalScroll
 from textual.content import Content
-from textual.timer import Timer
-from textual.worker import Worker, WorkerState, get_current_worker
 
-from engine.errors import Problem
-from engine.gpu import Gpu
-from screens.configure import form, presets, told
+from engine.fit.ladder import Rung
+from screens.configure import form, presets, rungs, told, verdict
 from screens.configure.draft import Draft
 from screens.configure.form import Row, Typing
-from screens.configure.judging import Judge, Judgement
+from screens.configure.judging import Judgement
+from screens.configure.pane import EstimatePane
 from screens.configure.presets import Preset
 from screens.session import Session
 from screens.widgets.cells import Column
@@ -26,14 +23,21 @@ from screens.widgets.line import Line
 from screens.widgets.page import Page
 from screens.widgets.table import Table
 
-PAUSE: Final = 0.25  # seconds without a change before the profile is judged
-NOTICED_MIB: Final = 512.0  # of free GPU memory: less of a change is no reason to judge again
 PRESET_COLUMNS: Final = (Column("from", 8), Column("name", 30), Column("", 20, stretch=True))
 NO_ESTIMATE: Final = "There is no estimate yet: the first line says why. esc goes back to the form."
+WIDGETS: Final = {
+    "form": "#form",
+    "presets": "#presets",
+    "ladder": "#ladder",
+    "estimate": "#whole",
+    "toml": "#text",
+    "diff": "#text",
+}
+"""What stands on the left side in each view."""
 
 
 class ConfigurePage(Page[tuple[Preset, ...]]):
-    """`view` is what the left side shows: form, presets, toml, diff or ladder."""
+    """`_view` is what the left side shows: form, presets, ladder, toml, diff, or (zoomed) all of the estimate."""
 
     NAME = "configure"
 
@@ -43,12 +47,9 @@ class ConfigurePage(Page[tuple[Preset, ...]]):
         self._view = "presets"
         self._folded = frozenset({"model", "data.0", "template", "split", "hardware", "evaluation"})
         self._typing: Typing | None = None
-        self._judge = Judge(session.ledger)
         self._judgement: Judgement | None = None
         self._elsewhere = ""
         self._started = ""  # the text of the newest run's profile: that run keeps it
-        self._timer: Timer | None = None
-        self._seen: tuple[object, ...] = ()
 
     def compose_body(self) -> ComposeResult:
         """Verdict and file, the form or what stands in its place, and the estimate."""
@@ -58,14 +59,17 @@ class ConfigurePage(Page[tuple[Preset, ...]]):
             with Vertical(id="left"):
                 yield Table[Row](form.COLUMNS, lambda row: row.cells, lambda row: row.key, id="form")
                 yield Table[Preset](PRESET_COLUMNS, _preset_cells, lambda preset: preset.key, id="presets")
+                yield Table[Rung](rungs.COLUMNS, rungs.cells, rungs.key, id="ladder")
                 with VerticalScroll(id="text"):
                     yield Line(id="lines")
+                with VerticalScroll(id="whole"):
+                    yield EstimatePane(id="estimate")
                 yield Line(id="about")
-            yield Line(id="beside")
+            yield EstimatePane(id="beside")
 
     def on_mount(self) -> None:
         """Begin with the presets. Textual calls the page's own `on_mount` too."""
-        self.query_one("#beside", Line).display = False
+        self.query_one("#beside", EstimatePane).display = False
         self.action_view("presets")
 
     @property
@@ -85,6 +89,10 @@ class ConfigurePage(Page[tuple[Preset, ...]]):
     def _presets(self) -> Table[Preset]:
         return self.query_one("#presets", Table)
 
+    @property
+    def _rungs(self) -> Table[Rung]:
+        return self.query_one("#ladder", Table)
+
     # Reading and showing
 
     def read(self) -> tuple[Preset, ...]:
@@ -92,16 +100,12 @@ class ConfigurePage(Page[tuple[Preset, ...]]):
         return presets.presets(self.session.ledger, Path.cwd()) if self._view == "presets" else ()
 
     def show(self, snapshot: tuple[Preset, ...]) -> None:
-        """Presets; and another judgement when a GPU has another amount of memory free."""
+        """Presets; and the time at which it would end, which goes on with the clock."""
         if not self.query("#presets"):  # the application is closing
             return
         if self._view == "presets":
             self._presets.show(snapshot)
-        seen = tuple((gpu.uuid, round((gpu.free_mib or 0) / NOTICED_MIB)) for gpu in self.gpus)
-        if seen != self._seen:
-            self._seen = seen
-            self._judge_soon()
-        if self.draft is not None:  # the time at which it would end goes on with the clock
+        if self.draft is not None:
             self._draw_verdict(self.draft.problems())
 
     def _draw(self) -> None:
@@ -116,48 +120,72 @@ class ConfigurePage(Page[tuple[Preset, ...]]):
         self._draw_verdict(problems)
         self.query_one("#file", Line).show(self._file_line())
         self._form.show(form.rows(self.draft, self._folded, problems, self._typing))
-        self._draw_about()
         self._draw_text()
-        self._draw_beside()
+        self._draw_estimate()
+
+    def _draw_judgement(self) -> None:
+        """What a new judgement changes."""
+        if self.draft is not None and self.query("#verdict"):
+            self._draw_verdict(self.draft.problems())
+            self.query_one("#file", Line).show(self._file_line())
+            self._draw_estimate()
 
     def _draw_verdict(self, problems: Mapping[str, str]) -> None:
-        self.query_one("#verdict", Line).show(told.verdict(self._judgement, problems, self.session.clock()))
+        self.query_one("#verdict", Line).show(verdict.verdict(self._judgement, problems, self.session.clock()))
 
     def _file_line(self) -> str:
+        """Where it came from and what was changed; what is known of its data."""
         assert self.draft is not None
         count = len(self.draft.differences())
-        where = self.draft.name if self.draft.own else f"like {self.draft.name}"
-        if not count:
-            return f"{where}, nothing changed"
+        name = self.draft.name if self.draft.own else f"like {self.draft.name}"
         kept = ", not saved" if self.draft.own else ""
-        return f"{where}, {count} value{'s differ' if count > 1 else ' differs'}{kept}"
+        changed = f"{count} value{'s differ' if count > 1 else ' differs'}{kept}" if count else "nothing changed"
+        facts = self._judgement.facts if self._judgement else None
+        return f"{name}, {changed}" + (f" · {told.rows(facts)}" if facts else "")
 
     def _draw_about(self) -> None:
+        """What is to be known of what is under the cursor."""
         line = self.query_one("#about", Line)
         if self._typing and self._typing.reason:
             line.show(Content.styled(f"✗ {self._typing.reason}", "$text-error"))
+        elif self._view == "form" and self.draft is not None:
+            line.show(form.about(self._form.selected, self.draft))
+        elif self._view == "ladder":
+            known = self._judgement is not None and self._judgement.best is not None
+            taken = self._taken_with(self._rungs.cursor)
+            line.show(rungs.about(self._rungs.selected, taken) if known else NO_ESTIMATE)
         else:
-            shown = form.about(self._form.selected, self.draft) if self.draft and self._view == "form" else ""
-            line.show(shown)
+            line.show("")
 
     def _draw_text(self) -> None:
         assert self.draft is not None
-        lines = self.query_one("#lines", Line)
         if self._view == "toml":
-            lines.show(self.draft.text.rstrip())
+            self.query_one("#lines", Line).show(self.draft.text.rstrip())
         elif self._view == "diff":
-            lines.show(_coloured(self.draft.diff()))
-        elif self._view == "ladder":
-            made = told.beside(self._judgement, self.size.width - 4, wide=True, ladder=True)
-            lines.show(made if made.plain else Content.styled(NO_ESTIMATE, "$foreground-muted"))
+            self.query_one("#lines", Line).show(_coloured(self.draft.diff()))
 
-    def _draw_beside(self) -> None:
-        pane = self.query_one("#beside", Line)
-        wide = self.has_class("-wide")
-        pane.show(told.beside(self._judgement, self.size.width - 4, wide=wide, ladder=False))
-        judged = self.draft is not None and self._judgement is not None and bool(self._judgement.fits)
-        pane.display = judged and self._view != "ladder"
+    def _draw_estimate(self) -> None:
+        """Ladder, and what is under or beside the form, or all of it where that is zoomed."""
+        judgement, wide = self._judgement, self.has_class("-wide")
+        pane, zoomed = self.query_one("#beside", EstimatePane), self._view == "estimate"
+        width = (self.size.width * 2 // 5 - 3) if wide else self.size.width - 2
+        there = self.draft is not None and judgement is not None and judgement.best is not None
+        pane.display = there and not zoomed
+        pane.tell(lambda colour: told.beside(judgement, width, colour, full=wide))
         pane.set_class(bool(self.draft and self.draft.problems()), "-stale")
+        if zoomed:
+            whole = self.query_one("#estimate", EstimatePane)
+            empty = Content.styled(NO_ESTIMATE, "$foreground-muted")
+            whole.tell(lambda c: told.beside(judgement, self.size.width - 4, c, full=True) if there else empty)
+        self._rungs.show(judgement.best.ladder if judgement and judgement.best else ())
+        self._draw_about()
+
+    def _taken_with(self, place: int) -> tuple[Rung, ...]:
+        """The rungs that are taken with the one at a place: where they stand on top of each other, those before it too."""
+        best = self._judgement.best if self._judgement else None
+        if best is None or not best.ladder:
+            return ()
+        return best.ladder[place : place + 1] if best.fits else best.ladder[: place + 1]
 
     def on_resize(self) -> None:
         """Beside or under: both fit their width."""
@@ -165,8 +193,12 @@ class ConfigurePage(Page[tuple[Preset, ...]]):
 
     def on_table_moved(self, event: Table.Moved) -> None:
         """Another value is to be told about."""
-        if event.table is self._form:
+        if event.table in (self._form, self._rungs):
             self._draw_about()
+
+    def action_zoom(self) -> None:
+        """All of the estimate in place of the form."""
+        self.action_view("estimate")
 
     def action_view(self, view: str) -> None:
         """Show the form or something else in its place; the same key again leads back."""
@@ -175,52 +207,12 @@ class ConfigurePage(Page[tuple[Preset, ...]]):
         elif view == self._view:
             view = "form"
         self._view = view
-        self.set_class(view == "presets", "-presets")
-        self.set_class(view in ("toml", "diff", "ladder"), "-text")
-        shown_widget = {"form": "#form", "presets": "#presets"}.get(view, "#text")
-        self.set_focus(self.query_one(shown_widget))
+        for widget in dict.fromkeys(WIDGETS.values()):
+            self.query_one(widget).display = widget == WIDGETS[view]
+        self.set_focus(self.query_one(WIDGETS[view]))
         self._draw()
         self.refresh_keys()
         self.reread()
-
-    # Judging
-
-    def _change(self, draft: Draft) -> None:
-        """Another draft: draw it at once, judge it soon."""
-        self.draft = draft
-        self._draw()
-        self._judge_soon()
-
-    def _judge_soon(self) -> None:
-        if self._timer is not None:
-            self._timer.stop()
-        self._timer = self.set_timer(PAUSE, self._judge_now)
-
-    def _judge_now(self) -> None:
-        if self.draft is None or self.draft.problems():
-            return
-        self._ask_judge(self.draft, self.gpus, self._elsewhere)
-
-    @work(thread=True, exclusive=True, group="judge", exit_on_error=False)
-    def _ask_judge(self, draft: Draft, gpus: tuple[Gpu, ...], elsewhere: str) -> None:
-        worker = get_current_worker()
-        try:
-            found = self._judge.judge(draft.profile(), gpus, elsewhere, lambda: worker.is_cancelled)
-        except Problem as problem:
-            found = Judgement(problem=problem)
-        if found is not None and not worker.is_cancelled:
-            self.app.call_from_thread(self._judged, found)
-
-    def _judged(self, judgement: Judgement) -> None:
-        self._judgement = judgement
-        self._draw()
-
-    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
-        """A bug in the estimate must not look like one that still works on it."""
-        if event.worker.group == "judge" and event.state is WorkerState.ERROR:
-            self._judged(
-                Judgement(problem=Problem("The estimate failed", f"{event.worker.error}.", "R starts it all the same."))
-            )
 
 
 def _preset_cells(preset: Preset) -> tuple[tuple[str, str] | str, ...]:

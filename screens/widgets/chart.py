@@ -19,12 +19,12 @@ from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 
-from screens.widgets import figures, plot
+from screens.widgets import colours, figures, plot
+from screens.widgets.colours import COLOURS
 from screens.widgets.plot import Axis
 from screens.widgets.scales import STEP, Scale
 from screens.widgets.series import Layer, Series
 
-COLOURS: Final = 8
 NAMES: Final = ("axis", "title", "cursor", "faint", *map(str, range(COLOURS)))
 FAINT, CURSOR, STRONG = (
     COLOURS,
@@ -41,37 +41,16 @@ class Chart(Widget):
     With `names` the title names each curve and its value; without them somebody else does.
     """
 
-    DEFAULT_CSS = """
+    DEFAULT_CSS = (
+        colours.rules("Chart")
+        + """
     Chart { height: 1fr; }
     Chart > .chart--axis { color: $text-muted; }
     Chart > .chart--title { text-style: bold; }
     Chart > .chart--cursor { color: $text-muted; }
     Chart > .chart--faint { color: $text-disabled; }
-    Chart > .chart--0 { color: #56b4e9; }
-    Chart > .chart--1 { color: #cc79a7; }
-    Chart > .chart--2 { color: #e69f00; }
-    Chart > .chart--3 { color: #009e73; }
-    Chart > .chart--4 { color: #f0e442; }
-    Chart > .chart--5 { color: #9aa7b4; }
-    Chart > .chart--6 { color: #d55e00; }
-    Chart > .chart--7 { color: #4a7fd6; }
-    Chart:light > .chart--0 { color: #0072b2; }
-    Chart:light > .chart--1 { color: #a3447a; }
-    Chart:light > .chart--2 { color: #c65a00; }
-    Chart:light > .chart--3 { color: #00795a; }
-    Chart:light > .chart--4 { color: #8a7d00; }
-    Chart:light > .chart--5 { color: #5b6670; }
-    Chart:light > .chart--6 { color: #a03a00; }
-    Chart:light > .chart--7 { color: #3a3fae; }
-    Chart:ansi > .chart--0 { color: ansi_cyan; }
-    Chart:ansi > .chart--1 { color: ansi_magenta; }
-    Chart:ansi > .chart--2 { color: ansi_yellow; }
-    Chart:ansi > .chart--3 { color: ansi_green; }
-    Chart:ansi > .chart--4 { color: ansi_blue; }
-    Chart:ansi > .chart--5 { color: ansi_white; }
-    Chart:ansi > .chart--6 { color: ansi_red; }
-    Chart:ansi > .chart--7 { color: ansi_bright_blue; }
     """
+    )
     COMPONENT_CLASSES: ClassVar[set[str]] = {f"chart--{name}" for name in NAMES}
 
     def __init__(self, title: str, *, names: bool = True, id: str | None = None) -> None:  # noqa: A002 - Textual's name

@@ -1,0 +1,77 @@
+"""The first line: whether the profile can run, where, until when, and what it takes of the disk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from textual.content import Content
+
+from engine.fit.estimate import GpuFit
+from engine.gpu import Gpu, short_names
+from screens.configure.judging import Judgement, Room
+from screens.widgets import figures
+
+
+def verdict(judgement: Judgement | None, problems: Mapping[str, str], now: float) -> Content:
+    """In one line; two on a narrow screen. What is wrong comes before everything else."""
+    if problems:
+        key, reason = next(iter(problems.items()))
+        many = f"{len(problems)} values are wrong" if len(problems) > 1 else "a value is wrong"
+        return _refused(f"{many}:", reason if reason.startswith(key) else f"{key}  {reason}")
+    if judgement is None:
+        return Content.styled("looking at base and data ...", "$foreground-muted")
+    if (problem := judgement.problem) is not None:
+        return _refused(problem.what, " ".join(part for part in ("", problem.why, problem.do) if part))
+    best, estimate = judgement.best, judgement.estimate
+    assert best is not None
+    assert estimate is not None
+    if judgement.room and judgement.room.full:
+        return _refused("the disk is too full:", f"{_disk(judgement.room)} GB free")
+    words = [f"{estimate.steps:,} steps", *([ends(best.seconds, now)] if best.seconds else [])]
+    if room := judgement.room:
+        words += [f"download {figures.size(room.download)}"] if room.download else []
+        words.append(f"disk {_disk(room)}")
+    symbol, style = ("✓", "$text-success") if best.fits else ("✗", "$text-error")
+    return Content.assemble((f"{symbol} ", style), (_where(best, judgement), f"bold {style}"), " · ".join(["", *words]))
+
+
+def _refused(what: str, why: str) -> Content:
+    return Content.assemble(("✗ ", "$text-error"), (what, "bold $text-error"), f" {why}")
+
+
+def _where(best: GpuFit, judgement: Judgement) -> str:
+    name = name_of(best, judgement.gpus, judgement.elsewhere)
+    if best.uuid == "cpu":
+        taken = f"over {figures.gib(best.predicted_process_mib)} GiB of {figures.gib(best.free_mib)} free"
+        missing = f"{figures.gib(abs(best.headroom_mib))} GiB are missing"
+        return f"runs on the CPU, {taken}" if best.fits else f"does not fit this machine's memory: {missing}"
+    if best.fits:
+        return f"fits {name}, {figures.gib(best.headroom_mib)} GiB to spare"
+    if best.headroom_mib >= 0:
+        return f"fits {name}, too tightly: {figures.gib(best.headroom_mib)} GiB to spare"
+    return f"does not fit {name}: {figures.gib(max(103.0, -best.headroom_mib))} GiB are missing"
+
+
+def name_of(fit: GpuFit, gpus: Sequence[Gpu], elsewhere: str) -> str:
+    """A GPU as the screen calls it: `gpu1 H200`, as its number is what a profile names it by; `H200 (not here)` for a kind."""
+    if fit.uuid == "cpu":
+        return "CPU"
+    short = short_names([fit.name])
+    index = next((gpu.index for gpu in gpus if gpu.uuid == fit.uuid), None)
+    if index is not None:
+        return f"gpu{index} {short}"
+    return f"{short} (not here)" if elsewhere else short
+
+
+def ends(seconds: tuple[float, float], now: float) -> str:
+    """How long, and when that would be over if it began now: `3m to 10m, ends 14:05-14:12`."""
+    if seconds[1] < 1:
+        return "within a second"
+    low, high = figures.duration(seconds[0]), figures.duration(seconds[1])
+    first, last = (figures.clock(now + each, now) for each in seconds)
+    span = low if low == high else f"{low} to {high}"
+    return f"{span}, ends {last if first == last else f'{first}-{last}'}"
+
+
+def _disk(room: Room) -> str:
+    return f"{figures.size(room.needed)} of {figures.size(room.free)}"
