@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import sys
 import time
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from engine import gpu
+from engine.fit import context
 from engine.ledger import Ledger, runs
 from engine.storage import Storage
 from workbench import cli
@@ -70,6 +72,21 @@ def test_a_gpu_filled_by_somebody_else_is_found() -> None:
     one = gpu.Gpu("GPU-1", 0, "RTX 4090", total_mib=24564, used_mib=20000, free_mib=4564, mine_mib=0, others_mib=20000)
     assert not gpus.check_gpu(one).ok
     assert gpus.check_gpu(gpu.Gpu("GPU-1", 0, "RTX 4090", total_mib=24564, free_mib=24000, others_mib=0)).ok
+
+
+def test_what_cuda_holds_of_a_gpu_is_measured_and_kept(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = gpu.Gpu("GPU-1", 0, "RTX 4090", driver="580.95.05")
+    monkeypatch.setattr(context, "MEASURE", (sys.executable, "-c", 'print(\'{"problem": "Others use the GPU."}\')'))
+    failed = gpus.check_context(one, ledger.path)
+    assert (failed.ok, "Others use the GPU." in failed.found, bool(failed.advice)) == (False, True, True)
+    told = 'print(\'{"mib": 411.5, "workspace_mib": 16.25}\')'
+    monkeypatch.setattr(context, "MEASURE", (sys.executable, "-c", told))
+    assert gpus.check_context(one, tmp_path / "none.db").ok and not (tmp_path / "none.db").exists()
+    assert "CUDA holds 412 MiB" in gpus.check_context(one, ledger.path).found
+    monkeypatch.setattr(context, "MEASURE", ("false",))
+    assert gpus.check_context(one, ledger.path).ok, "it is not measured again"
 
 
 @pytest.mark.parametrize(

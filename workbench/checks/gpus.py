@@ -1,16 +1,22 @@
-"""GPUs as the driver sees them, and whether torch - asked in a process of its own - can use them."""
+"""GPUs as the driver sees them, whether torch - asked in a process of its own - can use them, and what CUDA itself holds of each."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Final
 
 from engine import gpu
+from engine.errors import Problem
+from engine.fit import context
+from engine.ledger import Ledger
 from workbench.checks import Check
 
 TORCH_PATIENCE: Final = 90.0  # seconds: a cold import from a slow disk takes long
@@ -40,8 +46,8 @@ class Torch:
     told: str = ""
 
 
-def check_all() -> Iterator[Check]:
-    """The driver, every GPU, and torch's view of them."""
+def check_all(ledger: Path) -> Iterator[Check]:
+    """The driver, every GPU, and torch's view of them; what CUDA holds of each is kept in the ledger, where there is one."""
     found = gpu.gpus()
     if not found:
         yield Check("gpu", True, f"{gpu.why_none()} Runs use the CPU.")
@@ -50,7 +56,10 @@ def check_all() -> Iterator[Check]:
     yield from (check_gpu(one) for one in found)
     if find_spec("torch") is None:
         return  # the libraries' check has said so
-    yield check_torch(ask_torch(), len(found))
+    torch = ask_torch()
+    yield check_torch(torch, len(found))
+    if torch.names:
+        yield from (check_context(one, ledger) for one in found)
 
 
 def check_gpu(one: gpu.Gpu) -> Check:
@@ -69,6 +78,19 @@ def check_gpu(one: gpu.Gpu) -> Check:
         shown + (f", {others / 1024:.1f} GiB used by others" if others >= 512 else ""),
         "Somebody else uses most of it: choose another, or start runs with --queue." if crowded else "",
     )
+
+
+def check_context(one: gpu.Gpu, path: Path) -> Check:
+    """What CUDA holds of a GPU for each process, measured now where it was not before: predictions of memory count it."""
+    name = f"gpu {one.index} context"
+    try:
+        with Ledger.open(path) if path.exists() else nullcontext() as ledger:
+            found = context.ensured(ledger, one) if ledger else context.measured(one)
+    except Problem as problem:
+        return Check(name, False, f"{problem.what}: {problem.why}", "Look again when nobody else uses it.")
+    when = time.strftime("%Y-%m-%d", time.localtime(found.measured))
+    held = f"CUDA holds {found.mib:,.0f} MiB for each process, cuBLAS {found.workspace_mib:,.0f} of what torch does"
+    return Check(name, True, f"{held}; measured {when} with torch {found.torch}")
 
 
 def ask_torch() -> Torch:

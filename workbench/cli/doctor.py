@@ -45,7 +45,7 @@ def _checks(options: argparse.Namespace) -> Iterator[Check]:
     from workbench.checks import gpus, libraries, session, storage
 
     yield from libraries.check_all()
-    yield from gpus.check_all()
+    yield from gpus.check_all(options.ledger)
     try:
         runs_folder = settings.load().runs_folder
     except Problem as problem:
