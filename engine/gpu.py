@@ -1,7 +1,7 @@
 """What GPUs there are and what they are doing, asked of NVIDIA's driver through NVML.
 
-Every figure is asked for alone: one that the driver does not answer is None and the rest stand. Only GPUs that CUDA_VISIBLE_DEVICES
-leaves are seen. Without NVML there are none, and `why_none` says why.
+Every figure is asked for alone: one that the driver does not answer is None and the rest stand. A GPU that is divided (MIG) is as many GPUs as
+it has slices. Only those that CUDA_VISIBLE_DEVICES leaves are seen. Without NVML there are none, and `why_none` says why.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MIB: Final = 1 << 20
 class Gpu:
     """One GPU now; None is what the driver did not answer.
 
-    `index` is NVML's (and nvidia-smi's), in the order of the PCI bus. Memory is in MiB as the driver counts it: `mine_mib` is held by
+    `index` is NVML's (and nvidia-smi's), in the order of the PCI bus; slices of one GPU share it. Memory is in MiB as the driver counts it: `mine_mib` is held by
     processes of this user, `own_mib` by this very process, `others_mib` is the rest of what is used. In a container whose process
     ids the driver does not know, all of it counts as others'. `capability` is CUDA's version of what it can do.
     """
@@ -67,7 +67,7 @@ def gpus() -> tuple[Gpu, ...]:
     if _start():
         return ()
     driver = _ask(pynvml.nvmlSystemGetDriverVersion)
-    found = [_seen(index, driver) for index in range(_ask(pynvml.nvmlDeviceGetCount) or 0)]
+    found = [gpu for index in range(_ask(pynvml.nvmlDeviceGetCount) or 0) for gpu in _seen(index, driver)]
     # Only those are asked further: each answer takes a while, and eight ranks of a machine's eight GPUs ask every second.
     return tuple(map(_read, visible(found, os.environ.get("CUDA_VISIBLE_DEVICES"))))
 
@@ -82,21 +82,21 @@ def why_none() -> str:
     count = _ask(pynvml.nvmlDeviceGetCount) or 0
     if not count:
         return "The NVIDIA driver is there, but it sees no GPU."
-    if chosen and "MIG-" in chosen:
-        return f"CUDA_VISIBLE_DEVICES={chosen} names parts of a GPU (MIG), which are not supported."
     return f"CUDA_VISIBLE_DEVICES={chosen!r} hides the {count} GPU{'s' if count > 1 else ''} of this machine."
 
 
 def visible(found: list[Gpu], chosen: str | None) -> tuple[Gpu, ...]:
     """The GPUs that CUDA_VISIBLE_DEVICES leaves, in its order: indices or beginnings of UUIDs; all behind the first wrong one are hidden.
 
-    See https://docs.nvidia.com/cuda/cuda-c-programming-guide/#env-vars. Indices are taken in bus order (CUDA_DEVICE_ORDER=PCI_BUS_ID).
+    See https://docs.nvidia.com/cuda/cuda-c-programming-guide/#env-vars. Indices are taken in bus order (CUDA_DEVICE_ORDER=PCI_BUS_ID); of a
+    GPU in slices an index means the first.
     """
     if chosen is None:
         return tuple(found)
     kept: list[Gpu] = []
     for word in map(str.strip, chosen.split(",")):
-        matching = [gpu for gpu in found if (word.isdigit() and gpu.index == int(word)) or _is_uuid_of(word, gpu)]
+        of_index = [gpu for gpu in found if word.isdigit() and gpu.index == int(word)]
+        matching = of_index[:1] or [gpu for gpu in found if _is_uuid_of(word, gpu)]
         if len(matching) != 1:
             break
         if matching[0] in kept:
@@ -106,7 +106,7 @@ def visible(found: list[Gpu], chosen: str | None) -> tuple[Gpu, ...]:
 
 
 def _is_uuid_of(word: str, gpu: Gpu) -> bool:
-    return word.startswith("GPU-") and gpu.uuid.startswith(word)
+    return word.startswith(("GPU-", "MIG-")) and gpu.uuid.startswith(word)
 
 
 def _start() -> str:
@@ -133,11 +133,25 @@ def _ask(question: Callable[..., T], *arguments: object) -> T | None:
         return None
 
 
-def _seen(index: int, driver: str | None) -> Gpu:
-    """Which GPU it is."""
+def _seen(index: int, driver: str | None) -> list[Gpu]:
+    """Which GPU it is, or which slices it is divided into."""
     handle: Any = _ask(pynvml.nvmlDeviceGetHandleByIndex, index)
     if handle is None:
-        return Gpu(uuid=str(index), index=index, name="does not answer", driver=driver)
+        return [Gpu(uuid=str(index), index=index, name="does not answer", driver=driver)]
+    return [_named(each, index, driver) for each in _slices(handle) or [handle]]
+
+
+def _slices(handle: object) -> list[object]:
+    """The slices of a GPU that is divided (MIG); none for a whole one, and for one whose slices nobody has made yet."""
+    mode = _ask(pynvml.nvmlDeviceGetMigMode, handle)
+    if not mode or mode[0] != pynvml.NVML_DEVICE_MIG_ENABLE:
+        return []
+    most = _ask(pynvml.nvmlDeviceGetMaxMigDeviceCount, handle) or 0
+    found = [_ask(pynvml.nvmlDeviceGetMigDeviceHandleByIndex, handle, place) for place in range(most)]
+    return [each for each in found if each is not None]
+
+
+def _named(handle: object, index: int, driver: str | None) -> Gpu:
     name = _ask(pynvml.nvmlDeviceGetName, handle) or "unknown GPU"
     uuid = _ask(pynvml.nvmlDeviceGetUUID, handle) or str(index)
     return Gpu(uuid=uuid, index=index, name=name.removeprefix("NVIDIA "), driver=driver)
@@ -145,7 +159,12 @@ def _seen(index: int, driver: str | None) -> Gpu:
 
 def _read(gpu: Gpu) -> Gpu:
     """The same with what it is doing."""
-    handle: Any = _ask(pynvml.nvmlDeviceGetHandleByIndex, gpu.index)
+    by_uuid = gpu.uuid.startswith("MIG-")
+    handle: Any = (
+        _ask(pynvml.nvmlDeviceGetHandleByUUID, gpu.uuid)
+        if by_uuid
+        else _ask(pynvml.nvmlDeviceGetHandleByIndex, gpu.index)
+    )
     if handle is None:
         return gpu
     # Version 2 keeps apart what the driver reserves for itself; drivers before 510 know only version 1.

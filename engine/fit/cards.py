@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -13,6 +14,10 @@ from engine.errors import Problem, closest
 from engine.gpu import Gpu
 from engine.places import shipped
 
+MIB: Final = 1 << 20
+GB: Final = 1 << 30  # as names of slices count them
+# As drivers name them, "A100-SXM4-40GB MIG 3g.20gb": https://docs.nvidia.com/datacenter/tesla/mig-user-guide/
+SLICE: Final = re.compile(r"(?P<whole>.+) MIG (?:\d+c\.)?(?P<parts>\d+)g\.(?P<gb>\d+)gb.*")
 PCIE_GB_S: Final = 25.0  # of the 31.5 that PCI Express 4.0 x16 has on paper
 DRIVER_KEEPS_MIB: Final = 500.0  # what a driver holds of an idle card; 300 to 600 MiB on cards of 12 to 80 GB
 
@@ -92,9 +97,27 @@ def of_gpu(gpu: Gpu) -> Card | None:
 
 
 def spec_of(name: str) -> CardSpec | None:
-    """What ships of the card that the driver gives this name, with or without "NVIDIA "."""
+    """What ships of the card that the driver gives this name, with or without "NVIDIA "; of a slice of one (MIG) its share."""
     plain = name.removeprefix("NVIDIA ")
+    if slice_ := SLICE.fullmatch(plain):
+        whole = spec_of(slice_["whole"])
+        return _share(whole, plain, int(slice_["parts"]), float(slice_["gb"])) if whole else None
     return next((spec for spec in specs() if plain in (spec.name, *spec.driver_names)), None)
+
+
+def _share(whole: CardSpec, name: str, parts: int, gb: float) -> CardSpec:
+    """A slice: of the matrix rate as many parts as it has of all, of the bandwidth as much as of the memory."""
+    compute, memory = parts / (4 if whole.name == "A30" else 7), gb * GB / (whole.memory_mib * MIB)
+    return replace(
+        whole,
+        name=name,
+        memory_mib=whole.memory_mib * memory,
+        bandwidth_gb_s=whole.bandwidth_gb_s * memory,
+        bf16_tflops=whole.bf16_tflops and whole.bf16_tflops * compute,
+        fp16_tflops=whole.fp16_tflops * compute,
+        fp32_tflops=whole.fp32_tflops * compute,
+        watts=whole.watts * compute,
+    )
 
 
 def named(name: str) -> Card:

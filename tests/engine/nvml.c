@@ -5,6 +5,7 @@
  * NVML_LOST       the index of a GPU that has fallen off the bus
  * NVML_PID        a process that holds 1,024 MiB on GPU 0, beside a stranger's 2,048
  * NVML_USED       MiB that are used on GPU 0 (default 4,000)
+ * NVML_MIG        how many slices GPU 0 is divided into
  * NVML_INIT       the status that opening the driver answers
  */
 #include <stdio.h>
@@ -24,7 +25,9 @@ typedef struct { unsigned int version; unsigned long long total, reserved, free,
 typedef struct { unsigned int gpu, memory; } Rates;
 typedef struct { unsigned int pid; unsigned long long used; unsigned int instance, compute; } Process;
 
-static Device devices[8] = {{0}, {1}, {2}, {3}, {4}, {5}, {6}, {7}};
+#define SLICES 8 /* devices from here on are slices of GPU 0 */
+
+static Device devices[16] = {{0}, {1}, {2}, {3}, {4}, {5}, {6}, {7}, {8}, {9}, {10}, {11}, {12}, {13}, {14}, {15}};
 
 static int setting(const char *name, int otherwise) {
     const char *value = getenv(name);
@@ -56,20 +59,42 @@ int nvmlDeviceGetHandleByIndex_v2(unsigned int index, Device **device) {
     return OK;
 }
 
+int nvmlDeviceGetMigMode(Device *device, unsigned int *now, unsigned int *soon) {
+    *now = *soon = device->index == 0 && setting("NVML_MIG", 0) > 0;
+    return device->index == 0 ? OK : NOT_SUPPORTED;
+}
+
+int nvmlDeviceGetMaxMigDeviceCount(Device *device, unsigned int *count) {
+    *count = 7;
+    return OK;
+}
+
+int nvmlDeviceGetMigDeviceHandleByIndex(Device *device, unsigned int index, Device **slice) {
+    if ((int)index >= setting("NVML_MIG", 0)) return NOT_FOUND;
+    *slice = &devices[SLICES + index];
+    return OK;
+}
+
 int nvmlDeviceGetHandleByUUID(const char *uuid, Device **device) {
     int index = atoi(uuid + strlen("GPU-"));
+    if (!strncmp(uuid, "MIG-", 4)) {
+        *device = &devices[index];
+        return index < SLICES + setting("NVML_MIG", 0) ? OK : NOT_FOUND;
+    }
     if (index >= setting("NVML_DEVICES", 2)) return NOT_FOUND;
     *device = &devices[index];
     return OK;
 }
 
 int nvmlDeviceGetUUID(Device *device, char *text, unsigned int length) {
-    snprintf(text, length, "GPU-%08d-0000-1111-2222-333333333333", device->index);
+    const char *kind = device->index < SLICES ? "GPU" : "MIG";
+    snprintf(text, length, "%s-%08d-0000-1111-2222-333333333333", kind, device->index);
     return broken("UUID");
 }
 
 int nvmlDeviceGetName(Device *device, char *text, unsigned int length) {
-    snprintf(text, length, device->index ? "NVIDIA H200" : "NVIDIA GeForce RTX 4090");
+    const char *whole = device->index ? "NVIDIA H200" : "NVIDIA GeForce RTX 4090";
+    snprintf(text, length, "%s", device->index < SLICES ? whole : "NVIDIA A100-SXM4-40GB MIG 3g.20gb");
     return broken("Name");
 }
 
@@ -81,6 +106,10 @@ int nvmlDeviceGetMemoryInfo(Device *device, Memory *memory) {
 }
 
 int nvmlDeviceGetMemoryInfo_v2(Device *device, Memory2 *memory) {
+    if (device->index >= SLICES) {
+        *memory = (Memory2){memory->version, 20096 * MIB, 0, 20058 * MIB, 38 * MIB};
+        return OK;
+    }
     int big = device->index;
     memory->total = (big ? 143771 : 24564) * MIB;
     memory->reserved = 500 * MIB;
@@ -97,7 +126,7 @@ int nvmlDeviceGetCudaComputeCapability(Device *device, int *major, int *minor) {
 
 int nvmlDeviceGetPowerUsage(Device *device, unsigned int *milliwatts) {
     *milliwatts = 402500;
-    return broken("PowerUsage");
+    return device->index < SLICES ? broken("PowerUsage") : NOT_SUPPORTED;
 }
 
 /* A thousand joules more each time that it is asked. */

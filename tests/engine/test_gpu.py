@@ -87,7 +87,19 @@ def test_why_there_is_none_is_said(driver: Path, tmp_path: Path) -> None:
     assert ask(driver, NVML_INIT="9") == ([], "The NVIDIA driver does not answer: Driver Not Loaded.")
     assert ask(driver, NVML_DEVICES="0") == ([], "The NVIDIA driver is there, but it sees no GPU.")
     _, why = ask(driver, CUDA_VISIBLE_DEVICES="MIG-12")
-    assert "MIG" in why
+    assert "hides" in why
+
+
+def test_a_divided_gpu_is_its_slices(driver: Path) -> None:
+    found, _ = ask(driver, NVML_MIG="2")
+    assert [entry["uuid"][:12] for entry in found] == ["MIG-00000008", "MIG-00000009", "GPU-00000001"]
+    first = found[0]
+    assert (first["index"], first["name"]) == (0, "A100-SXM4-40GB MIG 3g.20gb")
+    assert (first["total_mib"], first["free_mib"], first["watts"]) == (20096.0, 20058.0, None)
+    (one,), _ = ask(driver, NVML_MIG="2", CUDA_VISIBLE_DEVICES="MIG-00000009")
+    assert one["uuid"] == found[1]["uuid"]
+    (one,), _ = ask(driver, NVML_MIG="2", CUDA_VISIBLE_DEVICES="0")  # as CUDA takes it
+    assert one["uuid"] == found[0]["uuid"]
 
 
 def test_what_a_run_was_trained_on_is_said_shortly() -> None:

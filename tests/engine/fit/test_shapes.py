@@ -108,6 +108,14 @@ def test_a_live_gpu_brings_its_own_memory_and_its_kinds_speed() -> None:
     assert card.spec.bandwidth_gb_s == 4800
 
 
+def test_a_slice_of_a_gpu_has_its_share() -> None:
+    whole, half = cards.spec_of("A100-SXM4-40GB"), cards.spec_of("NVIDIA A100-SXM4-40GB MIG 3g.20gb")
+    assert whole and half and whole.bf16_tflops
+    assert half.bandwidth_gb_s == whole.bandwidth_gb_s / 2
+    assert half.bf16_tflops == pytest.approx(whole.bf16_tflops * 3 / 7)
+    assert cards.spec_of("Unheard of MIG 1g.5gb") is None
+
+
 def test_shipped_profiles_of_the_hub_have_shapes() -> None:
     for path in (shipped() / "domains").glob("*.toml"):
         base = read(find(path.stem)).model.base
