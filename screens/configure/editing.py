@@ -30,6 +30,9 @@ class EditingPage(JudgedPage):
     @work(group="edit", exclusive=True)
     async def action_edit(self) -> None:
         """Open what is under the cursor."""
+        await self._open()
+
+    async def _open(self) -> None:
         if self._view == "presets":
             await self._take(self._presets.selected)
         elif self._view == "ladder":

@@ -11,7 +11,7 @@ from textual.containers import Container, Vertical, VerticalScroll
 from textual.content import Content
 
 from engine.fit.ladder import Rung
-from screens.configure import form, presets, rungs, told, verdict
+from screens.configure import form, models, presets, rungs, told, verdict
 from screens.configure.draft import Draft
 from screens.configure.form import Row, Typing
 from screens.configure.judging import Judgement
@@ -32,6 +32,8 @@ WIDGETS: Final = {
     "estimate": "#whole",
     "toml": "#text",
     "diff": "#text",
+    "why": "#text",
+    "models": "#models",
 }
 """What stands on the left side in each view."""
 
@@ -59,6 +61,7 @@ class ConfigurePage(Page[tuple[Preset, ...]]):
             with Vertical(id="left"):
                 yield Table[Row](form.COLUMNS, lambda row: row.cells, lambda row: row.key, id="form")
                 yield Table[Preset](PRESET_COLUMNS, _preset_cells, lambda preset: preset.key, id="presets")
+                yield Table[models.Choice](models.COLUMNS, models.cells, lambda choice: choice.key, id="models")
                 yield Table[Rung](rungs.COLUMNS, rungs.cells, rungs.key, id="ladder")
                 with VerticalScroll(id="text"):
                     yield Line(id="lines")
@@ -66,6 +69,8 @@ class ConfigurePage(Page[tuple[Preset, ...]]):
                     yield EstimatePane(id="estimate")
                 yield Line(id="about")
             yield EstimatePane(id="beside")
+            with VerticalScroll(id="file_beside"):
+                yield Line()
 
     def on_mount(self) -> None:
         """Begin with the presets. Textual calls the page's own `on_mount` too."""
@@ -158,11 +163,7 @@ class ConfigurePage(Page[tuple[Preset, ...]]):
             line.show("")
 
     def _draw_text(self) -> None:
-        assert self.draft is not None
-        if self._view == "toml":
-            self.query_one("#lines", Line).show(self.draft.text.rstrip())
-        elif self._view == "diff":
-            self.query_one("#lines", Line).show(_coloured(self.draft.diff()))
+        """What is read in place of the form."""
 
     def _draw_estimate(self) -> None:
         """Ladder, and what is under or beside the form, or all of it where that is zoomed."""
@@ -217,10 +218,3 @@ class ConfigurePage(Page[tuple[Preset, ...]]):
 
 def _preset_cells(preset: Preset) -> tuple[tuple[str, str] | str, ...]:
     return (preset.kind, "$foreground-muted"), preset.name, (preset.about, "$foreground-muted")
-
-
-def _coloured(lines: list[str]) -> Content:
-    """A diff with what went in red and what came in green."""
-    styles = {"+": "$text-success", "-": "$text-error", "@": "$foreground-muted"}
-    parts = [(line + "\n", styles.get(line[:1], "")) for line in lines]
-    return Content.assemble(*parts) if parts else Content.styled("Nothing differs.", "$foreground-muted")

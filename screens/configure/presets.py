@@ -47,6 +47,16 @@ def presets(ledger: Ledger, folder: Path) -> tuple[Preset, ...]:
     return (*ships, *files, *theirs, *recent)
 
 
+def sought(found: tuple[Preset, ...], words: str) -> tuple[Preset, ...]:
+    """Those in which all words occur."""
+    wanted = words.lower().split()
+    return tuple(
+        preset
+        for preset in found
+        if all(word in f"{preset.kind} {preset.name} {preset.about}".lower() for word in wanted)
+    )
+
+
 def opened(preset: Preset, ledger: Ledger) -> Draft:
     """The preset as a draft.
 

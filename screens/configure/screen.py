@@ -17,14 +17,14 @@ from engine.resolve import Resolved
 from screens.commands import Command
 from screens.configure import presets
 from screens.configure.draft import Draft, lookup
-from screens.configure.editing import EditingPage
 from screens.configure.fields import shown
+from screens.configure.picking import PickingPage
 from screens.configure.presets import Preset
 from screens.configure.verbs import CSS, VERBS
 from screens.messages import ConfigureFrom, LookAtData, WatchRun
 
 
-class ConfigureScreen(EditingPage):
+class ConfigureScreen(PickingPage):
     """What the keys do."""
 
     VERBS = VERBS
@@ -34,7 +34,7 @@ class ConfigureScreen(EditingPage):
     def verbs(self) -> list[Command]:
         """While presets are chosen from, enter takes one; before there is a profile nothing else means anything."""
         found = list(super().verbs())
-        if self._view not in ("presets", "ladder"):
+        if self._view not in ("presets", "ladder", "models"):
             return found
         take = replace(found[0], label="take")
         return [take, *found[1:]] if self.draft else [take]
@@ -90,6 +90,8 @@ class ConfigureScreen(EditingPage):
             self.draft = draft
             self.action_view("form")
             self._change(draft)
+            if preset.kind == "import":
+                self.say(presets.left_behind(draft))
 
     @work(group="edit", exclusive=True)
     async def action_save(self) -> None:

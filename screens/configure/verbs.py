@@ -17,11 +17,13 @@ VERBS: Final = (
         "configure.ladder", "L", "ladder", "Show what would make it fit, or faster; enter takes it.", "view('ladder')"
     ),
     Command("configure.ease", "e", "ease", "Take the first rung of the ladder.", "ease"),
+    Command("configure.why", "i", "why", "What the value means, what is usual, and what was found out about it.", "view('why')"),
     Command("view.zoom", "z", "zoom", "Show all of the estimate, or the form again.", "zoom"),
     Command("configure.gpu", "u", "GPU", "Judge the profile for the next GPU.", "next_gpu"),
     Command("configure.toml", "v", "TOML", "Show the profile as a file.", "view('toml')"),
     Command("configure.diff", "d", "diff", "Show what differs from what it began as.", "view('diff')"),
     Command("configure.save", "w", "save", "Save the profile as a file.", "save"),
+    Command("configure.find", "/", "find", "Look for words in the presets, or in the models.", "find"),
     Command("configure.data", "o", "open data", "Show the data on Data, as this profile sees them.", "look_at_data"),
     Command("configure.undo", "ctrl+u", "undo", "Take the last change back.", "undo"),
     Command("configure.redo", "ctrl+r", "redo", "Make the change again that was taken back.", "redo", show=False),
@@ -40,5 +42,6 @@ ConfigureScreen #beside.-stale { text-opacity: 50%; }
 ConfigureScreen.-wide #body { layout: horizontal; }
 ConfigureScreen.-wide #left { width: 3fr; }
 ConfigureScreen.-wide #beside { width: 2fr; height: 1fr; max-height: 100%; border-top: none; border-left: solid $panel; }
+ConfigureScreen #file_beside { display: none; width: 2fr; height: 1fr; padding: 0 1; border-left: solid $panel; }
 ConfigureScreen #text, ConfigureScreen #whole { padding: 0 1; }
 """
