@@ -5,17 +5,23 @@ Each is tested against the allocations of the operation that it stands for, or s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Final
 from unittest import mock
 
+import bitsandbytes  # noqa: F401 - its operations
 import torch
-from torch import Tensor
-from torch.overrides import TorchFunctionMode
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
+from torch.autograd.function import FunctionCtx
+from torch.nn import functional
 
 aten = torch.ops.aten
-GEMMS: Final = frozenset({aten.mm, aten.addmm, aten.bmm, aten.baddbmm, aten.mv, aten.addmv, aten.dot})
+gemm_4bit = torch.ops.bitsandbytes.gemm_4bit
+GEMMS: Final = frozenset({aten.mm, aten.addmm, aten.bmm, aten.baddbmm, aten.mv, aten.addmv, aten.dot, gemm_4bit})
 
 
 def workspace(capability: tuple[int, int]) -> int:
@@ -27,36 +33,167 @@ def workspace(capability: tuple[int, int]) -> int:
 
 
 @contextmanager
+def as_if_real() -> Iterator[None]:
+    """Have fake tensors taken for tensors where PyTorch asks for their type before it works on many at once."""
+    with (
+        mock.patch("torch.utils._foreach_utils._foreach_supported_types", [Tensor, FakeTensor]),
+        mock.patch("torch.optim.optimizer._foreach_supported_types", [Tensor, nn.Parameter, FakeTensor]),
+    ):
+        yield
+
+
+@contextmanager
 def as_on_cuda(capability: tuple[int, int]) -> Iterator[None]:
     """Take the ways through PyTorch that a CUDA device takes."""
     with (
         mock.patch("torch.utils._foreach_utils._get_foreach_kernels_supported_devices", lambda: ["cpu"]),
         mock.patch("torch.optim.optimizer._get_foreach_kernels_supported_devices", lambda: ["cpu"]),
-        _CudaFunctions(capability),
+        mock.patch("torch.nn.functional.softmax", partial(_softmax, functional.softmax)),
+        mock.patch("torch.nn.functional.dropout", partial(_dropout, functional.dropout)),
+        mock.patch("torch.nn.functional.scaled_dot_product_attention", partial(_attention, capability)),
     ):
         yield
 
 
-class _CudaFunctions(TorchFunctionMode):
-    def __init__(self, capability: tuple[int, int]) -> None:
-        super().__init__()
-        self._capability = capability
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
-        kwargs = kwargs or {}
-        if func in SOFTMAX:
-            return _softmax(func, *args, **kwargs)
-        return func(*args, **kwargs)
-
-
-SOFTMAX: Final = frozenset({torch.softmax, torch.nn.functional.softmax, Tensor.softmax})
-
-
-def _softmax(func: Callable[..., Tensor], given: Tensor, dim: int, *more: object, **options: object) -> Tensor:
+def _softmax(cpu: Callable[..., Tensor], given: Tensor, dim: int, *more: object, **options: object) -> Tensor:
     """Of float16 into float32 in one kernel, where others make a float32 copy first: aten/src/ATen/native/SoftMax.cpp, softmax()."""
     if given.dtype is torch.float16 and options.get("dtype") is torch.float32:
         return torch._softmax(given, dim, True)
-    return func(given, dim, *more, **options)
+    return cpu(given, dim, *more, **options)
+
+
+def _dropout(
+    cpu: Callable[..., Tensor], given: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
+) -> Tensor:
+    """One kernel that keeps a mask of bytes, where the CPU multiplies with a mask of values: aten/src/ATen/native/Dropout.cpp."""
+    if not training or not 0 < p < 1 or inplace:
+        return cpu(given, p, training, inplace)
+    return torch.native_dropout(given, p, True)[0]
+
+
+def _attention(
+    capability: tuple[int, int],
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    *,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Tensor:
+    """The kernel that PyTorch chooses, of those that are switched on: aten/src/ATen/native/transformers/cuda/sdp_utils.cpp.
+
+    Query [rows, heads, length, size]. Flash attention needs Ampere, 16 bits and no mask; the memory-efficient one as many heads of keys.
+    """
+    halves = query.dtype in (torch.float16, torch.bfloat16)
+    if (
+        torch.backends.cuda.flash_sdp_enabled()
+        and capability >= (8, 0)
+        and halves
+        and attn_mask is None
+        and query.shape[-1] <= 256
+    ):
+        return _FlashAttention.apply(query, key, value)  # type: ignore[no-untyped-call,no-any-return]
+    heads = query.shape[1] == key.shape[1]
+    efficient = (
+        torch.backends.cuda.mem_efficient_sdp_enabled()
+        and heads
+        and (capability >= (8, 0) or query.dtype is not torch.bfloat16)
+    )
+    if efficient:
+        if attn_mask is not None and attn_mask.dtype is torch.bool:
+            attn_mask = torch.zeros_like(attn_mask, dtype=query.dtype).masked_fill_(
+                attn_mask.logical_not(), float("-inf")
+            )
+        return _EfficientAttention.apply(query, key, value, attn_mask, capability)  # type: ignore[no-untyped-call,no-any-return]
+    return torch._scaled_dot_product_attention_math(
+        query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
+    )[0]
+
+
+class _FlashAttention(torch.autograd.Function):
+    """aten/src/ATen/native/transformers/cuda/flash_attn/flash_api.cpp, mha_fwd and mha_bwd."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        rows, heads, length, _ = query.shape
+        out = _heads_inside(query)
+        logsumexp = query.new_empty((rows, heads, length), dtype=torch.float32)
+        ctx.save_for_backward(query, key, value, out, logsumexp)
+        return out
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, *grads: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+        query, key, value, *_ = ctx.saved_tensors  # type: ignore[attr-defined]
+        rows, heads, length, size = query.shape
+        whole = _up(length, 128)
+        found = tuple(_heads_inside(each) for each in (query, key, value))
+        kept = [
+            query.new_empty((rows, heads, whole), dtype=torch.float32),  # sums of products with the result
+            query.new_empty(
+                (rows, whole, heads, _up(size, 32)), dtype=torch.float32
+            ),  # what the query's gradient is added up in
+        ]
+        if key.shape[1] != heads:  # for each head of queries, to be added up
+            kept += [key.new_empty((rows, key.shape[2], heads, size)) for _ in range(2)]
+        del kept
+        return found
+
+
+class _EfficientAttention(torch.autograd.Function):
+    """aten/src/ATen/native/transformers/cuda/attention.cu and attention_backward.cu."""
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: FunctionCtx, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, capability: tuple[int, int]
+    ) -> Tensor:
+        rows, heads, length, size = query.shape
+        out = _heads_inside(query)
+        logsumexp = query.new_empty((rows, heads, _up(length, 32)), dtype=torch.float32)
+        if size > 128 and query.dtype is not torch.float32:
+            sums = query.new_empty((rows, length, heads, size), dtype=torch.float32)
+            del sums
+        ctx.capability = capability  # type: ignore[attr-defined]
+        ctx.save_for_backward(query, key, value, out, logsumexp, mask)
+        return out
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, *grads: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        query, key, value, out, *_ = ctx.saved_tensors  # type: ignore[attr-defined]
+        found = tuple(_heads_inside(each) for each in (query, key, value))
+        # The kernels for 16 bits do this sum themselves.
+        alone = query.dtype is not torch.float32
+        delta = query.new_empty(query.shape[:3], dtype=torch.float32) if alone else (grads[0] * out).sum(-1)
+        workspace = query.new_empty(_efficient_workspace(query, key, ctx.capability), dtype=torch.uint8)  # type: ignore[attr-defined]
+        del delta, workspace
+        return *found, None, None
+
+
+def _efficient_workspace(query: Tensor, key: Tensor, capability: tuple[int, int]) -> int:
+    """Bytes in which the backward kernel adds up gradients, of kernels of 64 x 64, and 128 x 128 where there is shared memory for it.
+
+    AttentionBackwardKernel::Params::workspace_size in transformers/cuda/mem_eff_attention/kernel_backward.h.
+    """
+    rows, heads, length, size = query.shape
+    halves = query.dtype is not torch.float32
+    side = 128 if halves and 64 < size <= 128 and capability in ((8, 0), (9, 0), (10, 0)) else 64
+    floats = -(-length // side) * -(-size // side) * (side * side + 4)
+    if halves and size > side:  # keys' and values' do not fit into registers
+        splits = max(1, min(-(-key.shape[2] // side), 200 // (rows * heads)))
+        floats += 2 * splits * side * _up(size, side)
+    return 4 * rows * heads * _up(floats, 4)
+
+
+def _heads_inside(like: Tensor) -> Tensor:
+    """As attention kernels lay it out: heads of a token side by side."""
+    rows, heads, length, size = like.shape
+    return like.new_empty((rows, length, heads, size)).transpose(1, 2)
+
+
+def _up(number: int, multiple: int) -> int:
+    return -(-number // multiple) * multiple
 
 
 def _softmax_backward(grad: Tensor, output: Tensor, *_: object) -> list[int]:
@@ -64,7 +201,42 @@ def _softmax_backward(grad: Tensor, output: Tensor, *_: object) -> list[int]:
     return [grad.numel() * grad.element_size()]
 
 
-TEMPORARIES: Final[Mapping[object, Callable[..., list[int]]]] = {
-    aten._softmax_backward_data: _softmax_backward,
+def _gemm_4bit(given: Tensor, codes: Tensor, shape: list[int], *more: object) -> list[int]:
+    """The weight in the input's type, as for all but few tokens, where a fused kernel may be faster on some GPUs: `gemm_4bit` in
+    bitsandbytes/backends/cuda/ops.py. Scales that are quantised themselves are made whole first, and the offset added.
+    """
+    scales = [4 * more[4].numel()] * 2 if len(more) > 4 and isinstance(more[4], Tensor) else []
+    return [*scales, math.prod(shape) * given.element_size()]
+
+
+BEFORE: Final[Mapping[object, Callable[..., list[int]]]] = {gemm_4bit: _gemm_4bit}
+AFTER: Final[Mapping[object, Callable[..., list[int]]]] = {aten._softmax_backward_data: _softmax_backward}
+"""Sizes in bytes of what a CUDA kernel takes for as long as it runs, from the operation's arguments: before its result, or after."""
+
+
+def _grouped_mm(
+    left: Tensor,
+    right: Tensor,
+    offs: Tensor | None = None,
+    bias: Tensor | None = None,
+    out_dtype: torch.dtype | None = None,
+) -> Tensor:
+    """The product for each of the experts, of any type: torch's own on fake tensors knows bfloat16 alone.
+
+    Rows are padded to 16 bytes: create_grouped_gemm_output_tensor() in aten/src/ATen/native/GroupedMMUtils.h.
+    """
+    kind = out_dtype or left.dtype
+    unit = 16 // kind.itemsize
+    columns = right.shape[-1]
+    padded = -(-columns // unit) * unit
+    if left.ndim != right.ndim:
+        return torch.empty_strided((left.shape[-2], columns), (padded, 1), dtype=kind, device=left.device)
+    first = left.shape[0] if offs is None else offs.shape[0]
+    shape, strides = (first, left.shape[-2], columns), (left.shape[-2] * padded, padded, 1)
+    return torch.empty_strided(shape, strides, dtype=kind, device=left.device)
+
+
+INSTEAD: Final[Mapping[object, Callable[..., Tensor]]] = {
+    aten._grouped_mm.default: _grouped_mm,
 }
-"""Sizes in bytes of what a CUDA kernel takes for as long as it runs, from the operation's arguments; allocated after the result."""
+"""What is done in place of an operation that fake tensors do not know, or not whole."""

@@ -20,6 +20,8 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.distributed.tensor import DTensor
+from torch.distributed.tensor._op_schema import OpSchema
+from torch.distributed.tensor._sharding_prop import ShardingPropagator
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
@@ -48,7 +50,7 @@ class Tracer:
         self._events: list[Event] = []
         self._parts: dict[int, Part] = {}  # of blocks, where not as made
         self._live: dict[int, _Held] = {}  # by storage
-        self._watched: set[int] = set()  # storages whose end will be heard of
+        self._watched: set[int] = set()  # storages that were seen and still are, those of `host` too
         self._queues: list[torch.cpu.Stream] = [torch.cpu.current_stream()]
         self._layers: dict[int, int] = {}  # block -> layer
         self._owner: dict[int, int] = {}  # parameter -> layer
@@ -63,11 +65,13 @@ class Tracer:
     def __enter__(self) -> Self:
         gc.collect()  # so that nothing of before dies in here
         self._open.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
+        self._open.enter_context(standins.as_if_real())
         if self.capability:
             self._open.enter_context(standins.as_on_cuda(self.capability))
         self._open.enter_context(KnownValues())  # type: ignore[no-untyped-call]
         self._open.enter_context(_Recorder(self._record))
         self._open.enter_context(self._seeing_resizes())
+        self._open.enter_context(self._overlooking_shapes())
         return self
 
     def __exit__(
@@ -154,36 +158,50 @@ class Tracer:
         return leave
 
     def _record(self, operation: torch._ops.OpOverload, args: tuple[object, ...], returned: object) -> None:
-        if self._unseen:
+        if operation is torch.ops.aten.lift_fresh.default:  # NumPy's memory, or a number's
             return
+        taken = self._temporaries(standins.BEFORE, operation, args)
         made = [returned] if isinstance(returned, Tensor) else returned if isinstance(returned, (list, tuple)) else ()
         for index, tensor in enumerate(made):
             if isinstance(tensor, Tensor):
                 self._see(tensor, args, index)
-        if self.capability:
-            self._unseen_of(operation, args, returned)
+        self._workspace_of(operation)
+        for free in [*taken, *self._temporaries(standins.AFTER, operation, args)]:
+            free()
 
     def _see(self, tensor: Tensor, args: tuple[object, ...], index: int) -> None:
         storage = tensor.untyped_storage()
         key, size = storage._cdata, storage.nbytes()
-        if key in self._live or not size or tensor.device.type == "meta":
+        if key in self._watched or not size or tensor.device.type == "meta":
+            return
+        self._watched.add(key)
+        weakref.finalize(storage, self._gone, key).atexit = False
+        if self._unseen:
             return
         logits = self._vocabulary and tensor.ndim > 1 and tensor.shape[-1] == self._vocabulary
         part = Part.LOGITS if logits and self._phase is not Phase.LOAD else self._made_for()
-        self._hold(storage, size, part, self._layer_of(args, index))
+        self._hold(key, size, part, self._layer_of(args, index))
 
-    def _hold(self, storage: torch.UntypedStorage, size: int, part: Part, layer: int | None) -> None:
-        key = storage._cdata
+    def _hold(self, key: int, size: int, part: Part, layer: int | None) -> None:
         free = self._allocate(size, part, layer)
         self._live[key] = _Held(self._events[-1].block, free)
-        if key not in self._watched:
-            self._watched.add(key)
-            weakref.finalize(storage, self._gone, key).atexit = False
 
     def _gone(self, key: int) -> None:
         self._watched.discard(key)
         if held := self._live.pop(key, None):
             held.free()
+
+    @contextmanager
+    def _overlooking_shapes(self) -> Iterator[None]:
+        """DTensor learns the shape that an operation gives by doing it with whole tensors, which are fake in any run, and remembers it."""
+        learns = ShardingPropagator._propagate_tensor_meta_non_cached
+
+        def learning(propagator: ShardingPropagator, operation: OpSchema) -> object:
+            with self.host():
+                return learns(propagator, operation)
+
+        with mock.patch.object(ShardingPropagator, "_propagate_tensor_meta_non_cached", learning):
+            yield
 
     @contextmanager
     def _seeing_resizes(self) -> Iterator[None]:
@@ -196,27 +214,31 @@ class Tracer:
                 held.free()
             resize(storage, size)
             if size and key in self._watched:
-                self._hold(storage, size, self._made_for(), self._layer_of((), 0))
+                self._hold(key, size, self._made_for(), self._layer_of((), 0))
             return storage
 
         with mock.patch.object(torch.UntypedStorage, "resize_", resized):
             yield
 
-    def _unseen_of(self, operation: torch._ops.OpOverload, args: tuple[object, ...], returned: object) -> None:
-        """What a CUDA kernel takes besides what it returns: cuBLAS' workspace, once a thread, and temporaries."""
-        assert self.capability
-        if operation.overloadpacket in standins.GEMMS:
-            backward = (
-                torch._C._current_autograd_node() is not None
-            )  # the engine's thread for the device has a handle of its own
-            if backward not in self._workspaces:
-                self._workspaces.add(backward)
-                self._allocate(standins.workspace(self.capability), Part.TEMPORARIES, None)
-        if temporaries := standins.TEMPORARIES.get(operation.overloadpacket):
-            for free in [
-                self._allocate(size, Part.TEMPORARIES, self._layer_of(args, 0)) for size in temporaries(*args)
-            ]:
-                free()
+    def _workspace_of(self, operation: torch._ops.OpOverload) -> None:
+        """What cuBLAS takes at the first product of matrices in a thread; the engine of autograd has one of its own for the device."""
+        backward = torch._C._current_autograd_node() is not None
+        multiplies = self.capability and not self._unseen and operation.overloadpacket in standins.GEMMS
+        if self.capability and multiplies and backward not in self._workspaces:
+            self._workspaces.add(backward)
+            self._allocate(standins.workspace(self.capability), Part.TEMPORARIES)
+
+    def _temporaries(
+        self,
+        known: Mapping[object, Callable[..., list[int]]],
+        operation: torch._ops.OpOverload,
+        args: tuple[object, ...],
+    ) -> list[Callable[[], None]]:
+        """What a CUDA kernel takes besides what it returns."""
+        sizes = known.get(operation.overloadpacket) if self.capability and not self._unseen else None
+        return (
+            [self._allocate(size, Part.TEMPORARIES, self._layer_of(args, 0)) for size in sizes(*args)] if sizes else []
+        )
 
     def _made_for(self) -> Part:
         if self._phase is Phase.BACKWARD and self._layer is not None:  # recomputed
@@ -288,7 +310,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
         if any(issubclass(kind, DTensor) for kind in types):
             return NotImplemented  # let it be done in operations on this rank's share, which come here
-        returned = func(*args, **(kwargs or {}))
+        returned = standins.INSTEAD.get(func, func)(*args, **(kwargs or {}))
         self._told(func, args, returned)
         return returned
 
