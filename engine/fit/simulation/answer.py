@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Final
 
 from engine.fit.allocator import replay
 from engine.fit.question import Answer, Part, Phase, Question
-from engine.fit.simulation import arranging, building, loading, stepping
+from engine.fit.simulation import arranging, building, loading, ranks, stepping
 from engine.fit.simulation.tracing import Tracer
 from engine.fit.stream import Event, Stream
 from engine.train import objective, optimizer
@@ -25,7 +26,7 @@ def answer(question: Question) -> Answer:
     made = stream(question)
     if question.machine.capability is None:
         return _on_cpu(made)
-    found = replay(made)
+    found = replay(made, expandable=True)  # as `engine.turns.show_only` has it
     return Answer(found.allocated, found.reserved, found.phases, found.parts)
 
 
@@ -65,13 +66,19 @@ def stream(question: Question, *, layers: int | None = None) -> Stream:
     tokens = stepping.tokens_of(question.step, per_example=2 if profile.training.objective in PAIRS else 1)
     asked = objective.make(profile.training)
     loading.prepare()
-    with Tracer(capability=question.machine.capability, vocabulary=config.get_text_config().vocab_size) as tracer:
-        loading.load(loaded.model, profile.model, tracer)
+    vocabulary = config.get_text_config().vocab_size
+    with (
+        ranks.among(question.machine) as mesh,
+        Tracer(capability=question.machine.capability, vocabulary=vocabulary) as tracer,
+    ):
+        with tracer.host() if ranks.beside(question) else nullcontext():
+            loading.load(loaded.model, profile.model, tracer)
+        spread = ranks.spread(scorer, loaded.model, question, mesh, tracer)
         tracer.follow(building.layers_of(loaded.model))
         learner = Learner(
             profile=profile,
             loaded=loaded,
-            scorer=scorer,
+            scorer=spread,
             objective=asked,
             validation_objective=asked,
             optimizer=optimizer.make(loaded.model, profile.training, building.CPU),

@@ -17,7 +17,8 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.testing._internal.distributed import fake_pg  # importing it makes the backend known
 from transformers import PreTrainedModel
 
-from engine.fit.question import Machine
+from engine.fit.question import Machine, Part, Question
+from engine.fit.simulation.tracing import Tracer
 from engine.train import sharded
 from engine.train.ranks import REPLICAS
 
@@ -35,20 +36,50 @@ def among(machine: Machine) -> Iterator[DeviceMesh | None]:
         dist.destroy_process_group()
 
 
+def beside(question: Question) -> bool:
+    """Whether weights are loaded beside the GPU and come to it in parts, as `engine.train.job` does it."""
+    machine = question.machine
+    cut = machine.ranks > 1 and machine.sharding == "shard"
+    return cut and machine.capability is not None and question.model["quantization"] == "none"
+
+
 def spread(
-    scorer: nn.Module, model: PreTrainedModel | PeftModel, machine: Machine, mesh: DeviceMesh | None
+    scorer: nn.Module,
+    model: PreTrainedModel | PeftModel,
+    question: Question,
+    mesh: DeviceMesh | None,
+    tracer: Tracer,
 ) -> nn.Module:
-    """The scorer as a rank has it, as `engine.train.ranks.replicated` and `engine.train.sharded.shard` make it."""
+    """The scorer as a rank has it, as `engine.train.ranks.replicated` and `engine.train.sharded.shard` make it.
+
+    Before the tracer follows the layers: what is gathered for one is its.
+    """
     if mesh is None:
         return scorer
-    if machine.sharding == "replicate":
+    if question.machine.sharding == "replicate":
         return _replicated(scorer)
     layers = sharded.decoder_layers(model)
-    sharded.cut(scorer, layers, mesh)
-    for layer in layers:
+    move = _moved if beside(question) else _left
+    with mock.patch("torch.distributed.fsdp._fully_shard._fsdp_init._move_states_to_device", move):
+        sharded.cut(scorer, layers, mesh)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    tracer.mark(Part.WEIGHTS, model.parameters())
+    if isinstance(model, PeftModel):
+        tracer.mark(Part.ADAPTER, trained)
+    for index, layer in enumerate(layers):
         with sharded.gathered(layer):
-            pass
+            tracer.own(index, layer.parameters())
     return scorer
+
+
+def _moved(parameters: list[nn.Parameter], buffers: list[Tensor], _: torch.device) -> None:
+    """A whole layer goes to the GPU, and is cut there."""
+    for tensor in (*parameters, *buffers):
+        tensor.data = torch.empty_like(tensor)
+
+
+def _left(parameters: list[nn.Parameter], buffers: list[Tensor], _: torch.device) -> None:
+    """It is there."""
 
 
 def _replicated(scorer: nn.Module) -> DistributedDataParallel:
