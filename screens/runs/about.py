@@ -21,8 +21,9 @@ from screens.commands import Command, on_runs
 from screens.messages import ConfigureFrom, LookAtData
 from screens.runs import whole
 from screens.runs.detail import first_line
+from screens.runs.lines import MUTED
 from screens.runs.note import NoteScreen
-from screens.runs.parts import MUTED, PARTS, Part
+from screens.runs.parts import PARTS, Part
 from screens.runs.whole import Whole
 from screens.session import Session
 from screens.widgets import states

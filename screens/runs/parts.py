@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from rich.cells import cell_len
 from textual.content import Content
 
+from engine.fit import recorded
+from engine.fit.question import Phase
+from engine.fit.recorded import Figures
 from engine.ledger.best import higher_is_better
 from engine.ledger.differences import flat
 from engine.ledger.jobs import Job
 from engine.ledger.states import State
-from screens.runs.diff import plain
+from screens.runs.lines import LABEL, MUTED, Cell, beside, grid, heading, labelled, pairs
 from screens.runs.whole import Whole
 from screens.widgets import figures, scales, states
 from screens.widgets.events import MARKS, STYLES, in_a_line
-from screens.widgets.line import shortened
 
-MUTED: Final = "$foreground-muted"
-LABEL: Final = 12  # columns
 SCORES: Final = 4  # of an evaluation
+TOLD_ELSEWHERE: Final = ("lineage", "inventory", "memory")  # of the environment
+MEASURED_BY: Final = {"driver": "the driver", "context": "torch, with CUDA's context added", "resident": "the kernel"}
 PRINT: Final = 16  # characters of a fingerprint that tell it from others
-
-Cell = str | Content
-
 
 Told = Callable[[Whole, float, int], Content]
 Count = Callable[[Whole], int]
@@ -42,7 +40,7 @@ class Part:
 
 
 def _overview(whole: Whole, now: float, width: int) -> Content:
-    return Content("\n").join(_labelled(label, text, width) for label, text in _facts(whole, now) if text)
+    return Content("\n").join(labelled(label, text, width) for label, text in _facts(whole, now) if text)
 
 
 def _facts(whole: Whole, now: float) -> Iterator[tuple[str, Cell]]:
@@ -100,6 +98,38 @@ def _memory(whole: Whole) -> str:
     return ", ".join(parts)
 
 
+def _memory_of(whole: Whole, now: float, width: int) -> Content:
+    """Predicted and measured, of the whole process and of each phase."""
+    known = recorded.of(whole.document.environment)
+    if known.predicted is None and known.measured is None:
+        return Content.styled("Nothing was recorded of it.", MUTED)
+    predicted, measured = known.predicted or Figures(""), known.measured or Figures("")
+    lines = [labelled("predicted", f"when it was started, {predicted.source}", width)] if predicted.source else []
+    lines += [labelled("measured", f"the process by {MEASURED_BY[measured.source]}", width)] if measured.source else []
+    if step := known.step:
+        most = f"at most {step.rows} x {step.tokens:,} tokens, {step.supervised:,} of them supervised"
+        lines.append(labelled("at once", most, width))
+    titles = ("MiB", "predicted", "measured", "off by")
+    whole_run: list[tuple[Cell, ...]] = [
+        (name, *_held(getattr(predicted, f"{name}_mib"), getattr(measured, f"{name}_mib")))
+        for name in ("allocated", "reserved", "context", "process")
+    ]
+    nothing = (None, None)
+    phases: list[tuple[Cell, ...]] = [
+        (f"{phase} {name}", *_held(predicted.phases.get(phase, nothing)[at], measured.phases.get(phase, nothing)[at]))
+        for phase in Phase
+        if phase in measured.phases or phase in predicted.phases
+        for at, name in enumerate(("allocated", "reserved"))
+    ]
+    return Content("\n").join([*lines, Content(), grid(titles, [*whole_run, *phases], width, right=(1, 2, 3))])
+
+
+def _held(predicted: float | None, measured: float | None) -> tuple[str, str, str]:
+    off = f"{(predicted - measured) / measured:+.1%}" if predicted is not None and measured else ""
+    left, right = ("" if value is None else f"{value:,.0f}" for value in (predicted, measured))
+    return left, right, off
+
+
 def _metrics(whole: Whole, now: float, width: int) -> Content:
     rows = []
     for key, summary in sorted(
@@ -108,7 +138,7 @@ def _metrics(whole: Whole, now: float, width: int) -> Content:
         judged = key.endswith("/loss") or higher_is_better(key)
         best = (figures.value(summary.best), figures.count(summary.best_step)) if judged else ("", "")
         rows.append((key, figures.value(summary.last), figures.count(summary.last_step), *best))
-    return _grid(("metric", "last", "at", "best", "at"), rows, width, right=(1, 2, 3, 4))
+    return grid(("metric", "last", "at", "best", "at"), rows, width, right=(1, 2, 3, 4))
 
 
 def _profile(whole: Whole, now: float, width: int) -> Content:
@@ -124,15 +154,15 @@ def _profile(whole: Whole, now: float, width: int) -> Content:
 
     text = whole.document.profile.strip()
     if not text:  # an imported run has no profile, but it may have settings
-        return _pairs(whole.settings, width)
+        return pairs(whole.settings, width)
     return Content("\n").join(map(shown, text.splitlines()))
 
 
 def _environment(whole: Whole, now: float, width: int) -> Content:
-    told = {key: value for key, value in whole.document.environment.items() if key not in ("lineage", "inventory")}
-    prints = _pairs(whole.document.fingerprints, width)
-    around = _pairs(flat(told), width)
-    return Content("\n").join([_heading("fingerprints"), prints, Content(), _heading("environment"), around])
+    told = {key: value for key, value in whole.document.environment.items() if key not in TOLD_ELSEWHERE}
+    prints = pairs(whole.document.fingerprints, width)
+    around = pairs(flat(told), width)
+    return Content("\n").join([heading("fingerprints"), prints, Content(), heading("environment"), around])
 
 
 def _jobs(whole: Whole, now: float, width: int) -> Content:
@@ -144,14 +174,14 @@ def _jobs(whole: Whole, now: float, width: int) -> Content:
         where = f"process {job.pid} on {job.host}" if job.pid else job.host or ""
         counted = f"{job.doing} {job.done:,} of {job.total:,}" if job.total and job.kind != "train" else ""
         lines += [
-            _labelled(label, text, width)
+            labelled(label, text, width)
             for label, text in (("", where), ("", counted), *_lines("", job.message))
             if text
         ]
-        lines += [_labelled("log", Content.styled(str(job.log), MUTED), width), Content()]
+        lines += [labelled("log", Content.styled(str(job.log), MUTED), width), Content()]
     for order in whole.orders:
         factor = f" {order.value:g}" if order.value is not None else ""
-        lines.append(_labelled("order", f"{order.verb}{factor} at step {order.step}  {order.answer}", width))
+        lines.append(labelled("order", f"{order.verb}{factor} at step {order.step}  {order.answer}", width))
     return Content("\n").join(lines)
 
 
@@ -169,7 +199,7 @@ def _events(whole: Whole, now: float, width: int) -> Content:
         style = STYLES[event.level]
         when = figures.clock_with_seconds(event.time, now).ljust(LABEL - 2)
         text = Content.styled(in_a_line(event), style)
-        lines.append(_beside(Content.assemble((when, MUTED), (MARKS[event.level] + " ", style)), text, width))
+        lines.append(beside(Content.assemble((when, MUTED), (MARKS[event.level] + " ", style)), text, width))
     return Content("\n").join(lines)
 
 
@@ -185,7 +215,7 @@ def _checkpoints(whole: Whole, now: float, width: int) -> Content:
         )
         for each in reversed(whole.checkpoints)
     ]
-    return _grid(("step", "saved", "size", "val", "", ""), rows, width, right=(0, 2, 3))
+    return grid(("step", "saved", "size", "val", "", ""), rows, width, right=(0, 2, 3))
 
 
 def _there(whole: Whole, path: str) -> Content:
@@ -200,7 +230,7 @@ def _evaluations(whole: Whole, now: float, width: int) -> Content:
         scores = "  ".join(f"{name} {figures.value(score)}" for name, score in list(each.scores.items())[:SCORES])
         done = figures.clock(each.finished, now) if each.finished else Content.styled("not finished", "$text-warning")
         rows.append((each.suite, done, f"{each.n:,}", scores))
-    return _grid(("suite", "finished", "n", "scores"), rows, width, right=(2,))
+    return grid(("suite", "finished", "n", "scores"), rows, width, right=(2,))
 
 
 def _artifacts(whole: Whole, now: float, width: int) -> Content:
@@ -214,13 +244,14 @@ def _artifacts(whole: Whole, now: float, width: int) -> Content:
         )
         for each in reversed(whole.artifacts)
     ]
-    return _grid(("kind", "left", "size", "fingerprint", "path"), rows, width, right=(2,))
+    return grid(("kind", "left", "size", "fingerprint", "path"), rows, width, right=(2,))
 
 
 PARTS: Final = (
     Part("overview", _overview),
     Part("note", None),
     Part("lineage", None, lambda whole: len(whole.relatives)),
+    Part("memory", _memory_of),
     Part("metrics", _metrics, lambda whole: len(whole.summary)),
     Part("profile", _profile),
     Part("versions", _environment),
@@ -230,50 +261,3 @@ PARTS: Final = (
     Part("evaluations", _evaluations, lambda whole: len(whole.evaluations)),
     Part("artifacts", _artifacts, lambda whole: len(whole.artifacts)),
 )
-
-# How lines are put together
-
-
-def _heading(text: str) -> Content:
-    return Content.styled(text, "bold $text-accent")
-
-
-def _labelled(label: str, text: Cell, width: int) -> Content:
-    return _beside(Content.styled(label.ljust(LABEL), MUTED), text, width)
-
-
-def _beside(left: Content, text: Cell, width: int) -> Content:
-    """The text behind what stands left of it, its further lines indented as far."""
-    content = Content(text) if isinstance(text, str) else text
-    first, *more = content.wrap(max(10, width - left.cell_length)) or [Content()]
-    return Content("\n").join([left + first, *(line.pad_left(left.cell_length) for line in more)])
-
-
-def _pairs(found: Mapping[str, object], width: int) -> Content:
-    """Keys as wide as the widest, values wrapped beside them."""
-    room = min(max((cell_len(key) for key in found), default=0), width // 2)
-    lines = [
-        _beside(Content.styled(shortened(key, room).ljust(room + 2), MUTED), plain(value), width)
-        for key, value in found.items()
-    ]
-    return Content("\n").join(lines)
-
-
-def _grid(titles: Sequence[str], rows: Sequence[Sequence[Cell]], width: int, *, right: Sequence[int] = ()) -> Content:
-    """Aligned columns under their titles, nothing without rows; what the last one has no room for goes on under it."""
-    if not rows:
-        return Content()
-    texts = [[Content(cell) if isinstance(cell, str) else cell for cell in row] for row in rows]
-    widths = [max([cell_len(title), *(row[place].cell_length for row in texts)]) for place, title in enumerate(titles)]
-    heads = [Content.styled(title, f"bold {MUTED}") for title in titles]
-    lines = []
-    for row in [heads, *texts]:
-        *cells, last = [
-            cell.pad_left(widths[place] - cell.cell_length)
-            if place in right
-            else cell.pad_right(widths[place] - cell.cell_length)
-            for place, cell in enumerate(row)
-        ]
-        before = Content("  ").join([*cells, Content()])
-        lines.append(_beside(before, row[-1] if len(row) - 1 not in right else last, width))
-    return Content("\n").join(lines)

@@ -11,6 +11,8 @@ from textual.pilot import Pilot
 from textual.widgets import TextArea
 
 from engine.errors import Problem
+from engine.fit import recorded
+from engine.fit.question import Step
 from engine.ledger import Ledger, artifacts, evaluations, runs
 from engine.ledger.runs import Run
 from screens.runs.about import AboutScreen
@@ -30,7 +32,14 @@ def whole(four: Example, ledger: Ledger) -> Run:
     with ledger.transaction() as connection:
         connection.execute("UPDATE run_document SET profile = ? WHERE run = ?", (PROFILE, run.id))
         connection.execute("UPDATE run SET parent = ? WHERE id = ?", (run.uid, four.runs["pubmedqa-lora-64"].id))
-    runs.record(ledger, run, environment={"packages": {"torch": "2.13.0"}}, fingerprints={"data": "ab" * 32})
+    forward = {"forward": (9100.0, 9300.0)}
+    memory = recorded.kept(
+        predicted=recorded.Figures("simulated", 9050.0, 9200.0, 9300.0, 400.0, {"forward": (9050.0, 9200.0)}),
+        measured=recorded.Figures("driver", 9100.0, 9300.0, 9420.0, 402.0, forward),
+        step=Step(4, 512, 640, packed=False, checkpointing=True, accumulates=True),
+    )
+    environment = {"packages": {"torch": "2.13.0"}, **memory}
+    runs.record(ledger, run, environment=environment, fingerprints={"data": "ab" * 32})
     artifacts.add(ledger, run, "adapter", run.folder / "adapter/best", size=5_000_000, fingerprint="cd" * 32)
     made = evaluations.begin(
         ledger, run=run.id, model="m", model_name=run.name, suite="retention", suite_fingerprint="s", conditions="c"
@@ -58,6 +67,15 @@ async def go_to(pilot: Pilot[None], page: AboutScreen, part: str) -> None:
         (
             "overview",
             ["● running", "52 of 84 steps", "predicted 9.1 GiB, measured 9.2 GiB, +1.3% of what was predicted"],
+        ),
+        (
+            "memory",
+            [
+                "when it was started, simulated",
+                "4 x 512 tokens, 640 of them supervised",
+                "process 9,300 9,420 -1.3%",
+                "forward reserved 9,200 9,300 -1.1%",
+            ],
         ),
         ("metrics", ["validation/loss", "train/grad_norm"]),
         ("profile", ['title = "PubMedQA"  # yes or no', "rank = 16"]),
