@@ -6,6 +6,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from pydantic import ValidationError
+
+from engine.errors import Problem
 from engine.placing import why_not_cut
 from engine.profile import Profile, Training, changed
 
@@ -14,6 +17,7 @@ if TYPE_CHECKING:
 
 Judge = Callable[[Profile], "GpuFit"]
 Change = Mapping[str, object]
+Step = tuple[Change, str]  # and its price
 WORTH: Final = 0.98  # of the time: less gain is not worth a change
 SHORTEST: Final = 256  # tokens that rows are cut to by a rung at least
 SMALLEST: Final = 8  # of lora's rank
@@ -45,41 +49,48 @@ def ladder(profile: Profile, now: GpuFit, judge: Judge, gpus: int) -> tuple[Rung
 
 def _down(profile: Profile, now: GpuFit, judge: Judge, gpus: int) -> tuple[Rung, ...]:
     """The cheapest changes one on top of the other until it fits, without those that the later ones make needless."""
-    steps: list[tuple[Change, str]] = []
+    steps: list[Step] = []
     candidate, then = profile, now
     while not then.fits:
-        for change, price in _cheaper(candidate, then, gpus):
-            after = judge(changed(candidate, change))
-            if then.predicted_process_mib - after.predicted_process_mib >= 1:
-                steps.append((change, price))
-                candidate, then = changed(candidate, change), after
+        for step in _cheaper(candidate, then, gpus):
+            after = _judged(candidate, [step], judge)
+            if after and then.predicted_process_mib - after[1].predicted_process_mib >= 1:
+                steps.append(step)
+                candidate, then = after
                 break
         else:
             break
     if then.fits:
         for step in steps[-2::-1]:  # what costs most first; the last is needed
             fewer = [other for other in steps if other is not step]
-            if judge(_all(profile, fewer)).fits:
+            without = _judged(profile, fewer, judge)
+            if without and without[1].fits:
                 steps = fewer
     return tuple(_rungs(profile, now, steps, judge))
 
 
-def _all(profile: Profile, steps: Sequence[tuple[Change, str]]) -> Profile:
-    for change, _ in steps:
-        profile = changed(profile, change)
-    return profile
+def _judged(profile: Profile, steps: Sequence[Step], judge: Judge) -> tuple[Profile, GpuFit] | None:
+    """The profile with these changes and how it fits; None where they do not go together."""
+    try:
+        for change, _ in steps:
+            profile = changed(profile, change)
+        return profile, judge(profile)
+    except (ValidationError, Problem):
+        return None
 
 
-def _rungs(profile: Profile, now: GpuFit, steps: Sequence[tuple[Change, str]], judge: Judge) -> Iterator[Rung]:
-    for change, price in steps:
-        profile = changed(profile, change)
-        then = judge(profile)
+def _rungs(profile: Profile, now: GpuFit, steps: Sequence[Step], judge: Judge) -> Iterator[Rung]:
+    for step in steps:
+        after = _judged(profile, [step], judge)
+        if after is None:
+            return
+        profile, then = after
         saves = now.predicted_process_mib - then.predicted_process_mib
-        yield Rung(change, saves, _time(now, then), price, then.fits)
+        yield Rung(step[0], saves, _time(now, then), step[1], then.fits)
         now = then
 
 
-def _cheaper(profile: Profile, now: GpuFit, gpus: int) -> Iterator[tuple[Change, str]]:
+def _cheaper(profile: Profile, now: GpuFit, gpus: int) -> Iterator[Step]:
     """Changes that save memory, in the order of what they cost: first what leaves the result as it is."""
     training, model, method = profile.training, profile.model, profile.method
     if now.micro_batch > 1 and training.micro_batch != "auto":
@@ -115,7 +126,7 @@ def _rows(training: Training) -> dict[str, object]:
     return {} if training.row_tokens == "auto" or training.packing is False else {"training.row_tokens": "auto"}
 
 
-def _more_gpus(profile: Profile, now: GpuFit, gpus: int, sharding: str) -> Iterator[tuple[Change, str]]:
+def _more_gpus(profile: Profile, now: GpuFit, gpus: int, sharding: str) -> Iterator[Step]:
     """Twice as many GPUs as now, each with the whole model or a part of it."""
     ranks = 2 * now.ranks
     if now.uuid == "cpu" or ranks > gpus or ranks > profile.training.effective_batch:
@@ -139,14 +150,15 @@ def _short_type(now: GpuFit) -> str:
 def _up(profile: Profile, now: GpuFit, judge: Judge, gpus: int) -> tuple[Rung, ...]:
     rungs: list[Rung] = []
     for change, price in _faster(profile, now, gpus):
-        then = judge(changed(profile, change))
-        factor = _time(now, then)
-        if then.fits and factor is not None and factor < WORTH:
-            rungs.append(Rung(change, now.predicted_process_mib - then.predicted_process_mib, factor, price, True))
+        after = _judged(profile, [(change, price)], judge)
+        factor = _time(now, after[1]) if after else None
+        if after and after[1].fits and factor is not None and factor < WORTH:
+            saves = now.predicted_process_mib - after[1].predicted_process_mib
+            rungs.append(Rung(change, saves, factor, price, True))
     return tuple(rungs)
 
 
-def _faster(profile: Profile, now: GpuFit, gpus: int) -> Iterator[tuple[Change, str]]:
+def _faster(profile: Profile, now: GpuFit, gpus: int) -> Iterator[Step]:
     """Changes that may save time, each by itself."""
     training, model, method = profile.training, profile.model, profile.method
     if training.checkpoint_activations is True:
