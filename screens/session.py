@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine import machine
+from engine.fit.simulator import Simulator
 from engine.gpu import Gpu, gpus
 from engine.ledger import Ledger
 from engine.storage import free_bytes
@@ -47,7 +48,10 @@ class View:
 
 @dataclass(frozen=True)
 class Session:
-    """`clock` (seconds since the epoch), `gpus` and `room` are asked, never the machine itself: a picture can be taken of fixed ones."""
+    """`clock` (seconds since the epoch), `gpus` and `room` are asked, never the machine itself: a picture can be taken of fixed ones.
+
+    `simulator` lives as long as the application; without one memory is estimated by formulas.
+    """
 
     ledger: Ledger
     runs_folder: Path
@@ -55,3 +59,4 @@ class Session:
     gpus: Callable[[], tuple[Gpu, ...]] = gpus
     room: Callable[[Path], Room] = room
     view: View = View()
+    simulator: Simulator | None = None

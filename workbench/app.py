@@ -6,6 +6,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -20,6 +21,7 @@ from textual.message import Message
 from textual.worker import WorkerFailed
 
 from engine.errors import Problem
+from engine.fit.simulator import Simulator
 from engine.ledger import Ledger, runs
 from screens.commands import EVERYWHERE, QUIT
 from screens.messages import (
@@ -280,8 +282,9 @@ def run(ledger_path: Path, *, watch: str | None = None) -> int:
         Problem: the ledger or the settings cannot be opened, or the key map does not work.
     """
     settings = user_settings.load()
-    with Ledger.open(ledger_path) as ledger:
-        app = WorkbenchApp(Session(ledger, settings.runs_folder, view=settings.runs), settings, watch=watch)
+    with Ledger.open(ledger_path) as ledger, closing(Simulator()) as simulator:
+        session = Session(ledger, settings.runs_folder, view=settings.runs, simulator=simulator)
+        app = WorkbenchApp(session, settings, watch=watch)
         app.run()
         if app.mistake is not None:
             raise app.mistake

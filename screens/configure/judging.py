@@ -10,10 +10,16 @@ from pathlib import Path
 from typing import Final
 
 from engine import compatible, hub
+from engine.advice import too_few_rows
 from engine.errors import Problem
 from engine.fit import cards
-from engine.fit.estimate import Estimate, GpuFit, estimate
+from engine.fit.estimate import FORMULAS, Estimate, GpuFit, estimate
 from engine.fit.facts import Facts, look
+from engine.fit.failures import Failure, failures
+from engine.fit.history import PastErrors, errors, taught
+from engine.fit.predicting import Predicted
+from engine.fit.question import Answer, Question
+from engine.fit.simulator import Simulator
 from engine.gpu import Gpu
 from engine.lineage import grounded
 from engine.profile import Profile
@@ -40,7 +46,8 @@ class Room:
 @dataclass(frozen=True)
 class Judgement:
     """The answer for a profile, or the problem that keeps it from being given. `gpus` are those that were there; `elsewhere` names the kind
-    of GPU that is assumed, where it is not here. `room` is None until it is known.
+    of GPU that is assumed, where it is not here. `room` is None until it is known. `errors` are those of past predictions and `failures` runs
+    like this one that failed, on the best GPU. `unsimulated` says why its figures are not simulated, or that they will be.
     """
 
     profile: Profile | None = None
@@ -51,6 +58,9 @@ class Judgement:
     gpus: tuple[Gpu, ...] = ()
     elsewhere: str = ""
     room: Room | None = None
+    errors: PastErrors | None = None
+    failures: tuple[Failure, ...] = ()
+    unsimulated: str = ""
 
     @property
     def fits(self) -> tuple[GpuFit, ...]:
@@ -63,6 +73,19 @@ class Judgement:
         return max(self.fits, key=lambda fit: fit.free_mib, default=None)
 
 
+@dataclass(frozen=True)
+class Known:
+    """What was simulated before, else formulas."""
+
+    simulator: Simulator
+
+    def predict(self, question: Question) -> Predicted:
+        answer = self.simulator.known(question)
+        if answer is None:
+            return FORMULAS.predict(question)
+        return Predicted(answer.allocated, answer.reserved, answer.parts, answer.phases, "simulated")
+
+
 class Judge:
     """Judges profiles. A thread that nobody waits for any more may still be at it when the next begins: what they remember is guarded."""
 
@@ -71,6 +94,8 @@ class Judge:
         self._guard = threading.Lock()
         self._facts: dict[str, Facts] = {}
         self._downloads: dict[tuple[str, str], int | Problem] = {}
+        self._refused: dict[str, Problem] = {}
+        self._predictor = Known(session.simulator) if session.simulator else FORMULAS
 
     def at_hand(self, profile: Profile) -> bool:
         """Whether what is slow to find out of the profile's base and data is known."""
@@ -90,14 +115,41 @@ class Judge:
         compatible.check(profile.method, facts.config)
         notes += compatible.notes(profile.model, profile.method, facts.config)
         notes += preference_advice(profile)
+        if profile.training.objective == "sft" and facts.shape and (few := too_few_rows(facts.train_rows, facts.shape.parameters)):
+            notes.append(few)
         if facts.assumed:
             notes.append(facts.assumed)
-        estimated = estimate(profile, facts, where)
-        asked = self._asked(profile)
+        ledger = self._session.ledger
+        estimated = estimate(profile, facts, [taught(ledger, card, profile) for card in where], self._predictor)
         found = Judgement(profile, estimated, facts, None, tuple(notes), tuple(gpus), elsewhere)
+        if found.best is not None:
+            found = replace(
+                found,
+                errors=errors(ledger, found.best.name, found.best.source),
+                failures=next((failures(ledger, profile, card) for card in where if card.uuid == found.best.uuid), ()),
+                unsimulated=self._unsimulated(found.best),
+            )
+        asked = profile.model.base, profile.model.revision
         if asked not in self._downloads:
             yield found
         yield self._roomy(found, asked)
+
+    def to_simulate(self, judgement: Judgement) -> Question | None:
+        """What is to be simulated next so that the figures are: of the best GPU, then of the others."""
+        ordered = sorted(judgement.fits, key=lambda fit: fit is not judgement.best)
+        wanted = (fit.question for fit in ordered if fit.source != "simulated")
+        return next((question for question in wanted if question.key not in self._refused), None)
+
+    def learn(self, question: Question, outcome: Answer | Problem) -> None:
+        """What came of a simulation: answers are kept by the simulator, problems here."""
+        if isinstance(outcome, Problem):
+            self._refused[question.key] = outcome
+
+    def _unsimulated(self, fit: GpuFit) -> str:
+        if self._session.simulator is None or fit.source == "simulated":
+            return ""
+        refused = self._refused.get(fit.question.key)
+        return f"not simulated: {refused.what}" if refused else "being simulated"
 
     def _roomy(self, found: Judgement, asked: tuple[str, str]) -> Judgement:
         """The same with what it takes of the disk, or the reason why it may not be downloaded."""
@@ -111,9 +163,6 @@ class Judge:
             return replace(found, problem=download)
         missing = None if isinstance(download, Problem) else download
         return replace(found, room=Room(missing, disk_bytes(found.profile, found.facts), free))
-
-    def _asked(self, profile: Profile) -> tuple[str, str]:
-        return profile.model.base, profile.model.revision
 
     def _look(self, profile: Profile) -> Facts:
         key = _key(profile)

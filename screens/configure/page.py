@@ -172,12 +172,13 @@ class ConfigurePage(Page[tuple[Preset, ...]]):
         width = (self.size.width * 2 // 5 - 3) if wide else self.size.width - 2
         there = self.draft is not None and judgement is not None and judgement.best is not None
         pane.display = there and not zoomed
-        pane.tell(lambda colour: told.beside(judgement, width, colour, full=wide))
+        now = self.session.clock()
+        pane.tell(lambda colour: told.beside(judgement, width, colour, now, full=wide))
         pane.set_class(bool(self.draft and self.draft.problems()), "-stale")
         if zoomed:
             whole = self.query_one("#estimate", EstimatePane)
             empty = Content.styled(NO_ESTIMATE, "$foreground-muted")
-            whole.tell(lambda c: told.beside(judgement, self.size.width - 4, c, full=True) if there else empty)
+            whole.tell(lambda c: told.beside(judgement, self.size.width - 4, c, now, full=True) if there else empty)
         self._rungs.show(judgement.best.ladder if judgement and judgement.best else ())
         self._draw_about()
 

@@ -5,12 +5,16 @@ On a narrow screen it is a few lines under the form, for the GPU that the run wo
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from textual.content import Content
 
 from engine.fit.estimate import GpuFit
 from engine.fit.facts import Facts
+from engine.fit.failures import Failure
 from screens.configure import rungs
 from screens.configure.bars import Colour, bar, legend, wrapped
+from screens.configure.fields import shown
 from screens.configure.judging import Judgement
 from screens.configure.verdict import name_of
 from screens.widgets import figures
@@ -19,7 +23,7 @@ MUTED = "$foreground-muted"
 FEW = 2  # GPUs that have a line on a narrow screen
 
 
-def beside(judgement: Judgement | None, width: int, colour: Colour, *, full: bool) -> Content:
+def beside(judgement: Judgement | None, width: int, colour: Colour, now: float, *, full: bool) -> Content:
     """All of it, `full`, or the lines that matter most."""
     if judgement is None or judgement.best is None or judgement.facts is None:
         return Content()
@@ -27,14 +31,16 @@ def beside(judgement: Judgement | None, width: int, colour: Colour, *, full: boo
     others = [fit for fit in judgement.fits if fit is not best]
     if full:
         lines = [line for fit in (best, *others) for line in _gpu(fit, judgement, width, colour)]
-        lines += [Content(), *_filled(best, width, colour), *_time(best, width), Content()]
+        lines += [Content(), *_filled(judgement, best, width, colour), Content(), *_phases(best, width)]
+        lines += [*_time(best, width), *_how(best, width), Content()]
         lines += [*rungs.lines(best, width), *([Content()] if best.ladder else [])]
-        return Content("\n").join([*lines, *_to_know(judgement), _source(judgement)])
-    lines = [_gpu_line(fit, judgement, width, colour) for fit in (best, *others[: FEW - 1])]
-    lines += [*_filled(best, width, colour), *_time(best, width)[:1]]
+        return Content("\n").join([*lines, *_to_know(judgement, now)])
+    shown = (best, *others[: FEW - 1])
+    lines = [_gpu_line(fit, judgement, width, colour) for fit in shown]
+    lines += [*_filled(judgement, best, width, colour), *_time(best, width)[:1], *_how(best, width)[:1]]
     if best.ladder:
         lines.append(Content.assemble((f"{rungs.title(best)}:  ", MUTED), rungs.words(best.ladder)))
-    lines += _to_know(judgement)
+    lines += _to_know(judgement, now)
     return Content("\n").join(line.truncate(width, ellipsis=True) for line in lines)
 
 
@@ -65,25 +71,68 @@ def _headroom(judgement: Judgement) -> float:
     return judgement.profile.hardware.headroom_mib
 
 
-def _filled(fit: GpuFit, width: int, colour: Colour) -> list[Content]:
-    return wrapped(legend(fit.parts, fit.total_mib - fit.free_mib, colour), width)
+def _filled(judgement: Judgement, fit: GpuFit, width: int, colour: Colour) -> list[Content]:
+    """What the best GPU's bar consists of, and how that is known."""
+    return wrapped([*legend(fit.parts, fit.total_mib - fit.free_mib, colour), _source(judgement, fit)], width)
+
+
+def _source(judgement: Judgement, fit: GpuFit) -> Content:
+    """`simulated, ±2 % in 9 runs here`: how figures are come by, and how wrong such figures were on this GPU."""
+    errors = judgement.errors
+    past = f", ±{errors.mean_pct:.0f} % in {errors.runs} run{'s' if errors.runs > 1 else ''} here" if errors else ""
+    waits = f", {judgement.unsimulated}" if judgement.unsimulated else ""
+    return Content.assemble((fit.source, "bold" if fit.source == "simulated" else "italic"), (past + waits, MUTED))
 
 
 def _time(fit: GpuFit, width: int) -> list[Content]:
-    """How long and how it would be run."""
-    span = f"{figures.duration(fit.seconds[0])} to {figures.duration(fit.seconds[1])}" if fit.seconds else "not known"
-    told = [Content.assemble(("time ", MUTED), span)]
+    """How long, how fast, and how much energy."""
+    told = [Content.assemble(("time ", MUTED), _span(fit.seconds, figures.duration))]
+    if fit.tokens_per_second:
+        told.append(Content(f"{_span(fit.tokens_per_second, figures.count)} tok/s"))
+    if fit.step_seconds:
+        told.append(Content(f"a step {_span(fit.step_seconds, figures.seconds)}"))
     if fit.kwh:
-        told.append(Content(f"{figures.value(fit.kwh[0])} to {figures.value(fit.kwh[1])} kWh"))
-    told.append(
+        told.append(Content(f"{_span(fit.kwh, figures.value)} kWh"))
+    return wrapped(told, width, " · ")
+
+
+def _span(between: tuple[float, float] | None, written: Callable[[float], str]) -> str:
+    """`3m to 10m`; one figure where both are written alike."""
+    if between is None:
+        return "not known"
+    low, high = map(written, between)
+    return low if low == high else f"{low} to {high}"
+
+
+def _how(fit: GpuFit, width: int) -> list[Content]:
+    """How it would be run, and how far that could go."""
+    told = [
+        Content.assemble(("micro-batch ", MUTED), f"{fit.micro_batch}", (f" of at most {fit.micro_batch_max}", MUTED))
+    ]
+    told.append(Content(f"activations {'recomputed' if fit.checkpoint_activations else 'kept'}"))
+    if fit.ranks > 1:
+        each = "holds a part" if fit.sharding == "shard" else "holds all"
+        told.append(Content(f"{fit.ranks} GPUs, each {each}"))
+    if fit.longest_tokens:
+        told.append(Content.assemble(("rows fit up to ", MUTED), f"{fit.longest_tokens:,}", (" tokens", MUTED)))
+    return wrapped(told, width, " · ")
+
+
+def _phases(fit: GpuFit, width: int) -> list[Content]:
+    """What is reserved in each phase, the costliest marked; nothing where formulas do not tell phases apart."""
+    if not fit.phases:
+        return []
+    peak = max(reserved for _, reserved in fit.phases.values())
+    room = max(8, width - 22)
+    lines = [
         Content.assemble(
-            ("micro-batch ", MUTED),
-            f"{fit.micro_batch}",
-            (f" of at most {fit.micro_batch_max}, activations ", MUTED),
-            "recomputed" if fit.checkpoint_activations else "kept",
+            (f"{phase:<11}", MUTED),
+            "▬" * round(reserved * room / peak) if peak else "",
+            (f" {figures.gib(reserved)} GiB", "bold" if reserved == peak else ""),
         )
-    )
-    return wrapped(told, width)
+        for phase, (_, reserved) in fit.phases.items()
+    ]
+    return [*lines, Content()]
 
 
 def rows(facts: Facts) -> str:
@@ -92,9 +141,19 @@ def rows(facts: Facts) -> str:
     return f"{counts} of {facts.mean_tokens:,.0f} tokens, at most {facts.max_tokens:,}"
 
 
-def _to_know(judgement: Judgement) -> list[Content]:
-    return [Content.styled(f"· {note}", MUTED) for note in judgement.notes]
+def _to_know(judgement: Judgement, now: float) -> list[Content]:
+    """What went wrong before, and what else a person should know."""
+    past = [Content.styled(f"! {_failed(failure, now)}", "$text-warning") for failure in judgement.failures]
+    return [*past, *(Content.styled(f"· {note}", MUTED) for note in judgement.notes)]
 
 
-def _source(judgement: Judgement) -> Content:
-    return Content.styled("Figures are estimated by formulas, not simulated.", MUTED)
+def _failed(failure: Failure, now: float) -> str:
+    """`a run like this failed here: OOM at 12, pubmedqa-lora-16, 3d ago; rank was 8, is 16`."""
+    changed = ", ".join(
+        f"{key.rpartition('.')[2].replace('_', ' ')} was {shown(then)}, is {shown(is_now)}"
+        for key, then, is_now in failure.differs
+    )
+    ago = figures.duration(now - failure.created)
+    return f"a run like this failed here: {failure.cause}, {failure.run}, {ago} ago" + (
+        f"; {changed}" if changed else ""
+    )
