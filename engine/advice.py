@@ -5,6 +5,7 @@ The words and their sources are in `profiles/advice.toml`. Nothing here refuses 
 
 from __future__ import annotations
 
+import math
 import re
 import tomllib
 from collections.abc import Callable, Mapping
@@ -15,9 +16,7 @@ from typing import Final
 from engine.places import shipped
 
 NUMBERED: Final = re.compile(r"^data\.\d+(?=\.|$)")
-HEURISTIC: Final = (
-    "a rule of thumb that nobody measured; 1,000 chosen rows were enough for a 65B model (LIMA, arXiv:2305.11206)"
-)
+HEURISTIC: Final = "a rule of thumb, measured by nobody"
 """What is to be said wherever the number of rows is judged."""
 
 
@@ -104,10 +103,10 @@ def too_few_rows(rows: int, parameters: int) -> str:
     wanted = rows_for(parameters)
     if rows >= wanted.least:
         return ""
-    size = f"{parameters / 1e9:.1f}B" if parameters >= 1e8 else f"{parameters / 1e6:.0f}M"
+    size = "10B parameters and more" if math.isinf(wanted.below) else f"less than {wanted.below / 1e9:g}B parameters"
     return (
-        f"{rows:,} training rows are few for {size} parameters: {wanted.least:,} at least, "
-        f"{wanted.ideal[0]:,} to {wanted.ideal[1]:,} are advised ({HEURISTIC})"
+        f"{rows:,} training rows are few: for {size} {wanted.least:,} at least, "
+        f"better {wanted.ideal[0]:,} to {wanted.ideal[1]:,} ({HEURISTIC})"
     )
 
 

@@ -112,10 +112,10 @@ class Method(Part):
         16,
         ge=1,
         le=1024,
-        description="Of lora. 4-32 for slight adaptation, 32-64 usual, 128-256 for much new capacity.",
+        description="Of lora: in how many directions an adapted matrix may change.",
     )
-    alpha: float = Field(32, gt=0, le=4096, description="Scale of a lora adapter; usually 2 x rank.")
-    dropout: float = Field(0.05, ge=0, lt=1, description="Of a lora adapter's input: 0.05-0.1 against overfitting.")
+    alpha: float = Field(32, gt=0, le=4096, description="Of lora: the adapter's output is multiplied by alpha / rank.")
+    dropout: float = Field(0.05, ge=0, lt=1, description="Of a lora adapter's input, against overfitting.")
     targets: Literal["all-linear"] | tuple[str, ...] = Field(
         "all-linear",
         description="Modules that get an adapter: all-linear, or names such as q_proj and v_proj. For ia3 all-linear means "
@@ -170,13 +170,12 @@ class Training(Part):
         0.1,
         gt=0,
         le=10,
-        description="Of dpo: how closely it stays to the model it began with; 0.1 usual, about 5 when length_normalised. Of orpo: the "
-        "weight of preference.",
+        description="Of dpo: how closely it stays to the model it began with. Of orpo: the weight of preference.",
     )
     length_normalised: bool = Field(
         False, description="Of dpo: compare log-probabilities a token, so that longer is not better by itself."
     )
-    epochs: float = Field(3, gt=0, le=1000, description="Passes over the data: 2-5 usual.")
+    epochs: float = Field(3, gt=0, le=1000, description="Passes over the data.")
     max_steps: int | None = Field(None, ge=1, description="Optimizer steps, in place of epochs.")
     effective_batch: int = Field(
         16, ge=1, le=65_536, description="Examples per optimizer step, whatever the micro-batch."
@@ -196,12 +195,15 @@ class Training(Part):
         2e-4,
         gt=0,
         le=1,
-        description="lora 1e-4 to 5e-4 (2e-4 usual), full 1e-5 to 5e-5; dpo and orpo a tenth of that.",
+        description="How far a step moves what is trained; what is usual depends on method and objective.",
     )
     schedule: Literal["cosine", "linear", "constant"] = Field("cosine", description="How the rate falls after warm-up.")
-    warmup_ratio: float = Field(0.03, ge=0, lt=1, description="Share of the steps in which the rate rises: 0.03-0.10.")
+    warmup_ratio: float = Field(0.03, ge=0, lt=1, description="Share of the steps in which the rate rises.")
     weight_decay: float = Field(
-        0.01, ge=0, le=1, description="0.001-0.1; norms, biases, embeddings and the scales of ia3 are left alone."
+        0.01,
+        ge=0,
+        le=1,
+        description="Pull towards zero; norms, biases, embeddings and the scales of ia3 are left alone.",
     )
     max_grad_norm: float = Field(1.0, gt=0, description="Gradients are clipped to this norm.")
     optimizer: Literal["adamw", "adamw_8bit", "paged_adamw_8bit", "adafactor"] = Field(

@@ -81,7 +81,9 @@ def size(parameters: int | None) -> str:
     """A number of parameters as people say it: 4.0B, 350M."""
     if parameters is None:
         return ""
-    return f"{parameters / 1e9:.1f}B" if parameters >= 1e9 else f"{parameters / 1e6:.0f}M"
+    if parameters >= 0.95e9:
+        return f"{parameters / 1e9:.1f}B"
+    return f"{parameters / 1e6:.0f}M" if parameters >= 1e7 else f"{parameters / 1e6:.1f}M"
 
 
 def about(choice: Choice | None, asked: Download | Problem | None, free: int | None) -> Content:

@@ -70,6 +70,7 @@ class PickingPage(EditingPage):
         self._sought.pop(view, None)
         super().action_view(view)
         if self._view == "models":
+            self._asked = {name: found for name, found in self._asked.items() if isinstance(found, Download)}
             self._look_for_models()
 
     @work(thread=True, exclusive=True, group="models")
@@ -170,11 +171,10 @@ class PickingPage(EditingPage):
             self.app.call_from_thread(self._hub_said, name, found)
 
     def _hub_said(self, name: str, found: Download | Problem) -> None:
-        if not isinstance(found, Problem) or found.code != "network":  # the next time there may be a network
-            self._asked[name] = found
+        self._asked[name] = found
         choice = self._models.selected if self.query("#models") else None
         if self._view == "models" and choice is not None and choice.name == name:
-            self.query_one("#about", Line).show(models.about(choice, found, self._free))
+            self._draw_about()
 
     # Reading
 
@@ -205,6 +205,7 @@ class PickingPage(EditingPage):
         self.query_one("#file_beside").display = beside
         if beside:
             self.query_one("#beside").display = False
+            self._draw_file_beside()
 
     def _draw_file_beside(self) -> None:
         """The file, with the value under the cursor in sight."""

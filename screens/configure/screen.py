@@ -20,7 +20,7 @@ from screens.configure.draft import Draft, lookup
 from screens.configure.fields import shown
 from screens.configure.picking import PickingPage
 from screens.configure.presets import Preset
-from screens.configure.verbs import CSS, VERBS
+from screens.configure.verbs import BACK, CSS, FIND, VERBS
 from screens.messages import ConfigureFrom, LookAtData, WatchRun
 
 
@@ -32,12 +32,14 @@ class ConfigureScreen(PickingPage):
     _starting = False
 
     def verbs(self) -> list[Command]:
-        """While presets are chosen from, enter takes one; before there is a profile nothing else means anything."""
+        """In a list enter takes what is under the cursor; before there is a profile nothing else means anything."""
         found = list(super().verbs())
-        if self._view not in ("presets", "ladder", "models"):
-            return found
         take = replace(found[0], label="take")
-        return [take, *found[1:]] if self.draft else [take]
+        if self._view in ("presets", "models"):
+            return [take, FIND, BACK] if self.draft else [take, FIND]
+        if self._view == "ladder":
+            return [take, *found[1:]]
+        return [verb for verb in found if verb.id != FIND.id]
 
     def action_next_gpu(self) -> None:
         """GPUs here: the next one, then any. None here: the next kind that is known, then the CPU."""

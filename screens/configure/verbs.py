@@ -6,6 +6,8 @@ from typing import Final
 
 from screens.commands import Command
 
+FIND: Final = Command("configure.find", "/", "find", "Look for words in the presets, or in the models.", "find")
+BACK: Final = Command("configure.back", "escape", "back", "Back to the form.", "view('form')", show=False)
 VERBS: Final = (
     Command("configure.edit", "enter", "edit", "Change the value, open or close the section, take the preset.", "edit"),
     Command("configure.run", "R", "run", "Start a run of this profile.", "launch(False)"),
@@ -17,18 +19,24 @@ VERBS: Final = (
         "configure.ladder", "L", "ladder", "Show what would make it fit, or faster; enter takes it.", "view('ladder')"
     ),
     Command("configure.ease", "e", "ease", "Take the first rung of the ladder.", "ease"),
-    Command("configure.why", "i", "why", "What the value means, what is usual, and what was found out about it.", "view('why')"),
+    Command(
+        "configure.why",
+        "i",
+        "why",
+        "What the value means, what is usual, and what was found out about it.",
+        "view('why')",
+    ),
     Command("view.zoom", "z", "zoom", "Show all of the estimate, or the form again.", "zoom"),
     Command("configure.gpu", "u", "GPU", "Judge the profile for the next GPU.", "next_gpu"),
     Command("configure.toml", "v", "TOML", "Show the profile as a file.", "view('toml')"),
     Command("configure.diff", "d", "diff", "Show what differs from what it began as.", "view('diff')"),
     Command("configure.save", "w", "save", "Save the profile as a file.", "save"),
-    Command("configure.find", "/", "find", "Look for words in the presets, or in the models.", "find"),
+    FIND,
     Command("configure.data", "o", "open data", "Show the data on Data, as this profile sees them.", "look_at_data"),
     Command("configure.undo", "ctrl+u", "undo", "Take the last change back.", "undo"),
     Command("configure.redo", "ctrl+r", "redo", "Make the change again that was taken back.", "redo", show=False),
     Command("view.copy", "y", "copy", "Copy the profile as TOML.", "copy", show=False),
-    Command("configure.back", "escape", "back", "Back to the form.", "view('form')", show=False),
+    BACK,
 )
 
 CSS: Final = """
