@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import tomlkit
@@ -29,10 +31,10 @@ class Draft:
     past: tuple[str, ...] = ()
     future: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def values(self) -> dict[str, object]:
-        """The raw values, nested, as they stand in the text."""
-        return tomlkit.parse(self.text).unwrap()
+        """The raw values, nested, as they stand in the text. At every key they are wanted many times over."""
+        return tomllib.loads(self.text)
 
     @property
     def changed(self) -> bool:
@@ -41,6 +43,10 @@ class Draft:
 
     def problems(self) -> dict[str, str]:
         """What is wrong, by dotted key."""
+        return self._problems
+
+    @cached_property
+    def _problems(self) -> dict[str, str]:
         return profile_file.problems(self.values)
 
     def profile(self) -> Profile:
@@ -93,7 +99,11 @@ class Draft:
 
     def differences(self) -> dict[str, tuple[object, object]]:
         """Dotted keys whose value is another than the one it began with: before and now."""
-        before, now = (dict(flattened(tomlkit.parse(text).unwrap())) for text in (self.origin, self.text))
+        return self._differences
+
+    @cached_property
+    def _differences(self) -> dict[str, tuple[object, object]]:
+        before, now = dict(flattened(tomllib.loads(self.origin))), dict(flattened(self.values))
         keys = [*before, *(key for key in now if key not in before)]
         return {key: (before.get(key), now.get(key)) for key in keys if before.get(key) != now.get(key)}
 
