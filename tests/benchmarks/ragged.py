@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Final
 
@@ -19,11 +20,16 @@ SHAPES: Final = {  # hidden size, layers, heads, key-value heads, size of the fe
     "million": (256, 4, 4, 2, 688, 4096),  # 5 million parameters, of which the head has a fifth, as in Llama 3.2 1B
     "tiny": (64, 2, 4, 2, 128, 512),  # of which little but the loop's own work is seen
     "1b": (2048, 16, 32, 8, 8192, 128256),  # Llama 3.2 1B
+    "3b": (3072, 28, 24, 8, 8192, 128256),  # Llama 3.2 3B
+    "8b": (4096, 32, 32, 8, 14336, 128256),  # Llama 3.1 8B
 }
 
 
-def base(folder: Path, shape: str, corpus: list[str] | None = None, *, seed: int = 0) -> Path:
-    """A folder with configuration, tokenizer and random weights: a tokenizer of whole words, or of pieces learned from a corpus."""
+def base(folder: Path, shape: str, corpus: list[str] | None = None, *, seed: int = 0, half: bool = False) -> Path:
+    """A folder with configuration, tokenizer and random weights: a tokenizer of whole words, or of pieces learned from a corpus.
+
+    `half`: weights in 16 bits, of which eight billion are drawn on a GPU where there is one.
+    """
     from engine.train.initialise import initialise
 
     folder.mkdir(parents=True)
@@ -54,8 +60,27 @@ def base(folder: Path, shape: str, corpus: list[str] | None = None, *, seed: int
     }
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
     (folder / "chat_template.jinja").write_text(TEMPLATE)
-    initialise(folder, seed)
+    if half:
+        drawing = get_context("spawn").Process(
+            target=_drawn_in_half, args=(folder, seed)
+        )  # which gives back the GPU's memory
+        drawing.start()
+        drawing.join()
+        assert drawing.exitcode == 0, f"no weights in {folder}"
+    else:
+        initialise(folder, seed)
     return folder
+
+
+def _drawn_in_half(folder: Path, seed: int) -> None:
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    torch.manual_seed(seed)
+    with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)  # type: ignore[no-untyped-call]
+    model.save_pretrained(folder)
 
 
 def _special() -> list[AddedToken]:
