@@ -34,8 +34,9 @@ def workspace(capability: tuple[int, int]) -> int:
 
 @contextmanager
 def as_if_real() -> Iterator[None]:
-    """Have fake tensors taken for tensors where PyTorch asks for their type before it works on many at once."""
+    """Have fake tensors taken for tensors: by PyTorch before it works on many at once, by transformers before it does without a mask."""
     with (
+        mock.patch("transformers.utils.import_utils.is_fake_tensor", lambda tensor: False),
         mock.patch("torch.utils._foreach_utils._foreach_supported_types", [Tensor, FakeTensor]),
         mock.patch("torch.optim.optimizer._foreach_supported_types", [Tensor, nn.Parameter, FakeTensor]),
     ):
