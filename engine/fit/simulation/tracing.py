@@ -18,7 +18,7 @@ from unittest import mock
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.distributed.tensor import DTensor
 from torch.distributed.tensor._op_schema import OpSchema
 from torch.distributed.tensor._sharding_prop import ShardingPropagator
@@ -303,6 +303,10 @@ class _Held(NamedTuple):
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Tells of each operation what it returned."""
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # nothing is compiled in here; the guard against it costs a tenth of the time
+
     def __init__(self, told: Callable[[torch._ops.OpOverload, tuple[object, ...], object], None]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._told = told
@@ -310,6 +314,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
         if any(issubclass(kind, DTensor) for kind in types):
             return NotImplemented  # let it be done in operations on this rank's share, which come here
+        if func is torch.ops.prim.device.default and isinstance(args[0], FakeTensor):
+            return args[0].fake_device  # every other call is this one, and goes a long way otherwise
         returned = standins.INSTEAD.get(func, func)(*args, **(kwargs or {}))
         self._told(func, args, returned)
         return returned
