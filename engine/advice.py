@@ -90,7 +90,7 @@ def unusual(key: str, value: Callable[[str], object]) -> str:
         scale = float(other)
     if there == 0 or found.low * scale <= there <= found.high * scale:  # zero switches something off: that is meant
         return ""
-    return f"{'low' if there < found.low * scale else 'high'}: usual is {found.says}"
+    return f"{'low' if there < found.low * scale else 'high'}: usual {found.says}"
 
 
 def rows_for(parameters: int) -> Rows:

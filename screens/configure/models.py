@@ -42,7 +42,7 @@ class Choice:
     @property
     def key(self) -> str:
         """What tells it from all others."""
-        return f"base:{self.base.name}" if self.base else "other"
+        return f"base:{self.base.name}" if self.base else f"other:{self.typed}"
 
 
 def choices(found: Sequence[Base], sought: str) -> tuple[Choice, ...]:

@@ -203,8 +203,11 @@ class PickingPage(EditingPage):
         super()._draw_estimate()
         beside = self._file_beside and self.has_class("-wide") and self._view != "estimate" and self.draft is not None
         self.query_one("#file_beside").display = beside
-        if beside:
+        if beside or (
+            not self.has_class("-wide") and self._view not in ("form", "ladder")
+        ):  # there what is read needs the room
             self.query_one("#beside").display = False
+        if beside:
             self._draw_file_beside()
 
     def _draw_file_beside(self) -> None:

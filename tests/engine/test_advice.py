@@ -51,18 +51,18 @@ def test_what_is_set_by_default_is_usual() -> None:
         (
             "training.learning_rate",
             {"training__learning_rate": 2e-4, "method__name": "full"},
-            "high: usual is full: 1e-5",
+            "high: usual full 1e-5",
         ),
         (
             "training.learning_rate",
             {"training__learning_rate": 2e-4, "training__objective": "dpo"},
-            "high: usual is lora dpo",
+            "high: usual lora dpo",
         ),
         ("training.learning_rate", {"training__learning_rate": 1e-6}, "low"),
         ("training.learning_rate", {"training__learning_rate": "fast"}, ""),
-        ("method.alpha", {"method__rank": 256}, "low: usual is 2 x rank"),
+        ("method.alpha", {"method__rank": 256}, "low: usual 2 x rank"),
         ("method.alpha", {"method__rank": 64}, ""),
-        ("training.beta", {"training__objective": "dpo", "training__length_normalised": True}, "low: usual is about 5"),
+        ("training.beta", {"training__objective": "dpo", "training__length_normalised": True}, "low: usual about 5"),
         ("training.beta", {"training__objective": "sft"}, ""),
         ("split.test", {"split__test": 0}, ""),
         ("data.3.weight", {}, ""),
@@ -86,6 +86,6 @@ def test_few_rows_are_said_to_be_few_and_that_it_is_a_heuristic() -> None:
 def test_an_explanation_says_range_default_and_what_is_far_from_usual() -> None:
     told = dict(explained(FIELDS["training.learning_rate"], standing(training__learning_rate=0.01), str))
     assert (told["range"], told["default"]) == ("above 0 to 1", "0.0002")
-    assert told["usual"] == "lora: 1e-4 to 5e-4; 0.01 is high"
+    assert told["usual"] == "lora 1e-4 to 5e-4; 0.01 is high"
     assert "measured by nobody" in told["quoted"]
     assert dict(explained(FIELDS["method.name"], standing(), str))["one of"].startswith("full, lora")
