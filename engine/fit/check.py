@@ -154,7 +154,10 @@ def _rows(then: Figures | None, now: Predicted, measured: Figures, card: Card) -
     then = then or Figures("")
     process, context = estimate.process_mib(now, card), estimate.context_mib(card)
     if card.uuid == "cpu":  # torch counts nothing there
-        return (Row("process", then.process_mib, process, measured.process_mib, least=True),)
+        return (
+            Row("context", then.context_mib, context, measured.context_mib, judged=False),
+            Row("process", then.process_mib, process, measured.process_mib, least=True),
+        )
     return (
         Row("allocated", then.allocated_mib, now.allocated / MIB, measured.allocated_mib),
         Row("reserved", then.reserved_mib, now.reserved / MIB, measured.reserved_mib),

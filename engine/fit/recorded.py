@@ -15,7 +15,8 @@ from engine.fit.question import Step
 
 @dataclass(frozen=True)
 class Figures:
-    """Peaks of a run's process; None is what nobody knows. `phases` are (allocated, reserved) by phase.
+    """Peaks of a run's process; None is what nobody knows. `phases` are (allocated, reserved) by phase. `context_mib` is what it held besides
+    torch's memory: CUDA's own; on a CPU, what the libraries take before there is a model.
 
     `source` says where a prediction is from (simulated, interpolated, estimated), or the measured `process_mib`: the driver's own count,
     what torch reserved and the kept context together (`context`), or the kernel's for main memory (`resident`).

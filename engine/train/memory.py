@@ -22,12 +22,15 @@ class MemoryWatch:
     def __init__(
         self, device: torch.device, *, context_mib: float | None = None, before: Figures | None = None
     ) -> None:
-        """`context_mib` is what CUDA holds besides torch, where it was measured; `before` is what a resumed run took until now."""
+        """`context_mib` is what CUDA holds besides torch, where it was measured; `before` is what a resumed run took until now.
+
+        To be made before the model is loaded: on a CPU what the process holds then stands for the libraries.
+        """
         self.device = device
         self.process_mib = 0.0
         self.peak_process_mib = before.process_mib or 0.0 if before else 0.0
         self._source = before.source if before else ""
-        self._context_mib = context_mib
+        self._context_mib = _resident_mib()[0] if device.type == "cpu" else context_mib
         self._phases: dict[str, tuple[float, float]] = dict(before.phases) if before else {}
         self._since = (0.0, 0.0)  # peaks of the laps since the last `read`
         self._looked = -LOOK_EVERY

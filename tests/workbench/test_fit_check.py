@@ -91,7 +91,8 @@ def test_a_cpu_s_prediction_is_a_lower_bound(ledger: Ledger, run: Run) -> None:
         connection.execute("UPDATE run_document SET environment = json_remove(environment, '$.memory.measured.phases')")
     says = Says(300.0, 300.0)
     found = check.check(ledger, run, says)
-    [row] = found.rows
+    context, row = found.rows
+    assert (context.figure, context.judged) == ("context", False)
     assert (row.figure, row.measured, row.least, found.holds) == ("process", 900.0, True, True)
     assert says.asked[0].machine.capability is None
     assert not check.check(ledger, run, Says(700.0, 700.0)).holds, "more was predicted than was taken"

@@ -115,6 +115,8 @@ def test_a_run_on_the_cpu_records_its_costliest_step_and_its_process(bench: Benc
     assert 0 < found.step.supervised < found.step.rows * found.step.tokens
     assert (found.measured.source, found.measured.allocated_mib) == ("resident", None), "torch counts nothing on a CPU"
     assert found.measured.process_mib == pytest.approx(run.measured_mib)
+    assert found.measured.context_mib is not None
+    assert 50 < found.measured.context_mib < found.measured.process_mib, "the libraries' share"
 
 
 def test_what_is_recorded_is_read_back_and_strangers_have_none() -> None:
