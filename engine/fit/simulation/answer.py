@@ -63,7 +63,7 @@ def stream(question: Question, *, layers: int | None = None) -> Stream:
     loaded = building.built(config, profile)
     scorer = Scorer(loaded.model, loaded.autocast)
     layout = arranging.layout_of(scorer, question.step)
-    tokens = stepping.tokens_of(question.step, per_example=2 if profile.training.objective in PAIRS else 1)
+    tokens = stepping.tokens_of(question.step, layout, per_example=2 if profile.training.objective in PAIRS else 1)
     asked = objective.make(profile.training)
     loading.prepare()
     vocabulary = config.get_text_config().vocab_size

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from types import SimpleNamespace
+from typing import Final
+from unittest import mock
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +22,7 @@ from engine.train.attention import use_documents
 from engine.train.batches import Layout
 from engine.train.scorer import Scorer, base_of
 
-PAD: int = 0
+PAD: Final = 0
 
 
 def layout_of(scorer: Scorer, step: Step) -> Layout:
@@ -31,14 +34,34 @@ def layout_of(scorer: Scorer, step: Step) -> Layout:
     scorer.own_head = not _gives_what_its_head_gives(base)
     if not step.packed or _carries_over(base):
         return layout
-    flat = use_documents(base) or "flash" in base.config._attn_implementation
-    return Layout(step.rows, PAD, row_tokens=step.tokens, flat=flat)
+    if use_documents(base) or "flash" in base.config._attn_implementation:
+        return replace(layout, row_tokens=step.tokens, flat=True)
+    return replace(layout, row_tokens=step.tokens) if _masks_by_positions(base) else layout
 
 
 def _carries_over(base: PreTrainedModel) -> bool:
     """Whether layers with a state in place of keys and values would carry it from one document of a row to the next."""
     kinds = getattr(base.config.get_text_config(), "layer_types", None) or ()
     return any("linear" in kind or "conv" in kind for kind in kinds)
+
+
+def _masks_by_positions(base: PreTrainedModel) -> bool:
+    """Whether the model tells documents of a row apart by positions that start over: gpt-oss makes its masks without them."""
+    looked = False
+
+    def look(_: Tensor) -> None:
+        nonlocal looked
+        looked = True
+
+    ids = torch.ones((1, 2), dtype=torch.long, device="meta")
+    try:
+        with torch.no_grad(), mock.patch("transformers.masking_utils.find_packed_sequence_indices", look):
+            base.get_decoder()(  # type: ignore[no-untyped-call]
+                input_ids=ids, position_ids=ids, use_cache=False
+            )
+    except (RuntimeError, TypeError, AttributeError, ValueError, NotImplementedError):
+        pass  # masks come first
+    return looked
 
 
 def _gives_what_its_head_gives(base: PreTrainedModel) -> bool:

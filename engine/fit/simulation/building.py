@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from unittest import mock
 
 import torch
-from torch import nn
+from peft.tuners.lora.dora import DoraLinearLayer
+from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 from transformers.quantizers.auto import AutoHfQuantizer
 from transformers.utils import logging as transformers_logging
@@ -109,7 +112,7 @@ def built(config: PreTrainedConfig, profile: Profile) -> Loaded:
         Problem: modules that are not there, a method that the base does not bear, an attention that it lacks.
     """
     base = _base(config, profile.model, trainable=profile.method.name == "full")
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _magnitudes_without_values(quantised=profile.model.quantization != "none"):
         warnings.simplefilter("ignore")  # what PEFT and transformers say of a model is said when it is trained
         return models.ready(base, profile, CPU)
 
@@ -139,6 +142,17 @@ def _base(config: PreTrainedConfig, settings: Model, *, trainable: bool) -> PreT
         quantizer.postprocess_model(base)
     base.requires_grad_(trainable)
     return base
+
+
+@contextmanager
+def _magnitudes_without_values(*, quantised: bool) -> Iterator[None]:
+    """Let DoRA have its magnitudes, one for each output, where weights that are not there cannot be unpacked to compute them."""
+
+    def begin(magnitude: DoraLinearLayer, *, base_layer: nn.Linear, lora_A: Tensor, **_: object) -> None:  # noqa: N803 - PEFT's name
+        magnitude.weight = nn.Parameter(lora_A.new_empty(base_layer.out_features))
+
+    with mock.patch.object(DoraLinearLayer, "update_layer", begin) if quantised else nullcontext():
+        yield
 
 
 def layers_of(model: nn.Module) -> list[nn.Module]:

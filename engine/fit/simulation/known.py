@@ -14,10 +14,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 aten = torch.ops.aten
+bitsandbytes = torch.ops.bitsandbytes
 
 
 class KnownValues(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """To be entered inside of a FakeTensorMode."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # nothing is compiled in here
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
         kwargs = kwargs or {}
@@ -29,6 +34,11 @@ class KnownValues(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return 1.0 if given[0].is_floating_point() else given[0].dtype is torch.bool or 1
         if func is aten.equal.default and fake:
             return True
+        if func is bitsandbytes.int8_vectorwise_quant.default and fake and len(args) > 1 and args[1]:
+            codes, scales, _ = func(args[0])
+            return codes, scales, args[0].new_empty(0, dtype=torch.int64)
+        if func is bitsandbytes.int8_mixed_scaled_mm.default and fake:
+            return args[0].new_empty((*args[1].shape[:-1], args[2].shape[0])), args[0].new_empty(0)
         if given and not fake and all(tensor.device.type == "cpu" for tensor in given):
             with unset_fake_temporarily():
                 return func(*args, **kwargs)

@@ -67,11 +67,14 @@ class PhaseClock(Clock):
             self._now.enter_context(self._phases(self.NEXT[part]))
 
 
-def tokens_of(step: Step, *, per_example: int) -> Tokens:
-    """Examples for an optimizer step whose micro-batches are as asked. Where several rows are padded the first is the longest."""
+def tokens_of(step: Step, layout: Layout, *, per_example: int) -> Tokens:
+    """Examples for an optimizer step whose micro-batches are as asked; padded where the layout is, which says what the model allows.
+
+    Where several rows are padded the first is the longest.
+    """
     packed = [step.tokens // DOCUMENTS] * (DOCUMENTS * step.rows)
     padded = [step.tokens] + [max(2, step.tokens - 1)] * (step.rows - 1)
-    lengths = packed if step.packed else padded
+    lengths = padded if layout.row_tokens is None else packed
     scored = _dealt(step.supervised, lengths)
     if step.accumulates:
         lengths, scored = lengths * 2, scored * 2
@@ -93,7 +96,7 @@ def run(learner: Learner, tokens: Tokens, layout: Layout, phases: Phases) -> Non
     """All that a run does; `phases` is entered for each."""
     if isinstance(learner.objective, Dpo):
         learner = _with_reference(learner, tokens, layout, phases)
-    progress = Progress()
+    progress = Progress(scale=2.0)  # what a run finds out: with more the values that nobody learned may overflow
     trained = list(checkpoint.trained(learner.loaded.model).values())
     examples = np.arange(tokens.examples)
     with phases(Phase.STEP):

@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from engine.fit.question import Phase, Question
 from engine.fit.simulation import building, stepping
 from engine.train import model, objective, optimizer, packing
+from engine.train.model import Loaded
 from engine.train.parts import Learner
 from engine.train.scorer import Scorer
 
 MARK: Final = "phase:"
+Spread = Callable[[Scorer, Loaded], nn.Module]
 
 
-def peaks(base: Path, question: Question) -> dict[Phase, int]:
-    """Bytes allocated at most in each phase of a real run of the base in this folder, its weights among them."""
+def alone(scorer: Scorer, loaded: Loaded) -> nn.Module:
+    """The scorer, which is not shared with other ranks."""
+    return scorer
+
+
+def peaks(base: Path, question: Question, spread: Spread = alone) -> dict[Phase, int]:
+    """Bytes allocated at most in each phase of a real run of the base in this folder, its weights among them.
+
+    `spread` makes of the scorer what a rank has of it.
+    """
     asked = building.profile_of(question)
     settings = asked.model.model_copy(update={"base": str(base)})
     resolved = asked.model_copy(update={"model": settings})
@@ -29,22 +39,26 @@ def peaks(base: Path, question: Question) -> dict[Phase, int]:
     scorer = Scorer(loaded.model, loaded.autocast)
     layout = packing.choose(loaded, scorer, resolved, 0).layout
     made = objective.make(resolved.training)
-    learner = Learner(
-        profile=resolved,
-        loaded=loaded,
-        scorer=scorer,
-        objective=made,
-        validation_objective=made,
-        optimizer=optimizer.make(loaded.model, resolved.training, building.CPU),
-        ranks=stepping.Copying(),
-    )
     tokens = stepping.tokens_of(
-        question.step, per_example=1 if resolved.training.objective in ("sft", "pretrain") else 2
+        question.step, layout, per_example=1 if resolved.training.objective in ("sft", "pretrain") else 2
     )
     held = sum(_sizes(loaded.model).values())
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+        if spread is not alone:
+            held -= _copied(loaded.model)
+        with _phase(Phase.LOAD):
+            shared = spread(scorer, loaded)
+        learner = Learner(
+            profile=resolved,
+            loaded=loaded,
+            scorer=shared,
+            objective=made,
+            validation_objective=made,
+            optimizer=optimizer.make(loaded.model, resolved.training, building.CPU),
+            ranks=stepping.Copying(),
+        )
         stepping.run(learner, tokens, layout, _phase)
-    return {Phase.LOAD: held, **_peaks(seen, held)}
+    return _peaks(seen, held)
 
 
 @contextmanager
@@ -53,21 +67,31 @@ def _phase(phase: Phase) -> Iterator[None]:
         yield
 
 
-def _sizes(module: torch.nn.Module) -> dict[int, int]:
+def _copied(module: nn.Module) -> int:
+    """Copies weights, of whose end the profiler would not hear if they were there before it looks; returns their bytes."""
+    for tensor in (*module.parameters(), *module.buffers()):
+        tensor.data = tensor.data.clone()
+    return sum(tensor.numel() * tensor.element_size() for tensor in (*module.parameters(), *module.buffers()))
+
+
+def _sizes(module: nn.Module) -> dict[int, int]:
     """Bytes of what a model holds, each once; quantised weights with their scales."""
     found: dict[int, int] = {}
-    for tensor in (*module.parameters(), *module.buffers()):
-        state = getattr(tensor, "quant_state", None)
-        scales = [
-            vars(part).get(name)
-            for part in (state, getattr(state, "state2", None))
-            if part
-            for name in ("absmax", "code", "offset")
-        ]
-        for held in (tensor, *scales, getattr(tensor, "SCB", None)):
-            if isinstance(held, Tensor):
-                found[held.data_ptr()] = held.numel() * held.element_size()
+    for tensor in (*module.parameters(), *module.buffers(), *_scales(module)):
+        found[tensor.data_ptr()] = tensor.numel() * tensor.element_size()
     return found
+
+
+def _scales(module: nn.Module) -> Iterator[Tensor]:
+    """What bitsandbytes keeps beside codes: of 4 bits with the weight, of 8 with the module."""
+    for part in module.modules():
+        weight = part._parameters.get("weight")
+        state = getattr(weight, "quant_state", None)
+        for held in (state, getattr(state, "state2", None), getattr(part, "state", None)):
+            for name in ("absmax", "code", "offset", "SCB"):
+                scale = getattr(held, name, None)
+                if isinstance(scale, Tensor):
+                    yield scale
 
 
 def _peaks(seen: profile, held: int) -> dict[Phase, int]:
@@ -83,7 +107,7 @@ def _peaks(seen: profile, held: int) -> dict[Phase, int]:
             changes.append((event.start_time_ns, event.extra_fields.alloc_size))
         elif event.name.startswith(MARK):
             spans.append((event.start_time_ns, event.end_time_ns, Phase(event.name.removeprefix(MARK))))
-    found: dict[Phase, int] = {}
+    found = {Phase.LOAD: held}
     now = held
     for when, size in sorted(changes, key=lambda change: change[0]):
         now += size
