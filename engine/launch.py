@@ -16,6 +16,7 @@ from engine.assignment import profile_of
 from engine.atomic import write_text
 from engine.errors import Problem
 from engine.fit import recorded
+from engine.fit.settling import Answering
 from engine.ledger import Ledger, jobs, orders, runs
 from engine.ledger.jobs import Job
 from engine.ledger.runs import Run
@@ -41,14 +42,14 @@ def start_training(ledger: Ledger, profile: Profile, *, name: str, runs_folder: 
     return start_resolved(ledger, resolved(ledger, profile), name=name, runs_folder=runs_folder, queue=queue)
 
 
-def resolved(ledger: Ledger, profile: Profile) -> Resolved:
+def resolved(ledger: Ledger, profile: Profile, simulator: Answering | None = None) -> Resolved:
     """The profile resolved, where what it needs is installed: first look at its `doubts`, then `start_resolved`.
 
     Raises:
         Problem: what `resolve` refuses, or something is not installed.
     """
     check_installed()
-    return resolve(profile, ledger)
+    return resolve(profile, ledger, simulator)
 
 
 def start_resolved(ledger: Ledger, found: Resolved, *, name: str, runs_folder: Path, queue: bool = False) -> Run:

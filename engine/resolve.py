@@ -16,12 +16,14 @@ from engine.data.sources import check_there
 from engine.errors import Problem, closest
 from engine.evaluate.suites import find_suite
 from engine.fit import asking, cards, context, history, setup
+from engine.fit.anchored import Anchored
 from engine.fit.cards import Card
 from engine.fit.estimate import FORMULAS, GpuFit, fit, this_cpu
 from engine.fit.facts import Facts, look
 from engine.fit.predicting import Predictor
 from engine.fit.question import Machine
 from engine.fit.search import MOST_ROWS_CPU, divisors
+from engine.fit.settling import Answering, Waiting, settle, told
 from engine.gpu import Gpu
 from engine.ledger import Ledger
 from engine.lineage import grounded
@@ -71,10 +73,10 @@ def disk_bytes(profile: Profile, facts: Facts) -> float:
     return (profile.training.keep + 2) * (weights + setup.optimizer_bytes(step)) + 2 * weights
 
 
-def resolve(profile: Profile, ledger: Ledger | None = None, predictor: Predictor = FORMULAS) -> Resolved:
+def resolve(profile: Profile, ledger: Ledger | None = None, simulator: Answering | None = None) -> Resolved:
     """Resolve a profile; looks at data and base, asks the hub and the GPUs, changes nothing but the cache of hub data.
 
-    What fits is asked of `predictor`.
+    What fits a GPU is simulated where there is a `simulator`: some seconds. A CPU is not waited for: what is known already is taken, or formulas.
 
     Raises:
         Problem: unknown or gated model, no network, no room, missing data or column, no such GPU, a run that cannot be gone on from.
@@ -98,7 +100,7 @@ def resolve(profile: Profile, ledger: Ledger | None = None, predictor: Predictor
     doubts += preference_advice(profile)
     notes += doubts
     any_gpu = profile.hardware.gpus in ("auto", ())
-    profile, prediction = _placed(profile, facts, predictor, ledger, notes)
+    profile, prediction = _placed(profile, facts, simulator, ledger, notes)
     left = unresolved(profile)
     assert not left, f"still auto: {left}"
     steps = total_steps(facts.train_rows, profile.training)
@@ -156,7 +158,7 @@ def check_names(profile: Profile, facts: Facts) -> None:
 
 
 def _placed(
-    profile: Profile, facts: Facts, predictor: Predictor, ledger: Ledger | None, notes: list[str]
+    profile: Profile, facts: Facts, simulator: Answering | None, ledger: Ledger | None, notes: list[str]
 ) -> tuple[Profile, GpuFit | None]:
     """Device, GPU, and what fits it."""
     there = gpu.gpus()
@@ -187,7 +189,7 @@ def _placed(
     card = min(cards.live(chosen), key=lambda one: one.free_mib, default=None) if device == "cuda" else this_cpu()
     if card and device == "cuda" and ledger:
         card = _taught(ledger, card, chosen, profile, notes)
-    prediction = _predicted(placed, facts, card, predictor, notes) if card else None
+    prediction = _predicted(placed, facts, card, simulator, notes) if card else None
     if prediction:
         sharding = prediction.sharding
     placed = changed(placed, {"hardware.sharding": "replicate" if sharding == "auto" else sharding})
@@ -203,15 +205,28 @@ def _taught(ledger: Ledger, card: Card, chosen: Sequence[Gpu], profile: Profile,
     return history.taught(ledger, card, profile)
 
 
-def _predicted(profile: Profile, facts: Facts, card: Card, predictor: Predictor, notes: list[str]) -> GpuFit | None:
+def _predicted(
+    profile: Profile, facts: Facts, card: Card, simulator: Answering | None, notes: list[str]
+) -> GpuFit | None:
     """What it needs on the card, and in the notes what a person should know of that; None where nobody can tell."""
+    waits = simulator is not None and card.uuid != "cpu"
+    predictor: Predictor = FORMULAS
+    if simulator:
+        predictor = Waiting(simulator) if waits else Anchored(simulator)
+
+    def now() -> tuple[GpuFit, ...]:
+        return (fit(profile, facts, card, predictor, climb=False),)
+
     try:
-        found = fit(profile, facts, card, predictor, climb=False)
-    except Problem as problem:
-        if problem.code != "shape":
+        problem = settle(now, simulator) if simulator and waits else None
+        (found,) = now()
+    except Problem as unknown:
+        if unknown.code != "shape":
             raise
-        notes.append(f"memory is not predicted: {problem.why}")
+        notes.append(f"memory is not predicted: {unknown.why}")
         return None
+    if problem:
+        notes.append(f"memory is estimated by formulas, not simulated: {told(problem).rstrip('.')}")
     if found.sharding == "shard":
         each = "GPUs" if card.uuid != "cpu" else "processes"
         notes.append(f"each of {found.ranks} {each} holds a part of the model")

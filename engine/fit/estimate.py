@@ -96,14 +96,16 @@ class Estimate:
 FORMULAS: Final = ClosedForm()
 
 
-def estimate(profile: Profile, facts: Facts, cards: Sequence[Card], predictor: Predictor = FORMULAS) -> Estimate:
-    """The estimate for each card; without cards, for the CPU of this machine.
+def estimate(
+    profile: Profile, facts: Facts, cards: Sequence[Card], predictor: Predictor = FORMULAS, *, climb: bool = True
+) -> Estimate:
+    """The estimate for each card; without cards, for the CPU of this machine. `climb` as in `fit`.
 
     Raises:
         Problem: the predictor cannot tell, such as formulas of an architecture that they do not understand ("shape").
     """
-    fits = tuple(fit(profile, facts, card, predictor, beside=cards) for card in cards)
-    cpu = None if cards else fit(profile, facts, this_cpu(), predictor)
+    fits = tuple(fit(profile, facts, card, predictor, beside=cards, climb=climb) for card in cards)
+    cpu = None if cards else fit(profile, facts, this_cpu(), predictor, climb=climb)
     first = cpu or fits[0]
     return Estimate(first.source, total_steps(facts.train_rows, profile.training), first.seconds, fits, cpu)
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from engine.fit.failures import Failure
 from engine.profile_file import dump
 from tests.tiny import tiny_profile, write_rows
-from workbench.cli import main
+from workbench.cli import fit_told, main
 
 KEYS = {"name", "uuid", "total_mib", "free_mib", "fits", "headroom_mib", "micro_batch_max", "predicted", "ladder"}
 
@@ -24,7 +25,7 @@ def profile(tiny_base: Path, tmp_path: Path) -> str:
 
 
 def test_json_has_the_keys_that_scripts_rely_on(profile: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["fit", profile, "--gpu", "rtx 4090", "--gpu", "T4", "--json"]) == 0
+    assert main(["fit", profile, "--gpu", "rtx 4090", "--gpu", "T4", "--estimate", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["source"] == "estimated"
     assert told["steps"] == 16
@@ -38,7 +39,7 @@ def test_json_has_the_keys_that_scripts_rely_on(profile: str, capsys: pytest.Cap
 
 
 def test_what_does_not_fit_is_a_no_with_a_way_out(profile: str, capsys: pytest.CaptureFixture[str]) -> None:
-    code = main(["fit", profile, "--gpu", "T4", "--set", "hardware.headroom_mib=14800"])
+    code = main(["fit", profile, "--estimate", "--gpu", "T4", "--set", "hardware.headroom_mib=14800"])
     told = capsys.readouterr()
     assert code == 1
     assert re.search(r"^T4 +no", told.out, re.MULTILINE)
@@ -53,7 +54,7 @@ def test_a_gpu_with_a_typo_gets_the_closest(profile: str, capsys: pytest.Capture
 
 
 def test_on_the_cpu_as_asked(profile: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["fit", profile, "--set", "hardware.device=cpu"]) == 0
+    assert main(["fit", profile, "--estimate", "--set", "hardware.device=cpu"]) == 0
     told = capsys.readouterr()
     assert told.out.splitlines()[1].startswith("CPU")
     assert "Runs on the CPU with at least" in told.err
@@ -63,13 +64,16 @@ def test_without_a_gpu_it_says_what_it_assumed(
     profile: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert main(["fit", profile]) == 0
-    assert "Estimated for the CPU" in capsys.readouterr().err
+    assert main(["fit", profile, "--estimate"]) == 0
+    assert "Predicted for the CPU" in capsys.readouterr().err
 
 
 def test_a_model_that_is_not_here_is_judged_by_its_shape(profile: str, capsys: pytest.CaptureFixture[str]) -> None:
     base = "model.base=meta-llama/Llama-3.2-1B"
-    assert main(["fit", profile, "--gpu", "L4", "--set", base, "--set", "model.dtype=bfloat16", "--json"]) == 0
+    assert (
+        main(["fit", profile, "--estimate", "--gpu", "L4", "--set", base, "--set", "model.dtype=bfloat16", "--json"])
+        == 0
+    )
     told = json.loads(capsys.readouterr().out)
     assert told["gpus"][0]["predicted"]["parts"]["weights"] == pytest.approx(2 * 1_235_814_400 / 2**20)
     assert any("letters" in note for note in told["notes"])
@@ -78,3 +82,42 @@ def test_a_model_that_is_not_here_is_judged_by_its_shape(profile: str, capsys: p
 def test_what_cannot_be_read_is_a_two(profile: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fit", profile, "--set", "data.0.source=nothing.jsonl", "--gpu", "T4"]) == 2
     assert "nothing.jsonl" in capsys.readouterr().err
+
+
+def test_what_is_simulated_once_is_known_then(profile: str, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("torch")
+    asked = ["fit", profile, "--gpu", "RTX 4090", "--gpu", "L4", "--json"]  # the same to CUDA: one simulation
+    assert main(asked) == 0
+    first = json.loads(capsys.readouterr().out)
+    assert {gpu["source"] for gpu in first["gpus"]} == {"simulated"}
+    phases = first["gpus"][0]["phases"]
+    assert phases.keys() >= {"load", "forward", "backward", "step"}
+    most = max(phase["allocated_mib"] for phase in phases.values())
+    assert most == pytest.approx(first["gpus"][0]["predicted"]["allocated_mib"])
+    assert main([*asked, "--estimate"]) == 0
+    assert json.loads(capsys.readouterr().out)["gpus"][0]["predicted"] == first["gpus"][0]["predicted"]
+
+
+def test_a_simulation_that_cannot_be_had_is_said_and_formulas_answer(
+    profile: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.fit.simulator.installed", lambda: False)
+    assert main(["fit", profile, "--gpu", "T4", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["source"] == "estimated"
+    assert any("torch is not installed" in note for note in told["notes"])
+
+
+def test_a_price_makes_a_cost(profile: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fit", profile, "--estimate", "--gpu", "H100", "--price", "3", "--json"]) == 0
+    (gpu,) = json.loads(capsys.readouterr().out)["gpus"]
+    assert gpu["cost"] == pytest.approx([3 * second / 3600 for second in gpu["seconds"]])
+    assert main(["fit", profile, "--estimate", "--gpu", "H100", "--price", "-1"]) == 2
+    assert "no price" in capsys.readouterr().err
+
+
+def test_failures_on_the_gpu_are_told_as_warnings() -> None:
+    failed = Failure("big", "u1", "OOM at 12", 0.0, (("training.micro_batch", 4, 8),))
+    assert fit_told.failure(failed, "RTX 4090") == (
+        "On RTX 4090 a run like this failed: big, OOM at 12. It differs in training.micro_batch 8 (there 4)."
+    )

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict
+from collections.abc import Sequence
+from contextlib import closing
 
 from engine import gpu, profile_file
 from engine.errors import Problem
+from engine.fit.anchored import Anchored
 from engine.fit.cards import Card, named
-from engine.fit.estimate import Estimate, GpuFit, estimate
-from engine.fit.facts import look
+from engine.fit.estimate import FORMULAS, Estimate, estimate
+from engine.fit.facts import Facts, look
+from engine.fit.failures import failures
+from engine.fit.history import errors, taught
+from engine.fit.settling import Waiting, settle, told
+from engine.fit.simulator import Simulator
 from engine.ledger import Ledger
 from engine.lineage import grounded
 from engine.profile import Profile
-from engine.resolve import cards_for
-from screens.widgets import figures
-from workbench.cli.output import print_json, print_table, words
+from engine.resolve import cards_for, check_names
+from workbench.cli import fit_told
+from workbench.cli.output import print_json, words
 from workbench.cli.profile_options import add_profile
-
-PARTS = ("weights", "adapter", "gradients", "optimizer", "activations", "logits", "temporaries", "context")
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -26,7 +30,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "fit",
         help="memory and time of a run on each GPU",
-        description="Estimate memory and time of a run on each GPU, and say what to change if it does not fit.",
+        description="Simulate a run's step for each GPU: how much memory it takes, how long the run will take, and what to change.",
         epilog="Exit codes: 0 it fits one of the GPUs, or what was predicted holds; 1 it fits none, or is off; 2 could not run.",
     )
     add_profile(parser, optional=True)
@@ -37,6 +41,8 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         metavar="NAME",
         help='a kind of GPU in place of those here, such as "RTX 4090"; may be given several times',
     )
+    parser.add_argument("--estimate", action="store_true", help="by formulas and what is known, at once")
+    parser.add_argument("--price", type=float, metavar="N", help="of a GPU and hour, to say what the run costs")
     parser.add_argument(
         "--check", metavar="RUN", help="in place of PROFILE: hold what is predicted of a run against what was measured"
     )
@@ -45,7 +51,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the estimate; 1 when the run fits nowhere."""
+    """Print what is predicted; 1 when the run fits nowhere."""
     if (options.check is None) == (options.profile is None):
         raise Problem(
             "What is to be fitted?", "It takes a PROFILE, or --check RUN.", "See: workbench fit --help", code="fit"
@@ -54,116 +60,50 @@ def run(options: argparse.Namespace) -> int:
         from workbench.cli import fit_check
 
         return fit_check.run(options)
-    cards = [named(name) for name in options.gpu]
+    if options.price is not None and not options.price >= 0:
+        raise Problem(f"--price {options.price:g} is no price", "It is of a GPU and hour, 0 or more.", code="fit")
+    kinds = [named(name) for name in options.gpu]
     profile = profile_file.read(profile_file.find(options.profile), options.set)
     notes: list[str] = []
-    if profile.model.base.startswith("run:"):
-        profile, _ = grounded(profile, Ledger.open(options.ledger, read_only=True), notes)
+    ledger = Ledger.open(options.ledger) if options.ledger.exists() else None
+    profile, _ = grounded(profile, ledger, notes)
     facts = look(profile, guess=True)
+    check_names(profile, facts)
     if facts.assumed:
         notes.append(facts.assumed)
-    found = estimate(profile, facts, cards or _here(profile, notes))
+    cards = kinds or _here(profile, ledger, notes)
+    found = _predicted(profile, facts, cards, notes, at_once=options.estimate)
+    past = {fit.name: errors(ledger, fit.name, fit.source) if ledger else None for fit in found.fits}
+    if ledger:
+        for card in cards:
+            notes += [fit_told.failure(failed, card.name) for failed in failures(ledger, profile, card)]
     if options.json:
-        print_json(as_json(found, notes))
+        print_json(fit_told.as_json(found, past, notes, options.price))
     else:
-        _print(found)
+        fit_told.show(found, past, options.price)
         for note in notes:
             words(note)
-        words(_verdict(found))
-    return 0 if any(gpu.fits for gpu in found.fits) else 1
+        words(fit_told.verdict(found))
+    return 0 if any(fit.fits for fit in found.fits) else 1
 
 
-def _here(profile: Profile, notes: list[str]) -> tuple[Card, ...]:
-    """The GPUs of this machine that the profile may use; none for the CPU."""
+def _here(profile: Profile, ledger: Ledger | None, notes: list[str]) -> Sequence[Card]:
+    """The GPUs of this machine that the profile may use, with what past runs taught of them; none for the CPU."""
     there = gpu.gpus()
     if not there and profile.hardware.device != "cpu":
-        notes.append(f'{gpu.why_none()} Estimated for the CPU; for a GPU: --gpu "RTX 4090"')
-    return cards_for(profile, there)
+        notes.append(f'{gpu.why_none()} Predicted for the CPU; for a GPU: --gpu "RTX 4090"')
+    found = cards_for(profile, there)
+    return tuple(taught(ledger, card, profile) for card in found) if ledger else found
 
 
-def as_json(found: Estimate, notes: list[str]) -> dict[str, object]:
-    """The keys that scripts rely on."""
-    return {
-        "source": found.source,
-        "steps": found.steps,
-        "seconds": found.seconds,
-        "gpus": [_gpu_json(gpu) for gpu in found.gpus],
-        "cpu": _gpu_json(found.cpu) if found.cpu else None,
-        "notes": notes,
-    }
-
-
-def _gpu_json(fit: GpuFit) -> dict[str, object]:
-    told = asdict(fit)
-    told["uuid"] = fit.uuid or None
-    del told["question"]
-    told["phases"] = {
-        phase: {"allocated_mib": most, "reserved_mib": kept} for phase, (most, kept) in fit.phases.items()
-    }
-    told["predicted"] = {
-        "allocated_mib": told.pop("predicted_allocated_mib"),
-        "reserved_mib": told.pop("predicted_reserved_mib"),
-        "process_mib": told.pop("predicted_process_mib"),
-        "parts": told.pop("parts"),
-    }
-    return told
-
-
-def _print(found: Estimate) -> None:
-    fits = found.fits
-    titles = ("gpu", "fits", "needs GiB", "of free", "to spare", "micro-batch", "recompute", "time", "kWh")
-    rows = [
-        (
-            fit.name,
-            "yes" if fit.fits else "no",
-            figures.gib(fit.predicted_process_mib),
-            figures.gib(fit.free_mib),
-            figures.gib(fit.headroom_mib),
-            fit.micro_batch,
-            "yes" if fit.checkpoint_activations else "no",
-            span(fit.seconds),
-            f"{fit.kwh[0]:.2g}-{fit.kwh[1]:.2g}" if fit.kwh else None,
-        )
-        for fit in fits
-    ]
-    print_table(titles, rows, right=("needs GiB", "of free", "to spare", "time", "kWh"))
-    print()
-    print_table(
-        ("GiB", *PARTS),
-        [(fit.name, *(figures.gib(getattr(fit.parts, part)) for part in PARTS)) for fit in fits],
-        right=PARTS,
-    )
-    for fit in fits:
-        if fit.ladder:
-            print()
-            print_table(
-                (f"{fit.name}: {'faster' if fit.fits else 'to fit'}", "saves GiB", "time", "fits", "price"),
-                [
-                    (
-                        ", ".join(f"{key} = {str(value).lower()}" for key, value in rung.change.items()),
-                        figures.gib(rung.saves_mib),
-                        f"{rung.time - 1:+.0%}" if rung.time else None,
-                        "yes" if rung.fits else "no",
-                        rung.price,
-                    )
-                    for rung in fit.ladder
-                ],
-                right=("saves GiB", "time"),
-            )
-
-
-def span(seconds: tuple[float, float] | None) -> str | None:
-    """From and to: `12m - 40m`."""
-    return f"{figures.duration(seconds[0])} - {figures.duration(seconds[1])}" if seconds else None
-
-
-def _verdict(found: Estimate) -> str:
-    fitting = [fit for fit in found.fits if fit.fits]
-    about = f"{found.steps:,} steps; figures are estimated, not simulated."
-    if not fitting:
-        names = ", ".join(fit.name for fit in found.fits)
-        return f"Does not fit {names}. {about}"
-    most = max(fitting, key=lambda fit: fit.headroom_mib)
-    if most.uuid == "cpu":
-        return f"Runs on the CPU with at least {figures.gib(most.predicted_process_mib)} GiB. {about}"
-    return f"Fits {most.name} with {figures.gib(most.headroom_mib)} GiB to spare. {about}"
+def _predicted(profile: Profile, facts: Facts, cards: Sequence[Card], notes: list[str], *, at_once: bool) -> Estimate:
+    """With figures that were simulated, as far as that can be; `at_once` with those that are known, and formulas."""
+    with closing(Simulator()) as simulator:
+        if at_once:
+            return estimate(profile, facts, cards, Anchored(simulator))
+        words("Simulating a step ...")
+        waiting = Waiting(simulator)
+        problem = settle(lambda: estimate(profile, facts, cards, waiting, climb=False).fits, simulator)
+        if problem:
+            notes.append(f"Estimated by formulas, not simulated: {told(problem)}")
+        return estimate(profile, facts, cards, FORMULAS if problem and facts.shape else waiting)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import closing
 from pathlib import Path
 
-from engine import profile_file
+from engine import gpu, profile_file
+from engine.fit.simulator import Simulator
 from engine.ledger import Ledger
 from workbench import settings
 from workbench.cli.output import print_json, print_table, words
@@ -33,14 +35,16 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 def run(options: argparse.Namespace) -> int:
     """Start the run that the options describe."""
     from engine import launch
-    from engine.resolve import resolve
 
     launch.check_installed()
     path = profile_file.find(options.profile)
     profile = profile_file.read(path, options.set)
     runs_folder = settings.load().runs_folder
     ledger = Ledger.open(options.ledger)
-    resolved = resolve(profile, ledger)
+    if profile.hardware.device != "cpu" and gpu.gpus():
+        words("Simulating a step, to see what fits ...")
+    with closing(Simulator()) as simulator:
+        resolved = launch.resolved(ledger, profile, simulator)
     for note in resolved.notes:
         words(f"Note: {note}.")
     started = launch.start_resolved(
