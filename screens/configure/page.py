@@ -125,7 +125,6 @@ class ConfigurePage(Page[tuple[Preset, ...]]):
         self._draw_verdict(problems)
         self.query_one("#file", Line).show(self._file_line())
         self._form.show(form.rows(self.draft, self._folded, problems, self._typing))
-        self._draw_text()
         self._draw_estimate()
 
     def _draw_judgement(self) -> None:
@@ -162,9 +161,6 @@ class ConfigurePage(Page[tuple[Preset, ...]]):
         else:
             line.show("")
 
-    def _draw_text(self) -> None:
-        """What is read in place of the form."""
-
     def _draw_estimate(self) -> None:
         """Ladder, and what is under or beside the form, or all of it where that is zoomed."""
         judgement, wide = self._judgement, self.has_class("-wide")
@@ -173,12 +169,16 @@ class ConfigurePage(Page[tuple[Preset, ...]]):
         there = self.draft is not None and judgement is not None and judgement.best is not None
         pane.display = there and not zoomed
         now = self.session.clock()
-        pane.tell(lambda colour: told.beside(judgement, width, colour, now, full=wide))
+        pane.tell(lambda colour: told.beside(judgement, width, colour, now, full=wide), (judgement, width, wide))
         pane.set_class(bool(self.draft and self.draft.problems()), "-stale")
         if zoomed:
             whole = self.query_one("#estimate", EstimatePane)
             empty = Content.styled(NO_ESTIMATE, "$foreground-muted")
-            whole.tell(lambda c: told.beside(judgement, self.size.width - 4, c, now, full=True) if there else empty)
+            room = self.size.width - 4
+            whole.tell(
+                lambda colour: told.beside(judgement, room, colour, now, full=True) if there else empty,
+                (judgement, room, there),
+            )
         self._rungs.show(judgement.best.ladder if judgement and judgement.best else ())
         self._draw_about()
 

@@ -16,7 +16,7 @@ from engine.errors import Problem
 from engine.hub import Download
 from engine.storage import free_bytes
 from screens.configure import field_help, models, presets, text
-from screens.configure.draft import lookup
+from screens.configure.draft import Draft, lookup
 from screens.configure.editing import EditingPage
 from screens.configure.models import Choice
 from screens.configure.presets import Preset
@@ -188,9 +188,13 @@ class PickingPage(EditingPage):
             if self._file_beside:
                 self._draw_file_beside()
 
-    def _draw_text(self) -> None:
-        draft = self.draft
-        assert draft is not None
+    def _draw(self) -> None:
+        super()._draw()
+        if self.draft is not None and self.query("#lines"):
+            self._draw_text(self.draft)
+
+    def _draw_text(self, draft: Draft) -> None:
+        """What is read in place of the form."""
         lines = self.query_one("#lines", Line)
         if self._view == "toml":
             lines.show(text.toml(draft))
