@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,13 +14,14 @@ from engine import compatible, hub
 from engine.advice import too_few_rows
 from engine.errors import Problem
 from engine.fit import cards
+from engine.fit.anchored import Anchored
+from engine.fit.cards import Card
 from engine.fit.estimate import FORMULAS, Estimate, GpuFit, estimate
 from engine.fit.facts import Facts, look
 from engine.fit.failures import Failure, failures
 from engine.fit.history import PastErrors, errors, taught
-from engine.fit.predicting import Predicted
+from engine.fit.predicting import Predicted, Predictor
 from engine.fit.question import Answer, Question
-from engine.fit.simulator import Simulator
 from engine.gpu import Gpu
 from engine.lineage import grounded
 from engine.profile import Profile
@@ -27,6 +29,7 @@ from engine.resolve import cards_for, check_names, disk_bytes, preference_advice
 from screens.session import Session
 
 REMEMBERED: Final = 8  # combinations of base and data
+ASKED_AGAIN: Final = 60.0  # seconds after which the hub is asked again: what it said may be so no longer
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,8 @@ class Room:
 class Judgement:
     """The answer for a profile, or the problem that keeps it from being given. `gpus` are those that were there; `elsewhere` names the kind
     of GPU that is assumed, where it is not here. `room` is None until it is known. `errors` are those of past predictions and `failures` runs
-    like this one that failed, on the best GPU. `unsimulated` says why its figures are not simulated, or that they will be.
+    like this one that failed, on the best GPU. `unsimulated` says why its figures are not simulated, or that they will be; `unanswered`
+    is what has to be simulated before there is an estimate at all.
     """
 
     profile: Profile | None = None
@@ -61,6 +65,7 @@ class Judgement:
     errors: PastErrors | None = None
     failures: tuple[Failure, ...] = ()
     unsimulated: str = ""
+    unanswered: Question | None = None
 
     @property
     def fits(self) -> tuple[GpuFit, ...]:
@@ -73,17 +78,25 @@ class Judgement:
         return max(self.fits, key=lambda fit: fit.free_mib, default=None)
 
 
-@dataclass(frozen=True)
-class Known:
-    """What was simulated before, else formulas."""
+class _Remembering:
+    """A predictor that keeps the question that nobody can answer yet, so that it is simulated."""
 
-    simulator: Simulator
+    def __init__(self, predictor: Predictor) -> None:
+        self._predictor = predictor
+        self.unanswered: Question | None = None
 
     def predict(self, question: Question) -> Predicted:
-        answer = self.simulator.known(question)
-        if answer is None:
-            return FORMULAS.predict(question)
-        return Predicted(answer.allocated, answer.reserved, answer.parts, answer.phases, "simulated")
+        """As the predictor that is asked.
+
+        Raises:
+            Problem: it cannot tell.
+        """
+        try:
+            return self._predictor.predict(question)
+        except Problem as problem:
+            if problem.code == "shape":
+                self.unanswered = question
+            raise
 
 
 class Judge:
@@ -93,9 +106,9 @@ class Judge:
         self._session = session
         self._guard = threading.Lock()
         self._facts: dict[str, Facts] = {}
-        self._downloads: dict[tuple[str, str], int | Problem] = {}
+        self._downloads: dict[tuple[str, str], tuple[float, int | Problem]] = {}
         self._refused: dict[str, Problem] = {}
-        self._predictor = Known(session.simulator) if session.simulator else FORMULAS
+        self._predictor: Predictor = Anchored(session.simulator) if session.simulator else FORMULAS
 
     def at_hand(self, profile: Profile) -> bool:
         """Whether what is slow to find out of the profile's base and data is known."""
@@ -115,27 +128,51 @@ class Judge:
         compatible.check(profile.method, facts.config)
         notes += compatible.notes(profile.model, profile.method, facts.config)
         notes += preference_advice(profile)
-        if profile.training.objective == "sft" and facts.shape and (few := too_few_rows(facts.train_rows, facts.shape.parameters)):
+        if (
+            profile.training.objective == "sft"
+            and facts.shape
+            and (few := too_few_rows(facts.train_rows, facts.shape.parameters))
+        ):
             notes.append(few)
         if facts.assumed:
             notes.append(facts.assumed)
-        ledger = self._session.ledger
-        estimated = estimate(profile, facts, [taught(ledger, card, profile) for card in where], self._predictor)
-        found = Judgement(profile, estimated, facts, None, tuple(notes), tuple(gpus), elsewhere)
-        if found.best is not None:
-            found = replace(
-                found,
-                errors=errors(ledger, found.best.name, found.best.source),
-                failures=next((failures(ledger, profile, card) for card in where if card.uuid == found.best.uuid), ()),
-                unsimulated=self._unsimulated(found.best),
-            )
+        found = Judgement(profile, None, facts, None, tuple(notes), tuple(gpus), elsewhere)
+        found = self._estimated(found, [taught(self._session.ledger, card, profile) for card in where])
         asked = profile.model.base, profile.model.revision
-        if asked not in self._downloads:
-            yield found
-        yield self._roomy(found, asked)
+        when, download = self._downloads.get(asked, (0.0, None))
+        if time.monotonic() - when > ASKED_AGAIN:
+            yield found if download is None else self._roomy(found, download)
+            download = _download(*asked)
+            self._downloads[asked] = time.monotonic(), download
+        assert download is not None
+        yield self._roomy(found, download)
+
+    def _estimated(self, found: Judgement, where: Sequence[Card]) -> Judgement:
+        """With the estimate, what past runs taught of it, or what has to be simulated before there is one."""
+        assert found.profile is not None
+        assert found.facts is not None
+        ledger, profile = self._session.ledger, found.profile
+        predictor = _Remembering(self._predictor)
+        try:
+            found = replace(found, estimate=estimate(profile, found.facts, where, predictor))
+        except Problem:
+            question = predictor.unanswered
+            if question is None or self._session.simulator is None:
+                raise
+            refused = self._refused.get(question.key)
+            return replace(found, problem=refused) if refused else replace(found, unanswered=question)
+        assert found.best is not None
+        return replace(
+            found,
+            errors=errors(ledger, found.best.name, found.best.source),
+            failures=next((failures(ledger, profile, card) for card in where if card.uuid == found.best.uuid), ()),
+            unsimulated=self._unsimulated(found.best),
+        )
 
     def to_simulate(self, judgement: Judgement) -> Question | None:
-        """What is to be simulated next so that the figures are: of the best GPU, then of the others."""
+        """What is to be simulated next: what formulas do not know, the best GPU's figures, then the others'."""
+        if judgement.unanswered is not None:
+            return judgement.unanswered
         ordered = sorted(judgement.fits, key=lambda fit: fit is not judgement.best)
         wanted = (fit.question for fit in ordered if fit.source != "simulated")
         return next((question for question in wanted if question.key not in self._refused), None)
@@ -151,13 +188,10 @@ class Judge:
         refused = self._refused.get(fit.question.key)
         return f"not simulated: {refused.what}" if refused else "being simulated"
 
-    def _roomy(self, found: Judgement, asked: tuple[str, str]) -> Judgement:
+    def _roomy(self, found: Judgement, download: int | Problem) -> Judgement:
         """The same with what it takes of the disk, or the reason why it may not be downloaded."""
         assert found.profile is not None
         assert found.facts is not None
-        if asked not in self._downloads:
-            self._downloads[asked] = _download(*asked)
-        download = self._downloads[asked]
         free = self._session.room(self._session.runs_folder).disk_free
         if isinstance(download, Problem) and download.code != "network":
             return replace(found, problem=download)

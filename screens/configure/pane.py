@@ -13,16 +13,18 @@ from screens.widgets.line import Line
 
 
 class EstimatePane(Line):
-    """`tell` gives it what makes its text of colours."""
+    """`tell` gives it what makes its text of colours, and what that text is of: as long as it is the same, nothing is done."""
 
     DEFAULT_CSS = colours.rules("EstimatePane")
     COMPONENT_CLASSES: ClassVar[set[str]] = {f"estimatepane--{number}" for number in range(colours.COLOURS)}
     _made: Callable[[Colour], Content] | None = None
+    _of: tuple[object, ...] = ()
 
-    def tell(self, made: Callable[[Colour], Content]) -> None:
+    def tell(self, made: Callable[[Colour], Content], of: tuple[object, ...]) -> None:
         """Show this from now on."""
-        self._made = made
-        self.show(made(self.colour))
+        if of != self._of:
+            self._made, self._of = made, of
+            self.show(made(self.colour))
 
     def colour(self, number: int) -> str:
         """A colour as a style."""

@@ -143,7 +143,7 @@ class ConfigureScreen(PickingPage):
         ledger = self.session.ledger
         started: Run | None = None
         try:
-            resolved = await self.attempt(lambda: launch.resolved(ledger, draft.profile()))
+            resolved = await self.attempt(lambda: launch.resolved(ledger, draft.profile(), self.session.simulator))
             if resolved and (not resolved.doubts or await self.ask(_doubted(resolved))):
                 self.say(f"Starting {name} ...")
                 started = await self.attempt(

@@ -22,6 +22,8 @@ def verdict(judgement: Judgement | None, problems: Mapping[str, str], now: float
         return Content.styled("looking at base and data ...", "$foreground-muted")
     if (problem := judgement.problem) is not None:
         return _refused(problem.what, " ".join(part for part in ("", problem.why, problem.do) if part))
+    if judgement.unanswered is not None:
+        return Content.styled("formulas do not know this architecture: simulating it ...", "$foreground-muted")
     best, estimate = judgement.best, judgement.estimate
     assert best is not None
     assert estimate is not None
