@@ -13,11 +13,13 @@ from typing import Any, Final
 from engine.assignment import profile_of
 from engine.errors import Problem
 from engine.fit import asking, estimate, history, recorded, shapes
+from engine.fit.anchored import Anchored
 from engine.fit.cards import Card, spec_of
 from engine.fit.facts import Facts
-from engine.fit.predicting import Predicted, Predictor, Source
+from engine.fit.predicting import Predicted, Source
 from engine.fit.question import Machine, Phase, Question, Step
 from engine.fit.recorded import Figures
+from engine.fit.simulator import Simulator
 from engine.gpu import MIB
 from engine.ledger import Ledger, events, runs
 from engine.ledger.runs import Run
@@ -77,11 +79,11 @@ class Check:
         return all(row.holds for row in self.rows)
 
 
-def check(ledger: Ledger, run: Run, predictor: Predictor) -> Check:
-    """Predict again, and compare.
+def check(ledger: Ledger, run: Run, simulator: Simulator) -> Check:
+    """Predict again, simulating what was not simulated before, and compare; with formulas, and a note, where it cannot be simulated.
 
     Raises:
-        Problem: nothing was measured of it, or of other micro-batches than it began with; its base is not to be had; the predictor cannot tell.
+        Problem: nothing was measured of it, or of other micro-batches than it began with; its base is not to be had; nobody understands it.
     """
     document = runs.document(ledger, run)
     known = recorded.of(document.environment)
@@ -97,8 +99,8 @@ def check(ledger: Ledger, run: Run, predictor: Predictor) -> Check:
     profile = profile_of(ledger, run)
     card = _card(ledger, document.environment)
     machine = _machine(profile, card)
-    found = predictor.predict(_question(profile, known.step, machine))
     notes = [f"{run.name} is {run.state}: peaks so far"] if run.state in LIVE else []
+    found = _predicted(_question(profile, known.step, machine), simulator, notes)
     if machine.capability and card.context_mib is None:
         notes.append(
             f"what CUDA holds of {card.name} was never measured: a usual figure is taken. See: workbench doctor"
@@ -148,6 +150,14 @@ def _question(profile: Profile, step: Step, machine: Machine) -> Question:
     facts = Facts(config, 1, 0, 0, step.tokens, float(step.tokens), 1)  # lengths are the recorded step's
     asked = asking.question(profile, facts, rows=step.rows, checkpointing=step.checkpointing, machine=machine)
     return replace(asked, step=step)
+
+
+def _predicted(question: Question, simulator: Simulator, notes: list[str]) -> Predicted:
+    try:
+        simulator.ask(question)
+    except Problem as problem:
+        notes.append(f"it is not simulated: {problem.what}. {problem.why}".rstrip(". "))
+    return Anchored(simulator).predict(question)
 
 
 def _rows(then: Figures | None, now: Predicted, measured: Figures, card: Card) -> tuple[Row, ...]:

@@ -26,7 +26,7 @@ from typing import Any, Final
 from engine import launch, turns
 from engine.errors import Problem
 from engine.fit.check import check
-from engine.fit.predicting import ClosedForm
+from engine.fit.simulator import Simulator
 from engine.gpu import Gpu, gpus
 from engine.ledger import Ledger, jobs, runs
 from engine.ledger.states import LIVE, State
@@ -96,16 +96,27 @@ def figures(folder: Path, gpu: Gpu | None, cases: Sequence[Case] = ()) -> Figure
     if gpu:
         turns.show_only((gpu.uuid,))
     found: list[Figures] = []
-    with Ledger.open(folder / "ledger.db") as ledger:
-        for case in cases or (CASES if gpu else TINY):
-            base = folder / case.shape
-            if not base.exists():
-                for older in folder.glob("[0-9]*b"):  # of one shape at a time: tens of gigabytes
-                    shutil.rmtree(older)
-                ragged.base(base, case.shape, half=True)
-            data = ragged.rows(base / "rows.jsonl", ragged.lengths(ROWS, seed=7), seed=7)
-            found.append({"case": case.name, **asdict(case), **_one(ledger, folder, _profile(case, base, data, gpu))})
+    simulator = Simulator()
+    try:
+        with Ledger.open(folder / "ledger.db") as ledger:
+            for case in cases or (CASES if gpu else TINY):
+                base = _base(folder, case.shape)
+                data = ragged.rows(base / "rows.jsonl", ragged.lengths(ROWS, seed=7), seed=7)
+                told = _one(ledger, folder, _profile(case, base, data, gpu), simulator)
+                found.append({"case": case.name, **asdict(case), **told})
+    finally:
+        simulator.close()
     return {"machine": _machine(gpu), "rows": found, "errors": summed(found)}
+
+
+def _base(folder: Path, shape: str) -> Path:
+    """Weights of one shape at a time: they take tens of gigabytes."""
+    base = folder / shape
+    if not base.exists():
+        for other in folder.glob("[0-9]*b"):
+            shutil.rmtree(other)
+        ragged.base(base, shape, half=True)
+    return base
 
 
 def _profile(case: Case, base: Path, data: Path, gpu: Gpu | None) -> Profile:
@@ -122,7 +133,7 @@ def _profile(case: Case, base: Path, data: Path, gpu: Gpu | None) -> Profile:
     return changed(chosen, asked)
 
 
-def _one(ledger: Ledger, folder: Path, chosen: Profile) -> Figures:
+def _one(ledger: Ledger, folder: Path, chosen: Profile, simulator: Simulator) -> Figures:
     """A run from its start to its figures, or why there are none."""
     try:
         resolved = launch.resolved(ledger, chosen)
@@ -134,7 +145,7 @@ def _one(ledger: Ledger, folder: Path, chosen: Profile) -> Figures:
         if run.state is not State.FINISHED:
             job = jobs.newest_training(ledger, run.id)
             return {"left_out": job.message.partition("\n")[0] if job else run.state}
-        checked = check(ledger, run, ClosedForm())
+        checked = check(ledger, run, simulator)
     except Problem as problem:
         return {"left_out": problem.what}
     finally:

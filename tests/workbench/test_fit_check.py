@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from engine.fit import check, recorded
-from engine.fit.predicting import Predicted
-from engine.fit.question import Part, Phase, Question, Step
+from engine.assignment import profile_of
+from engine.fit import asking, check, recorded, shapes
+from engine.fit.facts import Facts
+from engine.fit.kept import Kept
+from engine.fit.question import Answer, Machine, Part, Phase, Step
 from engine.fit.recorded import Figures
+from engine.fit.simulator import Simulator
 from engine.gpu import MIB
 from engine.ledger import Ledger, contexts, events, jobs, runs
 from engine.ledger.contexts import Context
@@ -27,17 +30,20 @@ CUDA = {"type": "cuda", "name": "NVIDIA GeForce RTX 4090", "uuid": "GPU-7", "mem
 MEASURED = Figures("driver", 1000.0, 1200.0, 1611.0, 411.0, {"forward": (1000.0, 1200.0), "step": (700.0, 1200.0)})
 
 
-class Says:
-    """A predictor that says one thing, and remembers what it was asked."""
-
-    def __init__(self, allocated_mib: float, reserved_mib: float) -> None:
-        self.asked: list[Question] = []
-        phases = {Phase.FORWARD: (allocated_mib * MIB, reserved_mib * MIB)}
-        self._answer = Predicted(allocated_mib * MIB, reserved_mib * MIB, dict.fromkeys(Part, 0.0), phases, "simulated")
-
-    def predict(self, question: Question) -> Predicted:
-        self.asked.append(question)
-        return self._answer
+def answered(ledger: Ledger, run: Run, allocated_mib: float, reserved_mib: float) -> check.Check:
+    """The check where the simulation says this; it is asked of a simulator that has it on its disk."""
+    profile = profile_of(ledger, run)
+    machine = Machine((8, 9) if run.gpu != "cpu" else None)
+    facts = Facts(shapes.config_of(profile.model.base), 8, 0, 0, 50, 50.0, 9)
+    asked = asking.question(profile, facts, rows=7, checkpointing=False, machine=machine)
+    sizes = (int(allocated_mib * MIB), int(reserved_mib * MIB))
+    kept = Kept()
+    kept.keep(replace(asked, step=STEP), Answer(*sizes, {Phase.FORWARD: sizes}, {Part.WEIGHTS: sizes[0]}))
+    simulator = Simulator(kept, command=("false",))
+    try:
+        return check.check(ledger, run, simulator)
+    finally:
+        simulator.close()
 
 
 @pytest.fixture
@@ -61,11 +67,7 @@ def run(ledger: Ledger, tiny_base: Path, tmp_path: Path) -> Run:
 
 
 def test_the_recorded_step_is_asked_for_and_every_figure_compared(ledger: Ledger, run: Run) -> None:
-    says = Says(1010.0, 1190.0)
-    found = check.check(ledger, run, says)
-    [asked] = says.asked
-    assert asked.step == STEP
-    assert (asked.machine.capability, asked.machine.ranks, asked.model["dtype"]) == ((8, 9), 1, "bfloat16")
+    found = answered(ledger, run, 1010.0, 1190.0)
     rows = {row.figure: (row.then, row.now, row.measured) for row in found.rows}
     assert rows == {
         "allocated": (900.0, 1010.0, 1000.0),
@@ -76,12 +78,12 @@ def test_the_recorded_step_is_asked_for_and_every_figure_compared(ledger: Ledger
     assert found.holds and found.source == "simulated" and found.notes == ()
     forward, _ = found.phases[Phase.FORWARD]
     assert (forward.now, forward.measured) == (1010.0, 1000.0)
-    assert found.phases[Phase.STEP][0].now is None, "a predictor that does not tell phases apart says nothing of them"
+    assert found.phases[Phase.STEP][0].now is None, "what is not told is not compared"
 
 
 @pytest.mark.parametrize(("allocated", "reserved"), [(1030.0, 1200.0), (970.0, 1200.0), (1000.0, 1250.0)])
 def test_a_figure_that_is_off_does_not_hold(ledger: Ledger, run: Run, allocated: float, reserved: float) -> None:
-    assert not check.check(ledger, run, Says(allocated, reserved)).holds
+    assert not answered(ledger, run, allocated, reserved).holds
 
 
 def test_a_cpu_s_prediction_is_a_lower_bound(ledger: Ledger, run: Run) -> None:
@@ -89,30 +91,49 @@ def test_a_cpu_s_prediction_is_a_lower_bound(ledger: Ledger, run: Run) -> None:
     runs.record(ledger, run, environment=cpu)
     with ledger.transaction() as connection:
         connection.execute("UPDATE run_document SET environment = json_remove(environment, '$.memory.measured.phases')")
-    says = Says(300.0, 300.0)
-    found = check.check(ledger, run, says)
+    runs.set_conditions(ledger, run, gpu="cpu", comparable="")
+    run = runs.find(ledger, run.uid)
+    found = answered(ledger, run, 300.0, 300.0)
     context, row = found.rows
     assert (context.figure, context.judged) == ("context", False)
     assert (row.figure, row.measured, row.least, found.holds) == ("process", 900.0, True, True)
-    assert says.asked[0].machine.capability is None
-    assert not check.check(ledger, run, Says(700.0, 700.0)).holds, "more was predicted than was taken"
+    assert not answered(ledger, run, 700.0, 700.0).holds, "more was predicted than was taken"
 
 
 def test_as_json_and_as_a_table(ledger: Ledger, run: Run, capsys: pytest.CaptureFixture[str]) -> None:
-    code = main(["fit", "--check", "speech", "--json"])
+    answered(ledger, run, 900.0, 1195.0)
+    assert main(["fit", "--check", "speech", "--json"]) == 1
     told = json.loads(capsys.readouterr().out)
-    assert code == (0 if told["holds"] else 1) == 1, "a tiny model takes no gigabyte"
-    assert told["run"] == {"uid": run.uid, "name": "speech"}
+    assert (told["run"], told["holds"]) == ({"uid": run.uid, "name": "speech"}, False)
+    assert (told["source"], told["step"]["tokens"]) == ("simulated", 120)
     assert told["figures"].keys() == {"allocated", "reserved", "context", "process"}
-    allocated = told["figures"]["allocated"]
-    assert (allocated["predicted_then_mib"], allocated["measured_mib"], allocated["holds"]) == (900.0, 1000.0, False)
-    assert allocated["error_pct"] == pytest.approx(allocated["predicted_mib"] / 10 - 100)
-    assert told["phases"].keys() == {"forward", "step"} and told["step"]["tokens"] == 120
+    assert told["figures"]["allocated"] == {
+        "predicted_then_mib": 900.0,
+        "predicted_mib": 900.0,
+        "measured_mib": 1000.0,
+        "error_pct": pytest.approx(-10),
+        "holds": False,
+    }
+    assert told["figures"]["process"]["holds"] and told["phases"].keys() == {"forward", "step"}
     assert main(["fit", "--check", "speech"]) == 1
     table = capsys.readouterr()
-    assert table.out.splitlines()[0].split() == ["MiB", "at", "launch", "predicted", "measured", "error"]
-    assert table.out.splitlines()[3].split()[:3] == ["context", "400", "412"]
-    assert "Off: allocated by -9" in table.err and "2 x 120 tokens on RTX 4090" in table.err
+    lines = [line.split() for line in table.out.splitlines()]
+    assert lines[0] == ["MiB", "at", "launch", "predicted", "measured", "error"]
+    assert ["context", "400", "412", "411", "+0.2%"] in lines and ["step", "–", "–", "700", "–"] in lines
+    assert "Off: allocated by -10.0% (2 x 120 tokens on RTX 4090, simulated)." in table.err
+    answered(ledger, run, 1001.0, 1195.0)
+    assert main(["fit", "--check", "speech"]) == 0
+    assert "Within 2% or 8 MiB" in capsys.readouterr().err
+
+
+def test_what_cannot_be_simulated_is_estimated_and_said(ledger: Ledger, run: Run) -> None:
+    simulator = Simulator(command=("false",))
+    try:
+        found = check.check(ledger, run, simulator)
+    finally:
+        simulator.close()
+    assert found.source == "estimated" and not found.holds
+    assert any(note.startswith("it is not simulated: ") for note in found.notes)
 
 
 def test_what_cannot_be_compared_is_a_two_and_says_why(
@@ -138,6 +159,6 @@ def test_an_unmeasured_context_and_a_run_at_work_are_said(ledger: Ledger, run: R
     with ledger.transaction() as connection:
         connection.execute("DELETE FROM context")
         connection.execute("UPDATE run SET state = 'running'")
-    found = check.check(ledger, replace(run, state=State.RUNNING), Says(1000.0, 1200.0))
+    found = answered(ledger, replace(run, state=State.RUNNING), 1000.0, 1200.0)
     assert any("was never measured" in note for note in found.notes)
     assert any("peaks so far" in note for note in found.notes)

@@ -6,7 +6,7 @@ import argparse
 from dataclasses import asdict
 
 from engine.fit.check import SMALL, WITHIN, Check, Row, check
-from engine.fit.predicting import ClosedForm
+from engine.fit.simulator import Simulator
 from engine.ledger import runs
 from workbench.cli.existing import existing_ledger
 from workbench.cli.output import Cell, print_json, print_table, words
@@ -15,7 +15,11 @@ from workbench.cli.output import Cell, print_json, print_table, words
 def run(options: argparse.Namespace) -> int:
     """Print the comparison; 1 when a figure is off by more than it should be."""
     ledger = existing_ledger(options.ledger)
-    found = check(ledger, runs.find(ledger, options.check), ClosedForm())
+    simulator = Simulator()
+    try:
+        found = check(ledger, runs.find(ledger, options.check), simulator)
+    finally:
+        simulator.close()
     if options.json:
         print_json(as_json(found))
     else:
