@@ -12,12 +12,20 @@ freed must be there and have the size and the purpose that were freed in the sho
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from engine.fit.question import Part, Phase
 from engine.fit.stream import GIVEN_BACK, Event, Stream
+
+AHEAD: Final = 12  # events that have to agree behind a passage
+TRIES: Final = 2000  # places where streams may part before they are called irregular
+
+Numbers = NDArray[np.int64]
 
 
 class IrregularError(Exception):
@@ -35,8 +43,7 @@ class Said(NamedTuple):
     queue: int
 
 
-@dataclass(frozen=True)
-class Passage:
+class Passage(NamedTuple):
     """The longer stream says what it says in `at` to `at + length` once more than the short one, which goes on at `short` after it."""
 
     short: int
@@ -46,15 +53,32 @@ class Passage:
 
 @dataclass(frozen=True)
 class Indexed:
-    """A stream with what each event says, and which block it is about: the n-th that the stream allocates."""
+    """A stream with what each event says, and the block that it is about: the n-th that the stream allocates."""
 
     events: Stream
     said: Sequence[Said]
-    blocks: Sequence[int]
+    blocks: Numbers
 
+    @property
+    def sizes(self) -> Numbers:
+        """Of the blocks that events are about."""
+        return np.array([said.size for said in self.said], np.int64)
 
-AHEAD: Final = 12  # events that have to agree behind a passage
-TRIES: Final = 2000  # places where streams may part before they are called irregular
+    @property
+    def layers(self) -> Numbers:
+        """0 outside of all."""
+        return np.array([event.layer or 0 for event in self.events], np.int64)
+
+    @property
+    def kinds(self) -> Numbers:
+        """1 for what allocates, 0 for what frees, -1 for neither."""
+        return np.sign([event.size for event in self.events])
+
+    @property
+    def purposes(self) -> Numbers:
+        """The parts as numbers."""
+        numbers = {part: number for number, part in enumerate(Part)}
+        return np.array([numbers[event.part] for event in self.events], np.int64)
 
 
 def extended(short: Stream, longer: Stream, periods: int) -> Stream:
@@ -64,21 +88,21 @@ def extended(short: Stream, longer: Stream, periods: int) -> Stream:
         IrregularError: it cannot be told from these two.
     """
     few, more = indexed(short), indexed(longer)
-    events: list[Event] = []
-    live: dict[int, Event] = {}
-    allocated = 0
-    for event, freed in _made(few, more, passages(few.said, more.said), periods):
-        events.append(event)
-        if event.size > 0:
-            if event.block != allocated:
-                raise IrregularError(f"block {allocated} is allocated as {event.block}")
-            live[event.block] = event
-            allocated += 1
-        elif event.size == 0:
-            block = live.pop(event.block, None)
-            if block is None or (block.size, block.part) != (freed, event.part):
-                raise IrregularError(f"block {event.block} is freed, which is another or not there")
-    return tuple(events)
+    in_short, in_longer, repeated, copy = _places(passages(few.said, more.said), len(longer), periods)
+
+    def moved(of_few: Numbers, of_more: Numbers) -> Numbers:
+        with_each_period, with_each_copy = of_more[in_longer] - of_few[in_short], of_more[repeated] - of_more[in_longer]
+        return of_few[in_short] + periods * with_each_period + copy * with_each_copy
+
+    blocks, sizes = moved(few.blocks, more.blocks), moved(few.sizes, more.sizes)
+    layers = moved(few.layers, more.layers)
+    _check(blocks, sizes, more.kinds[repeated], more.purposes[repeated])
+    return tuple(
+        Event(block, event.size and size, event.part, event.phase, None if event.layer is None else layer, event.queue)
+        for event, block, size, layer in zip(
+            map(longer.__getitem__, repeated.tolist()), blocks.tolist(), sizes.tolist(), layers.tolist(), strict=True
+        )
+    )
 
 
 def indexed(stream: Stream) -> Indexed:
@@ -86,14 +110,13 @@ def indexed(stream: Stream) -> Indexed:
     places: dict[int, int] = {}
     sizes: dict[int, int] = {}
     said, blocks = [], []
-    for event in stream:
-        block, size, part, phase, layer, queue = event
+    for block, size, part, phase, layer, queue in stream:
         if size > 0:
             places[block] = len(places)
             sizes[block] = size
         said.append(Said(size == 0, size or sizes[block], part, phase, layer is not None, queue))
         blocks.append(block if size == GIVEN_BACK else places[block])
-    return Indexed(stream, said, blocks)
+    return Indexed(stream, said, np.array(blocks, np.int64))
 
 
 def passages(few: Sequence[Said], more: Sequence[Said]) -> tuple[Passage, ...]:
@@ -133,46 +156,51 @@ def _repeats(more: Sequence[Said], at: int, length: int) -> bool:
 
 def _agree(few: Sequence[Said], i: int, more: Sequence[Said], j: int) -> bool:
     """Whether they go on alike; after the first event they may part again, since another passage may follow."""
-    for one, other in zip(few[i : i + AHEAD], more[j : j + AHEAD], strict=False):
+    for place, (one, other) in enumerate(zip(few[i : i + AHEAD], more[j : j + AHEAD], strict=False)):
         if one != other:
-            return one is not few[i] or _alike(one, other)
+            return place > 0 or _alike(one, other)
     return True
 
 
 def _alike(one: Said, other: Said) -> bool:
-    """But for their size."""
-    return one._replace(size=other.size) == other
+    """But for the size, which may grow with the layers."""
+    return one.size < other.size and one._replace(size=other.size) == other
 
 
-def _made(few: Indexed, more: Indexed, found: Sequence[Passage], periods: int) -> Iterator[tuple[Event, int]]:
-    """Every event of the longer stream in its turn, those of passages `periods` times; and the size of the block that it is about."""
-    done = apart = 0  # what of the longer stream is done, and how far it is ahead of the short one
-    for passage in (*found, Passage(len(few.said), len(more.said), 0)):
-        for at in range(done, passage.at):
-            yield _moved(few, more, (at - apart, at, at), periods, 0)
-        if passage.length and passage.at - passage.length < done:
-            raise IrregularError("what a passage repeats is another passage")
-        for copy in range(1, periods + 1):
-            for at in range(passage.at, passage.at + passage.length):
-                before = at - passage.length
-                yield _moved(few, more, (before - apart, before, at), periods, copy)
-        apart += passage.length
-        done = passage.at + passage.length
+def _places(found: Sequence[Passage], end: int, periods: int) -> tuple[Numbers, Numbers, Numbers, Numbers]:
+    """For each event of the result: where it is in the short stream, where in the longer one, where the longer one repeats it, and the how
+    manyeth repetition it is; 0 for what is not repeated.
 
-
-def _moved(few: Indexed, more: Indexed, places: tuple[int, int, int], periods: int, copy: int) -> tuple[Event, int]:
-    """An event as it is in copy `copy` of a passage, from where it stands in the short stream, in the longer one, and repeated there.
-
-    Copy 0 is what the passage repeats.
+    Raises:
+        IrregularError: a passage follows so soon that it would repeat another.
     """
-    short, longer, repeated = places
+    parts: list[tuple[Numbers, Numbers, Numbers, Numbers]] = []
+    done = ahead = 0  # how much of the longer stream is done, and how far it is ahead of the short one
+    for passage in (*found, Passage(0, end, 0)):
+        if passage.length > passage.at - done:
+            raise IrregularError("what a passage repeats is another passage")
+        once = np.arange(done, passage.at)
+        parts.append((once - ahead, once, once, np.zeros_like(once)))
+        again = np.tile(np.arange(passage.at, passage.at + passage.length), periods)
+        before = again - passage.length
+        parts.append((before - ahead, before, again, np.repeat(np.arange(1, periods + 1), passage.length)))
+        done = passage.at + passage.length
+        ahead += passage.length
+    in_short, in_longer, repeated, copy = (np.concatenate(each) for each in zip(*parts, strict=True))
+    return in_short, in_longer, repeated, copy
 
-    def number(in_short: int, in_longer: int, in_repeated: int) -> int:
-        return in_short + periods * (in_longer - in_short) + copy * (in_repeated - in_longer)
 
-    block = number(few.blocks[short], more.blocks[longer], more.blocks[repeated])
-    size = number(few.said[short].size, more.said[longer].size, more.said[repeated].size)
-    layers = (few.events[short].layer, more.events[longer].layer, more.events[repeated].layer)
-    layer = None if None in layers else number(*(layer or 0 for layer in layers))
-    event, frees = more.events[repeated], more.said[repeated].frees
-    return event._replace(block=block, size=0 if frees else size, layer=layer), size
+def _check(blocks: Numbers, sizes: Numbers, kinds: Numbers, purposes: Numbers) -> None:
+    """That blocks are allocated in their order, and only what is there is freed, once, with its size and for its purpose.
+
+    Raises:
+        IrregularError: they are not.
+    """
+    taken, freed = np.flatnonzero(kinds == 1), np.flatnonzero(kinds == 0)
+    if not np.array_equal(blocks[taken], np.arange(len(taken))):
+        raise IrregularError("blocks are allocated in another order")
+    if len(np.unique(blocks[freed])) < len(freed) or not np.isin(blocks[freed], blocks[taken]).all():
+        raise IrregularError("a block is freed twice, or was never allocated")
+    origin = taken[blocks[freed]]
+    if not ((origin < freed) & (sizes[origin] == sizes[freed]) & (purposes[origin] == purposes[freed])).all():
+        raise IrregularError("a block is freed before it is allocated, or as another")
