@@ -3,6 +3,7 @@
 The first rank holds no less than any other: of what does not divide evenly, FSDP gives the first ranks more.
 """
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from unittest import mock
@@ -84,7 +85,10 @@ def _left(parameters: list[nn.Parameter], buffers: list[Tensor], _: torch.device
 
 def _replicated(scorer: nn.Module) -> DistributedDataParallel:
     """Built and synchronised by PyTorch's own code; only what compares the ranks' shapes, whose values nobody has, is left out."""
-    with mock.patch("torch.nn.parallel.distributed._verify_param_shape_across_processes"):
+    with (
+        mock.patch("torch.nn.parallel.distributed._verify_param_shape_across_processes"),
+        warnings.catch_warnings(action="ignore"),  # of what accelerate tells it
+    ):
         wrapped = DistributedDataParallel(scorer, **REPLICAS)
     wrapped.register_comm_hook(None, _sent)  # it would reduce a bucket in place
     return wrapped

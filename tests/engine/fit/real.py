@@ -45,7 +45,7 @@ def peaks(base: Path, question: Question, spread: Spread = alone) -> dict[Phase,
     held = sum(_sizes(loaded.model).values())
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
         if spread is not alone:
-            held -= _copied(loaded.model)
+            _copy(loaded.model)
         with _phase(Phase.LOAD):
             shared = spread(scorer, loaded)
         learner = Learner(
@@ -67,11 +67,10 @@ def _phase(phase: Phase) -> Iterator[None]:
         yield
 
 
-def _copied(module: nn.Module) -> int:
-    """Copies weights, of whose end the profiler would not hear if they were there before it looks; returns their bytes."""
+def _copy(module: nn.Module) -> None:
+    """Copies weights, of whose end the profiler would not hear if they were there before it looks."""
     for tensor in (*module.parameters(), *module.buffers()):
         tensor.data = tensor.data.clone()
-    return sum(tensor.numel() * tensor.element_size() for tensor in (*module.parameters(), *module.buffers()))
 
 
 def _sizes(module: nn.Module) -> dict[int, int]:
@@ -109,7 +108,8 @@ def _peaks(seen: profile, held: int) -> dict[Phase, int]:
             spans.append((event.start_time_ns, event.end_time_ns, Phase(event.name.removeprefix(MARK))))
     found = {Phase.LOAD: held}
     now = held
-    for when, size in sorted(changes, key=lambda change: change[0]):
+    began = min(start for start, _, _ in spans)
+    for when, size in sorted((change for change in changes if change[0] >= began), key=lambda change: change[0]):
         now += size
         inside = [(start, phase) for start, end, phase in spans if start <= when <= end]
         if inside:
