@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Literal
 
@@ -30,7 +30,7 @@ EXPERTS: Final = ("num_local_experts", "num_experts", "n_routed_experts", "moe_n
 class Base:
     """`name` is what `model.base` is set to. None is not known; `bytes` are those of its weights on the disk.
 
-    `kind` is dense, experts, hybrid (layers with a state among those with attention) or both; `quantized` is how its weights come packed.
+    `config` is its config.json. `kind` is dense, experts, hybrid (layers with a state among those with attention) or both; `quantized` is how its weights come packed.
     """
 
     name: str
@@ -44,6 +44,7 @@ class Base:
     gated: bool = False
     quantized: str = ""
     about: str = ""
+    config: Mapping[str, object] = field(default_factory=dict, repr=False)
 
     @property
     def here(self) -> bool:
@@ -95,13 +96,7 @@ def _cached() -> Iterator[Base]:
             whole = is_cached(repo.repo_id, newest.commit_hash)
         except (Problem, OSError, ValueError, LookupError):
             whole = False
-        yield (
-            base
-            if whole
-            else Base(
-                base.name, "partly", base.family, base.kind, None, base.bytes, base.context, base.chat, base.gated
-            )
-        )
+        yield base if whole else replace(base, where="partly", parameters=None)
 
 
 def _folders(folder: Path) -> Iterator[Base]:
@@ -146,6 +141,7 @@ def _known() -> Iterator[Base]:
                 context_of(model.config),
                 gated=model.gated,
                 quantized=packed,
+                config=model.config,
             )
 
 
@@ -167,6 +163,7 @@ def _of_folder(folder: Path, name: str, where: Where, *, gated: bool = False) ->
         chat=_has_template(folder),
         gated=gated,
         quantized=packed,
+        config=config,
     )
 
 

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 from textual.content import Content
 
 from engine.bases import Base
 from engine.errors import Problem
+from engine.fit.cards import Card
+from engine.fit.estimate import GpuFit, fit
+from engine.fit.facts import Facts
 from engine.hub import Download
+from engine.profile import Profile, changed
 from screens.widgets import figures
 from screens.widgets.cells import Cell, Column
 
 COLUMNS: Final = (
     Column("model", 24, stretch=True, keep_end=10),
-    Column("size", 6, right=True),
+    Column("size", 5, right=True),
+    Column("needs", 7, right=True),
     Column("kind", 7),
     Column("chat", 4),
-    Column("disk", 8, right=True),
-    Column("where", 8),
+    Column("disk", 7, right=True),
+    Column("where", 6),
 )
 GATED: Final = "gated"
 OTHER: Final = "another: a hub id or a folder"
@@ -29,10 +34,14 @@ MUTED: Final = "$foreground-muted"
 
 @dataclass(frozen=True)
 class Choice:
-    """A line of the list. Without a `base` it stands for the model called `typed`, or for one that is still to be typed."""
+    """A line of the list. Without a `base` it stands for the model called `typed`, or for one that is still to be typed.
+
+    `least` is what the profile would need at the least with it, where that is known.
+    """
 
     base: Base | None
     typed: str = ""
+    least: GpuFit | None = None
 
     @property
     def name(self) -> str:
@@ -45,12 +54,33 @@ class Choice:
         return f"base:{self.base.name}" if self.base else f"other:{self.typed}"
 
 
-def choices(found: Sequence[Base], sought: str) -> tuple[Choice, ...]:
+def least(profile: Profile, facts: Facts, card: Card, found: Sequence[Base]) -> dict[str, GpuFit]:
+    """By name what the profile would need at the least with each model: one row at once, activations recomputed where the profile leaves it
+    open, its data as long as they are in the present model's tokens.
+    """
+    given = profile.training
+    change: dict[str, object] = {"training.micro_batch": 1} if given.micro_batch == "auto" else {}
+    if given.checkpoint_activations == "auto":
+        change["training.checkpoint_activations"] = profile.method.bears_recomputation
+    needed = {}
+    for base in found:
+        try:
+            asked = changed(profile, {**change, "model.base": base.name})
+            needed[base.name] = fit(asked, replace(facts, config=base.config), card, climb=False)
+        except (Problem, ValueError):  # an architecture that formulas do not understand, or no whole configuration
+            continue
+    return needed
+
+
+def choices(found: Sequence[Base], sought: str, needed: Mapping[str, GpuFit]) -> tuple[Choice, ...]:
     """The models in which all words occur, and last what was typed itself, where no model is called so."""
     words = sought.lower().split()
     kept = [base for base in found if all(word in _text(base) for word in words)]
     exact = any(base.name == sought.strip() for base in kept)
-    return (*map(Choice, kept), *(() if exact else (Choice(None, sought.strip()),)))
+    return (
+        *(Choice(base, least=needed.get(base.name)) for base in kept),
+        *(() if exact else (Choice(None, sought.strip()),)),
+    )
 
 
 def _text(base: Base) -> str:
@@ -63,17 +93,28 @@ def cells(choice: Choice) -> tuple[Cell, ...]:
     """A line of the table."""
     base = choice.base
     if base is None:
-        return (choice.typed or OTHER, "$text-accent"), "", "", "", "", ""
+        return (choice.typed or OTHER, "$text-accent"), "", "", "", "", "", ""
     where: Cell = (base.where, "$text-success") if base.here else (base.where, MUTED)
     if base.gated and not base.here:
         where = (GATED, "$text-warning")
     return (
         base.name,
         size(base.parameters),
+        _needs(choice.least),
         (base.kind.replace("experts + hybrid", "exp+hyb"), "" if base.kind == "dense" else "$text-accent"),
         ("✓" if base.chat else "–" if base.chat is False else "", MUTED),
         figures.size(base.bytes) if base.bytes else "",
         where,
+    )
+
+
+def _needs(least: GpuFit | None) -> Cell:
+    """GiB at the least, and whether they are free."""
+    if least is None:
+        return ""
+    return (
+        f"{figures.gib(least.predicted_process_mib)} {'✓' if least.fits else '✗'}",
+        "" if least.fits else "$text-error",
     )
 
 
@@ -105,9 +146,12 @@ def about(choice: Choice | None, asked: Download | Problem | None, free: int | N
     first = " · ".join(
         filter(None, (base.family, base.kind, size(base.parameters), context, template, packed, base.about))
     )
-    if base.here:
-        return Content("\n").join([Content(first), Content.styled("✓ It is on this machine.", "$text-success")])
-    return Content("\n").join([Content(first), _had(asked, free, gated=base.gated)])
+    here = Content.styled("✓ on this machine", "$text-success")
+    second = here if base.here else _had(asked, free, gated=base.gated)
+    if choice.least is not None:
+        need = f"{figures.gib(choice.least.predicted_process_mib)} of {figures.gib(choice.least.free_mib)} GiB"
+        second = Content.assemble(f"needs {need} at the least, estimated for this profile · ", second)
+    return Content("\n").join([Content(first), second])
 
 
 def _had(asked: Download | Problem | None, free: int | None, *, gated: bool = False) -> Content:
@@ -116,7 +160,7 @@ def _had(asked: Download | Problem | None, free: int | None, *, gated: bool = Fa
         words = ". ".join(part.rstrip(".") for part in (asked.what, asked.do) if part)
         return Content.styled(f"! {words}.", "$text-warning")
     if asked is None:
-        terms = "Its owner wants terms to be accepted at huggingface.co first. " if gated else ""
-        return Content.styled(f"{terms}The hub is asked how large it is ...", MUTED)
+        terms = "its owner wants terms to be accepted at huggingface.co; " if gated else ""
+        return Content.styled(f"{terms}the hub is asked how large it is ...", MUTED)
     room = f", {figures.size(free)} are free" if free is not None else ""
-    return Content(f"To download: {figures.size(asked.missing)} of {figures.size(asked.total)}{room}.")
+    return Content(f"to download {figures.size(asked.missing)} of {figures.size(asked.total)}{room}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -13,7 +14,10 @@ from textual.worker import get_current_worker
 from engine import hub
 from engine.bases import Base, bases
 from engine.errors import Problem
+from engine.fit import cards
+from engine.fit.estimate import GpuFit, this_cpu
 from engine.hub import Download
+from engine.resolve import cards_for
 from engine.storage import free_bytes
 from screens.configure import field_help, models, presets, text
 from screens.configure.draft import Draft, lookup
@@ -37,6 +41,7 @@ class PickingPage(EditingPage):
         self._presets_read: tuple[Preset, ...] = ()
         self._bases: tuple[Base, ...] | None = None
         self._asked: dict[str, Download | Problem] = {}
+        self._needs: Mapping[str, GpuFit] = {}
         self._free: int | None = None
         self._asking: Timer | None = None
         self._file_beside = False
@@ -56,7 +61,7 @@ class PickingPage(EditingPage):
         if self._view == "presets":
             self._presets.show(presets.sought(self._presets_read, self._sought.get("presets", "")))
         elif self._view == "models" and self._bases is not None:
-            self._models.show(models.choices(self._bases, self._sought.get("models", "")))
+            self._models.show(models.choices(self._bases, self._sought.get("models", ""), self._needs))
             self._draw_about()
 
     def action_view(self, view: str) -> None:
@@ -77,16 +82,26 @@ class PickingPage(EditingPage):
     def _look_for_models(self) -> None:
         worker = get_current_worker()
         found = bases(self.session.ledger, Path.cwd())
+        needed = self._needed(found)
         try:
             free = free_bytes(_hub_folder())
         except OSError:
             free = None
         if not worker.is_cancelled:
-            self.app.call_from_thread(self._models_found, found, free)
+            self.app.call_from_thread(self._models_found, found, needed, free)
 
-    def _models_found(self, found: tuple[Base, ...], free: int | None) -> None:
+    def _needed(self, found: Sequence[Base]) -> dict[str, GpuFit]:
+        """What each would need of the GPU that the profile is judged for."""
+        judged = self._judgement
+        if judged is None or judged.profile is None or judged.facts is None:
+            return {}
+        there = (cards.named(judged.elsewhere),) if judged.elsewhere else cards_for(judged.profile, judged.gpus)
+        card = max(there, key=lambda one: one.free_mib, default=None) or this_cpu()
+        return models.least(judged.profile, judged.facts, card, found)
+
+    def _models_found(self, found: tuple[Base, ...], needed: Mapping[str, GpuFit], free: int | None) -> None:
         first = self._bases is None
-        self._bases, self._free = found, free
+        self._bases, self._needs, self._free = found, needed, free
         if not self.query("#models"):
             return
         self._show_lists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from textual.pilot import Pilot
 
 from engine.bases import Base
 from engine.errors import Problem
+from engine.gpu import Gpu
 from engine.hub import Download
 from engine.ledger import Ledger
 from engine.profile_file import dump
@@ -18,6 +20,7 @@ from screens.configure.models import Choice
 from screens.configure.picking import PickingPage
 from screens.messages import ConfigureFrom
 from screens.session import Session
+from screens.widgets import figures
 from screens.widgets.last_line import LastLine
 from screens.widgets.table import Table
 from tests.engine.importing.test_importing import AXOLOTL_QLORA
@@ -34,7 +37,7 @@ def here(tmp_path: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     rows = write_rows(folder / "rows.jsonl", 32)
     for name in ("mine", "other"):
         shutil.copytree(tiny_base, folder / "models" / name)
-    profile = tiny_profile(folder / "models" / "mine", rows, **{"training.max_steps": 2})
+    profile = tiny_profile(folder / "models" / "mine", rows, **{"training.max_steps": 2, "hardware.device": "auto"})
     (folder / "tiny.toml").write_text("# my own\n" + dump(profile))
     (folder / "theirs.yml").write_text(AXOLOTL_QLORA)
     monkeypatch.chdir(folder)
@@ -78,7 +81,7 @@ async def test_a_model_is_picked_from_what_is_here_and_can_be_taken_back(
         await listed(pilot)
         table: Table[Choice] = page.query_one("#models", Table)
         assert table.selected is not None and table.selected.name == str(here / "models" / "mine")
-        assert "It is on this machine" in line(pilot, "about") and "a chat template" in line(pilot, "about")
+        assert "✓ on this machine" in line(pilot, "about") and "a chat template" in line(pilot, "about")
         await pilot.press("/", *"other", "enter")
         await until(pilot, lambda: names(pilot)[0] == str(here / "models" / "other"))
         await pilot.press("enter")
@@ -172,6 +175,7 @@ def test_a_model_that_is_not_here_says_what_it_would_cost() -> None:
     assert [cell if isinstance(cell, str) else cell[0] for cell in models.cells(choice)] == [
         base.name,
         "1.2B",
+        "",
         "dense",
         "",
         "",
@@ -179,7 +183,7 @@ def test_a_model_that_is_not_here_says_what_it_would_cost() -> None:
     ]
     assert "terms to be accepted" in models.about(choice, None, None).plain
     assert (
-        "To download: 2.5 GB of 2.5 GB, 70 GB are free."
+        "to download 2.5 GB of 2.5 GB, 70 GB are free"
         in models.about(choice, Download(base.name, "main", 2_500_000_000, 2_500_000_000), 70 * 10**9).plain
     )
     refused = Problem("It is gated", "The hub refused.", "Log in with: hf auth login")
@@ -194,3 +198,20 @@ def test_sizes_are_said_as_people_say_them() -> None:
         "1.0B",
         "8.0B",
     ]
+
+
+async def test_every_model_says_what_this_profile_would_need_with_it(session: Session, here: Path) -> None:
+    gpu = Gpu("GPU-a", 0, "GeForce RTX 4090", total_mib=24_564.0, used_mib=564.0, free_mib=24_000.0)
+    async with Stage(replace(session, gpus=lambda: (gpu,))).run_test(size=(80, 24)) as pilot:
+        page = await opened(pilot, here / "tiny.toml")
+        await until(pilot, lambda: "fits gpu0" in line(pilot, "verdict"))
+        await listed(pilot)
+        table: Table[Choice] = page.query_one("#models", Table)
+        found = {choice.name: choice.least for choice in table.rows if choice.least}
+        small, large = found["Qwen/Qwen3-0.6B"], found["meta-llama/Llama-3.3-70B-Instruct"]
+        assert small.fits and not large.fits
+        assert small.predicted_process_mib < large.predicted_process_mib
+        table.move_to([choice.name for choice in table.rows].index("meta-llama/Llama-3.3-70B-Instruct"))
+        await until(
+            pilot, lambda: f"needs {figures.gib(large.predicted_process_mib)} of 23.4 GiB" in line(pilot, "about")
+        )
