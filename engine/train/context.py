@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from engine.gpu import MIB, Gpu, first
 
+DEVICE: Final = torch.device("cuda")
 SIZE: Final = 1024
 WORDS: Final = 4096
 ROWS: Final = (2, 256)
@@ -45,11 +46,11 @@ def main() -> None:
 
 def _train(dtype: torch.dtype) -> None:
     """Steps of a small model: embedding, norms, products, attention, loss, clipping and update, on torch's forward and backward threads."""
-    where: dict[str, torch.dtype | torch.device] = {"device": torch.device("cuda"), "dtype": dtype}
+    where: dict[str, torch.dtype | torch.device] = {"device": DEVICE, "dtype": dtype}
     block = nn.TransformerEncoderLayer(SIZE, 8, SIZE, batch_first=True, **where)  # type: ignore[arg-type]
     model = nn.Sequential(nn.Embedding(WORDS, SIZE, **where), block, nn.Linear(SIZE, WORDS, **where))  # type: ignore[arg-type]
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
-    ids = torch.randint(WORDS, ROWS, device="cuda")
+    ids = torch.randint(WORDS, ROWS, device=DEVICE)
     for _ in range(2):
         loss = functional.cross_entropy(model(ids).flatten(0, 1).float(), ids.flatten())
         loss.backward()  # type: ignore[no-untyped-call]

@@ -136,7 +136,7 @@ def _profile(case: Case, base: Path, data: Path, gpu: Gpu | None) -> Profile:
 def _one(ledger: Ledger, folder: Path, chosen: Profile, simulator: Simulator) -> Figures:
     """A run from its start to its figures, or why there are none."""
     try:
-        resolved = launch.resolved(ledger, chosen)
+        resolved = launch.resolved(ledger, chosen, simulator)
         if resolved.prediction and not resolved.prediction.fits:
             return {"left_out": "it does not fit"}
         run = launch.start_resolved(ledger, resolved, name="run", runs_folder=folder / "runs")

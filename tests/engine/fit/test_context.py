@@ -81,6 +81,18 @@ def test_the_measuring_process_says_where_torch_cannot_use_the_gpu(driver: Path)
     assert "CUDA" in done.stderr.splitlines()[-1]
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_the_steps_that_load_the_kernels_work_in_each_type(monkeypatch: pytest.MonkeyPatch, dtype: str) -> None:
+    """On the CPU, which has the same operations."""
+    import torch
+
+    from engine.train import context as measuring
+
+    for name, value in {"DEVICE": torch.device("cpu"), "SIZE": 16, "WORDS": 32, "ROWS": (2, 8)}.items():
+        monkeypatch.setattr(measuring, name, value)
+    measuring._train(getattr(torch, dtype))
+
+
 def test_the_process_is_told_from_the_others_on_the_gpu() -> None:
     from engine.train.context import outside
 
