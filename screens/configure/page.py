@@ -135,7 +135,8 @@ class ConfigurePage(Page[tuple[Preset, ...]]):
             self._draw_estimate()
 
     def _draw_verdict(self, problems: Mapping[str, str]) -> None:
-        self.query_one("#verdict", Line).show(verdict.verdict(self._judgement, problems, self.session.clock()))
+        told_now = verdict.verdict(self._judgement, problems, self.session.clock(), self.size.width - 2)
+        self.query_one("#verdict", Line).show(told_now)
 
     def _file_line(self) -> str:
         """Where it came from and what was changed; what is known of its data."""

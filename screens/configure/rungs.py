@@ -12,6 +12,7 @@ from engine.fit.ladder import Rung
 from screens.configure.fields import shown
 from screens.widgets import figures
 from screens.widgets.cells import Cell, Column
+from screens.widgets.line import fitted
 
 COLUMNS: Final = (
     Column("change", 32),
@@ -33,14 +34,11 @@ def change(rung: Rung) -> str:
 
 
 def memory(rung: Rung) -> str:
-    """What it takes less or more: `-9.5 GiB`, `-12 MiB`."""
+    """What it takes less or more: `-9.5 GiB`, `-12 MiB`; nothing where it stays."""
     size = abs(rung.saves_mib)
-    return f"{'-' if rung.saves_mib >= 0 else '+'}{amount(size)}"
-
-
-def amount(mib: float) -> str:
-    """Memory in GiB, too little for a tenth of one in MiB."""
-    return f"{mib:.0f} MiB" if mib < 103 else f"{figures.gib(mib)} GiB"
+    if size < 1:
+        return ""
+    return f"{'-' if rung.saves_mib >= 0 else '+'}{figures.memory(size)}"
 
 
 def time(rung: Rung) -> str:
@@ -70,20 +68,18 @@ def key(rung: Rung) -> str:
 
 
 def lines(fit: GpuFit, width: int) -> list[Content]:
-    """The rungs under a title, the figures under each other."""
+    """The rungs under a title, the figures under each other, and under each its price."""
     if not fit.ladder:
         return []
-    room = min(34, max(len(change(rung)) for rung in fit.ladder))
-    made = [
-        Content.assemble(
-            ("✓ " if rung.fits else "· ", "$text-success" if rung.fits else "$foreground-muted"),
-            f"{change(rung):<{room}}  ",
-            (f"{memory(rung):>9}  {time(rung):>6}  ", "bold"),
-            (rung.price, "$foreground-muted"),
-        ).truncate(width, ellipsis=True)
-        for rung in fit.ladder
-    ]
-    return [Content.styled(title(fit), "bold"), *made]
+    room = min(width - 20, max(len(change(rung)) for rung in fit.ladder))
+    made = [Content.styled(title(fit), "bold")]
+    for rung in fit.ladder:
+        mark, style = ("✓ ", "$text-success") if rung.fits else ("· ", "$foreground-muted")
+        made += [
+            Content.assemble((mark, style), fitted(change(rung), room), f" {memory(rung):>9} {time(rung):>6}"),
+            Content.styled(f"  {rung.price}", "$foreground-muted"),
+        ]
+    return made
 
 
 def words(rungs: Sequence[Rung]) -> str:

@@ -34,13 +34,12 @@ def beside(judgement: Judgement | None, width: int, colour: Colour, now: float, 
         lines += [Content(), *_filled(judgement, best, width, colour), Content(), *_phases(best, width)]
         lines += [*_time(best, width), *_how(best, width), Content()]
         lines += [*rungs.lines(best, width), *([Content()] if best.ladder else [])]
-        return Content("\n").join([*lines, *_to_know(judgement, now)])
-    shown = (best, *others[: FEW - 1])
-    lines = [_gpu_line(fit, judgement, width, colour) for fit in shown]
-    lines += [*_filled(judgement, best, width, colour), *_time(best, width)[:1], *_how(best, width)[:1]]
+        return Content("\n").join([*lines, *_past(judgement, now), *_notes(judgement)])
+    lines = [_gpu_line(fit, judgement, width, colour) for fit in (best, *others[: FEW - 1])]
+    lines += [*_past(judgement, now), *_filled(judgement, best, width, colour), *_time(best, width)[:1]]
     if best.ladder:
         lines.append(Content.assemble((f"{rungs.title(best)}:  ", MUTED), rungs.words(best.ladder)))
-    lines += _to_know(judgement, now)
+    lines += [*_how(best, width)[:1], *_notes(judgement)]
     return Content("\n").join(line.truncate(width, ellipsis=True) for line in lines)
 
 
@@ -119,20 +118,22 @@ def _how(fit: GpuFit, width: int) -> list[Content]:
 
 
 def _phases(fit: GpuFit, width: int) -> list[Content]:
-    """What is reserved in each phase, the costliest marked; nothing where formulas do not tell phases apart."""
-    if not fit.phases:
+    """What tensors take in each phase, and what is reserved for them; nothing where formulas do not tell phases apart."""
+    peak = max((allocated for allocated, _ in fit.phases.values()), default=0.0)
+    if not peak:
         return []
-    peak = max(reserved for _, reserved in fit.phases.values())
-    room = max(8, width - 22)
+    room = max(8, width - 12 - 2 * 10)
     lines = [
         Content.assemble(
-            (f"{phase:<11}", MUTED),
-            "▬" * round(reserved * room / peak) if peak else "",
-            (f" {figures.gib(reserved)} GiB", "bold" if reserved == peak else ""),
+            (f"{phase:<11} ", MUTED),
+            f"{'━' * round(allocated * room / peak):<{room}}",
+            (f"{figures.gib(allocated):>10}", "bold" if allocated == peak else ""),
+            f"{figures.gib(reserved):>10}",
         )
-        for phase, (_, reserved) in fit.phases.items()
+        for phase, (allocated, reserved) in fit.phases.items()
     ]
-    return [*lines, Content()]
+    head = Content.styled(f"{'phase, GiB':<{12 + room}}{'allocated':>10}{'reserved':>10}", MUTED)
+    return [head, *lines, Content()]
 
 
 def rows(facts: Facts) -> str:
@@ -141,10 +142,13 @@ def rows(facts: Facts) -> str:
     return f"{counts} of {facts.mean_tokens:,.0f} tokens, at most {facts.max_tokens:,}"
 
 
-def _to_know(judgement: Judgement, now: float) -> list[Content]:
-    """What went wrong before, and what else a person should know."""
-    past = [Content.styled(f"! {_failed(failure, now)}", "$text-warning") for failure in judgement.failures]
-    return [*past, *(Content.styled(f"· {note}", MUTED) for note in judgement.notes)]
+def _past(judgement: Judgement, now: float) -> list[Content]:
+    """Runs like this one that failed."""
+    return [Content.styled(f"! {_failed(failure, now)}", "$text-warning") for failure in judgement.failures]
+
+
+def _notes(judgement: Judgement) -> list[Content]:
+    return [Content.styled(f"· {note}", MUTED) for note in judgement.notes]
 
 
 def _failed(failure: Failure, now: float) -> str:

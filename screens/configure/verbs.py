@@ -45,7 +45,7 @@ ConfigureScreen #file { height: 1; padding: 0 1; color: $text-muted; }
 ConfigureScreen #body { layout: vertical; height: 1fr; }
 ConfigureScreen #left { height: 1fr; }
 ConfigureScreen #about { height: 2; padding: 0 1; color: $text-muted; }
-ConfigureScreen #beside { height: auto; max-height: 7; padding: 0 1; border-top: solid $panel; }
+ConfigureScreen #beside { height: auto; max-height: 8; padding: 0 1; border-top: solid $panel; }
 ConfigureScreen #beside.-stale { text-opacity: 50%; }
 ConfigureScreen.-wide #body { layout: horizontal; }
 ConfigureScreen.-wide #left { width: 3fr; }

@@ -8,12 +8,13 @@ from textual.content import Content
 
 from engine.fit.estimate import GpuFit
 from engine.gpu import Gpu, short_names
+from screens.configure.bars import wrapped
 from screens.configure.judging import Judgement, Room
 from screens.widgets import figures
 
 
-def verdict(judgement: Judgement | None, problems: Mapping[str, str], now: float) -> Content:
-    """In one line; two on a narrow screen. What is wrong comes before everything else."""
+def verdict(judgement: Judgement | None, problems: Mapping[str, str], now: float, width: int) -> Content:
+    """In one line; two where so many columns do not hold it. What is wrong comes before everything else."""
     if problems:
         key, reason = next(iter(problems.items()))
         many = f"{len(problems)} values are wrong" if len(problems) > 1 else "a value is wrong"
@@ -29,12 +30,15 @@ def verdict(judgement: Judgement | None, problems: Mapping[str, str], now: float
     assert estimate is not None
     if judgement.room and judgement.room.full:
         return _refused("the disk is too full:", f"{_disk(judgement.room)} GB free")
-    words = [f"{estimate.steps:,} steps", *([ends(best.seconds, now)] if best.seconds else [])]
-    if room := judgement.room:
-        words += [f"download {figures.size(room.download)}"] if room.download else []
-        words.append(f"disk {_disk(room)}")
     symbol, style = ("✓", "$text-success") if best.fits else ("✗", "$text-error")
-    return Content.assemble((f"{symbol} ", style), (_where(best, judgement), f"bold {style}"), " · ".join(["", *words]))
+    words = [Content.assemble((f"{symbol} ", style), (_where(best, judgement), f"bold {style}"))]
+    words.append(Content(f"{estimate.steps:,} steps"))
+    if best.seconds:
+        words.append(Content(ends(best.seconds, now)))
+    if room := judgement.room:
+        words += [Content(f"download {figures.size(room.download)}")] if room.download else []
+        words.append(Content(f"disk {_disk(room)}"))
+    return Content("\n").join(wrapped(words, width, " · "))
 
 
 def _refused(what: str, why: str) -> Content:
@@ -42,16 +46,14 @@ def _refused(what: str, why: str) -> Content:
 
 
 def _where(best: GpuFit, judgement: Judgement) -> str:
-    name = name_of(best, judgement.gpus, judgement.elsewhere)
-    if best.uuid == "cpu":
-        taken = f"over {figures.gib(best.predicted_process_mib)} GiB of {figures.gib(best.free_mib)} free"
-        missing = f"{figures.gib(abs(best.headroom_mib))} GiB are missing"
-        return f"runs on the CPU, {taken}" if best.fits else f"does not fit this machine's memory: {missing}"
-    if best.fits:
-        return f"fits {name}, {figures.gib(best.headroom_mib)} GiB to spare"
-    if best.headroom_mib >= 0:
-        return f"fits {name}, too tightly: {figures.gib(best.headroom_mib)} GiB to spare"
-    return f"does not fit {name}: {figures.gib(max(103.0, -best.headroom_mib))} GiB are missing"
+    name, spare = name_of(best, judgement.gpus, judgement.elsewhere), figures.memory(abs(best.headroom_mib))
+    if best.headroom_mib < 0:
+        return f"does not fit {name}: {spare} are missing"
+    if best.uuid == "cpu" and best.fits:
+        return (
+            f"runs on the CPU, over {figures.memory(best.predicted_process_mib)} of {figures.gib(best.free_mib)} free"
+        )
+    return f"fits {name}, {spare} to spare" if best.fits else f"fits {name}, too tightly: {spare} to spare"
 
 
 def name_of(fit: GpuFit, gpus: Sequence[Gpu], elsewhere: str) -> str:

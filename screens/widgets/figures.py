@@ -97,6 +97,13 @@ def gib(mib: float | None) -> str:
     return _without_zero(f"{number:.1f}") if number < 99.95 else f"{number:.0f}"
 
 
+def memory(mib: float | None) -> str:
+    """Memory with its unit: `9.1 GiB`; too little for a tenth of one: `12 MiB`."""
+    if mib is None:
+        return NONE
+    return f"{mib:.0f} MiB" if mib < 103 else f"{gib(mib)} GiB"
+
+
 def percent(share: float | None) -> str:
     """A share of one: `64 %`; what is there but less than one percent is `<1 %`."""
     if share is None or not math.isfinite(share):
