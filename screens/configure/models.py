@@ -148,9 +148,9 @@ def about(choice: Choice | None, asked: Download | Problem | None, free: int | N
     )
     here = Content.styled("✓ on this machine", "$text-success")
     second = here if base.here else _had(asked, free, gated=base.gated)
-    if choice.least is not None:
+    if choice.least is not None and not isinstance(asked, Problem):
         need = f"{figures.gib(choice.least.predicted_process_mib)} of {figures.gib(choice.least.free_mib)} GiB"
-        second = Content.assemble(f"needs {need} at the least, estimated for this profile · ", second)
+        second = Content.assemble(f"needs {need} or more, estimated · ", second)
     return Content("\n").join([Content(first), second])
 
 
@@ -160,7 +160,7 @@ def _had(asked: Download | Problem | None, free: int | None, *, gated: bool = Fa
         words = ". ".join(part.rstrip(".") for part in (asked.what, asked.do) if part)
         return Content.styled(f"! {words}.", "$text-warning")
     if asked is None:
-        terms = "its owner wants terms to be accepted at huggingface.co; " if gated else ""
-        return Content.styled(f"{terms}the hub is asked how large it is ...", MUTED)
+        terms = "gated: accept its terms at huggingface.co; " if gated else ""
+        return Content.styled(f"{terms}asking the hub ...", MUTED)
     room = f", {figures.size(free)} are free" if free is not None else ""
     return Content(f"to download {figures.size(asked.missing)} of {figures.size(asked.total)}{room}")

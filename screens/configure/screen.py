@@ -37,6 +37,8 @@ class ConfigureScreen(PickingPage):
         take = replace(found[0], label="take")
         if self._view in ("presets", "models"):
             return [take, FIND, BACK] if self.draft else [take, FIND]
+        if self._view in ("why", "toml", "diff"):
+            return [BACK, *(verb for verb in found[1:] if verb.id != FIND.id)]
         if self._view == "ladder":
             return [take, *found[1:]]
         return [verb for verb in found if verb.id != FIND.id]

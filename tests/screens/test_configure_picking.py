@@ -181,7 +181,7 @@ def test_a_model_that_is_not_here_says_what_it_would_cost() -> None:
         "",
         "gated",
     ]
-    assert "terms to be accepted" in models.about(choice, None, None).plain
+    assert "gated: accept its terms" in models.about(choice, None, None).plain
     assert (
         "to download 2.5 GB of 2.5 GB, 70 GB are free"
         in models.about(choice, Download(base.name, "main", 2_500_000_000, 2_500_000_000), 70 * 10**9).plain
