@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from dataclasses import astuple, dataclass, fields
 from typing import Final
 
@@ -31,6 +32,16 @@ def keep(ledger: Ledger, context: Context) -> None:
     marks = ", ".join("?" * len(fields(Context)))
     with ledger.transaction(durable=True) as connection:
         connection.execute(f"INSERT OR REPLACE INTO context ({_COLUMNS}) VALUES ({marks})", astuple(context))
+
+
+def gather(connection: sqlite3.Connection) -> None:
+    """Take over what `other`, a ledger beside this one in a transaction, has of GPUs that were not measured here, or later there."""
+    values = ", ".join(f"{name} = excluded.{name}" for name in ("name", "mib", "workspace_mib", "measured"))
+    newer = "(excluded.measured, excluded.mib, excluded.workspace_mib) > (measured, mib, workspace_mib)"
+    connection.execute(
+        f"INSERT INTO main.context ({_COLUMNS}) SELECT {_COLUMNS} FROM other.context WHERE true"
+        f" ON CONFLICT DO UPDATE SET {values} WHERE {newer}"
+    )
 
 
 def find(ledger: Ledger, uuid: str, driver: str, torch: str) -> Context | None:

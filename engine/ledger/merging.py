@@ -6,7 +6,7 @@ merged into which; so merging is commutative, and merging again adds nothing:
 - its training (state, metrics, events, jobs, checkpoints, results) comes whole from the copy that is further: more training jobs, then more
   points, the newer heartbeat, more events, and among copies that are alike in all of these the higher hash of the content;
 - of what people said (name, note, tags, baseline, archive, bin) each comes from the copy in which it was said last;
-- evaluations and exports, which anybody can make who has the result, are gathered from both.
+- evaluations and exports, which anybody can make who has the result, are gathered from both, and so is what CUDA holds of each GPU.
 
 A run that was deleted for good has left nothing behind to know it by: a ledger that still has it brings it back.
 """
@@ -22,7 +22,7 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 from engine.errors import Problem
-from engine.ledger import contents, gathering, jobs, labels, opening, schema, standing, taking
+from engine.ledger import contents, contexts, gathering, jobs, labels, opening, schema, standing, taking
 from engine.ledger.copies import backup
 from engine.ledger.store import Ledger
 from engine.storage import storage_of
@@ -81,6 +81,7 @@ def merge(
         with ledger.transaction(durable=True, beside=uri) as connection:
             asking = any(job.kind == "evaluate" and jobs.may_be_at_work(job) for job in jobs.live(ledger))
             evaluations = gathering.gather(connection, only, asking=asking)
+            contexts.gather(connection)
             labels.settle_baselines(connection)
             renamed = _distinct_names(connection)
     changed = [uid for uid in renamed if uid in merged.kept]

@@ -15,6 +15,7 @@ from engine.fit import context
 from engine.gpu import Gpu
 from engine.ledger import Ledger, contexts
 from engine.ledger.contexts import Context
+from engine.ledger.merging import merge
 
 GPU = Gpu("GPU-00000000-0000", 0, "GeForce RTX 4090", driver="580.95.05")
 
@@ -103,3 +104,18 @@ def test_the_process_is_told_from_the_others_on_the_gpu() -> None:
     assert outside(before, unnamed, 160.0, steady=True) == (140.0, "")
     assert outside(before, unnamed, 160.0, steady=False)[1].startswith("Others use the GPU")
     assert "no sense" in outside(before, before, 160.0, steady=True)[1]
+
+
+def test_what_was_measured_elsewhere_comes_along_with_merged_runs(ledger: Ledger, tmp_path: Path) -> None:
+    def told(uuid: str, mib: float, measured: float) -> Context:
+        return Context(uuid, "580", "2.13.0", "H200", mib, 64.0, measured)
+
+    with Ledger.open(tmp_path / "other.db") as other:
+        for each in (told("GPU-1", 400.0, 1.0), told("GPU-2", 410.0, 1.0), told("GPU-3", 420.0, 9.0)):
+            contexts.keep(other, each)
+    contexts.keep(ledger, told("GPU-2", 500.0, 5.0))
+    contexts.keep(ledger, told("GPU-3", 500.0, 5.0))
+    for _ in range(2):
+        merge(ledger, tmp_path / "other.db")
+        found = [contexts.newest(ledger, f"GPU-{number}", "") for number in (1, 2, 3)]
+        assert [each.mib for each in found if each] == [400.0, 500.0, 420.0], "of one GPU the newer"
