@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
@@ -45,10 +46,16 @@ def _inside(inner: Place, outer: Place) -> bool:
 def line_of(text: str, place: Place) -> int | None:
     """The line of a key in TOML text, else of the table that it stands in or would; None when there is neither."""
     best: tuple[int, int] | None = None  # how much of the place matches, line
-    for number, here in _places(text):
+    for number, here in _known_places(text):
         if here == place[: len(here)] and (best is None or len(here) > best[0]):
             best = (len(here), number)
     return best[1] if best else None
+
+
+@lru_cache(maxsize=4)
+def _known_places(text: str) -> tuple[tuple[int, Place], ...]:
+    """Asked for at every key, while the text stays the same."""
+    return tuple(_places(text))
 
 
 def _places(text: str) -> Iterator[tuple[int, Place]]:

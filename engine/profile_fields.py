@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
@@ -41,10 +42,16 @@ class Section:
 
 def sections(values: Mapping[str, object]) -> tuple[Section, ...]:
     """All sections of a profile with these raw values: every data source is one of its own."""
-    return tuple(_sections(values))
+    data = values.get("data")
+    return _with_sources(max(1, len(data)) if isinstance(data, list | tuple) else 1)
 
 
-def _sections(values: Mapping[str, object]) -> Iterator[Section]:
+@cache
+def _with_sources(count: int) -> tuple[Section, ...]:
+    return tuple(_sections(count))
+
+
+def _sections(count: int) -> Iterator[Section]:
     for name, info in Profile.model_fields.items():
         inner = _model(info.annotation)
         if inner is None:  # a value that stands in no table
@@ -53,8 +60,6 @@ def _sections(values: Mapping[str, object]) -> Iterator[Section]:
         if get_origin(info.annotation) is not tuple:
             yield _section(name, name.capitalize(), inner)
             continue
-        sources = values.get(name)
-        count = max(1, len(sources)) if isinstance(sources, Sequence) else 1
         for place in range(count):
             yield _section(f"{name}.{place}", name.capitalize() + (f" {place + 1}" if count > 1 else ""), inner)
 

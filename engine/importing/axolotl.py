@@ -137,7 +137,7 @@ def carry(carry: Carry) -> None:
 
 def _objective(carry: Carry) -> None:
     asked = carry.get("rl")
-    if asked is not None and asked not in OBJECTIVES:
+    if asked is not None and str(asked) not in OBJECTIVES:
         raise Problem(
             f"Nothing here trains by rl: {asked}",
             "The objectives are sft, pretrain, dpo and orpo.",

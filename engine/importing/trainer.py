@@ -147,6 +147,9 @@ def saving(carry: Carry) -> None:
         if strategy == "epoch" or strategy == "best":
             carry.same(key, to, "epoch")
             carry.needless(f"{what}_steps", f"{key} decides")
+        elif what == "eval" and carry.values.get("split.validation") == 0 and strategy in ("no", False):
+            carry.needless(key, "there are no validation rows")
+            carry.needless(f"{what}_steps", f"{key} decides")
         elif strategy == "no" or strategy is False:  # YAML's `no` is a truth value
             stays = (
                 "validation loss is measured after each epoch"

@@ -45,6 +45,8 @@ NEEDLESS: Final = {
     "run_name": "a run is named when it is started",
     "project": "the ledger has no projects; tags do that",
     "average_tokens_across_devices": "the loss is always a mean over tokens",
+    "hub_strategy": "nothing is uploaded",
+    "hub_private_repo": "nothing is uploaded",
     "hub_token": "the hub's own login is used, and no file keeps it",
     "hf_hub_token": "the hub's own login is used, and no file keeps it",
 }
@@ -63,8 +65,6 @@ UNSUPPORTED: Final = {
     "greater_is_better": "the best checkpoint is the one of lowest validation loss",
     "push_to_hub": "nothing is uploaded",
     "hub_model_id": "nothing is uploaded",
-    "hub_strategy": "nothing is uploaded",
-    "hub_private_repo": "nothing is uploaded",
     "auto_find_batch_size": "training.micro_batch = auto fits it to the GPU before the start",
     "eval_on_start": "validation begins with training",
     "eval_delay": "validation begins with training",

@@ -16,6 +16,7 @@ TELLING: Final = frozenset(
 """Keys by which its configurations are known."""
 NEEDLESS: Final = trainer_keys.NEEDLESS | {
     "dataset_num_proc": "it changes no result",
+    "preprocessing_num_workers": "it changes no result",
     "eval_packing": "it changes no result",
     "pad_to_multiple_of": "it changes no result",
     "padding_free": "packing has no padding either: training.packing",
@@ -32,6 +33,7 @@ NEEDLESS: Final = trainer_keys.NEEDLESS | {
     "model_code_revision": "model.revision is of code and weights",
 }
 UNSUPPORTED: Final = trainer_keys.UNSUPPORTED | {
+    "chat_template": "save it as a .jinja file and name that in template.name",
     "eos_token": "the base's own end of a turn is used",
     "pad_token": "padding is never counted",
     "dataset_test_split": "validation rows are a share: split.validation; a test split: split.test = \"split:NAME\"",
@@ -70,7 +72,7 @@ def carry(carry: Carry) -> None:
     Raises:
         Problem: it trains by a loss that there is none for.
     """
-    bare = not carry.has("model_name_or_path", "dataset_name", "datasets")
+    bare = not carry.has("model_name_or_path", "dataset_name", "datasets", "dataset_mixture", "dataset_mixer")
     objective = _objective(carry)
     carry.same("model_name_or_path", "model.base")
     carry.same("model_revision", "model.revision")
@@ -148,7 +150,42 @@ def _method(carry: Carry, *, bare: bool) -> None:
         carry.needless(key, "model.quantization says it")
 
 
+def _mixture(carry: Carry) -> bool:
+    """The alignment handbook's ways of naming several data sets with weights, in place of TRL's own; whether there were any."""
+    mixture, mixer = carry.get("dataset_mixture"), carry.get("dataset_mixer")
+    if isinstance(mixture, Mapping):
+        inside = carry.inside({str(name): value for name, value in mixture.items()}, "dataset_mixture")
+        listed = inside.get("datasets")
+        for number, one in enumerate(listed if isinstance(listed, list) else []):
+            if isinstance(one, Mapping):
+                each = inside.inside({str(name): value for name, value in one.items()}, f"datasets.{number}")
+                each.same("id", f"data.{number}.source", place(str(each.get("id", "")), carry.folder))
+                each.same("config", f"data.{number}.subset")
+                split(each, "split", f"data.{number}")
+                each.same("weight", f"data.{number}.weight")
+                each.rest({"columns": "data.columns says what they hold"}, {})
+        inside.opened("datasets")
+        trainer.validation(inside, "test_split_size")
+        inside.rest({"seed": "split.seed says which rows go where"}, {})
+        carry.opened("dataset_mixture")
+    elif isinstance(mixer, Mapping):
+        for number, (name, weight) in enumerate(mixer.items()):
+            carry.values |= {f"data.{number}.source": place(str(name), carry.folder), f"data.{number}.weight": weight}
+        carry.same("dataset_mixer", "data.0.weight", carry.values["data.0.weight"])
+        splits = names(carry.get("dataset_splits", "train"))
+        taken = {f"data.{number}.split": splits[0] for number in range(len(mixer))}
+        if len(splits) > 1:
+            carry.changed(
+                "dataset_splits", taken, "trained on the first; validation rows are a share of it: split.validation"
+            )
+        carry.same("dataset_splits", "data.0.split", splits[0])
+        carry.values |= taken
+    return isinstance(mixture, Mapping) or isinstance(mixer, Mapping)
+
+
 def _data(carry: Carry) -> None:
+    if _mixture(carry):
+        return
     given = carry.get("datasets")
     if isinstance(given, list) and given:
         for number, one in enumerate(given):

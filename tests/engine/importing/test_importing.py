@@ -168,6 +168,25 @@ def test_trl_and_what_it_does_without_a_key(tmp_path: Path) -> None:
     assert {"dataset_train_split", "lr_scheduler_type"} <= keys(found, "changed")
 
 
+def test_the_handbooks_mixtures_of_data_sets(tmp_path: Path) -> None:
+    mixture = "{datasets: [{id: a/b, config: c, split: train_sft, columns: [messages], weight: 0.5}, {id: d/e}], test_split_size: 0.1, seed: 0}"
+    found, profile = read(
+        tmp_path, f"model_name_or_path: m\nmax_length: 8192\neval_strategy: epoch\ndataset_mixture: {mixture}"
+    )
+    assert [(data.source, data.subset, data.split, data.weight) for data in profile.data] == [
+        ("a/b", "c", "train_sft", 0.5),
+        ("d/e", "", "train", 1.0),
+    ]
+    assert profile.split.validation == 0.1 and keys(found, "left") == set()
+    mixer = "dataset_mixer: {a/b: 1.0, d/e: 0.25}\ndataset_splits: [train_prefs, test_prefs]"
+    found, profile = read(tmp_path, f"model_name_or_path: m\nbeta: 0.01\nmax_length: 1024\n{mixer}")
+    assert [(data.source, data.split, data.weight) for data in profile.data] == [
+        ("a/b", "train_prefs", 1),
+        ("d/e", "train_prefs", 0.25),
+    ]
+    assert keys(found, "changed") >= {"dataset_splits"}
+
+
 def test_preferences_are_told_from_what_only_they_have(tmp_path: Path) -> None:
     _, profile = read(tmp_path, "model_name_or_path: m\ndataset_name: d\nbeta: 0.2\nmax_length: 512")
     assert (profile.training.objective, profile.training.beta) == ("dpo", 0.2)
@@ -235,7 +254,7 @@ def test_only_configurations_look_foreign(tmp_path: Path) -> None:
 
 
 def told_of(value: object, key: str) -> bool:
-    return value not in (None, "", [], {}) and not isinstance(value, Mapping | list) and not key.startswith("datasets")
+    return value not in (None, "", [], {}) and not isinstance(value, Mapping | list) and not key.startswith("dataset")
 
 
 SCALARS = (
@@ -263,6 +282,9 @@ KNOWN = sorted(
         "packing",
         "rl",
         "bnb_config_kwargs",
+        "dataset_mixture",
+        "dataset_mixer",
+        "dataset_splits",
     }
 )
 
