@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from textual.app import App
-from textual.pilot import Pilot
 from textual.widgets import Input
 
 from engine.errors import Problem
@@ -20,88 +17,30 @@ from engine.gpu import Gpu
 from engine.ledger import Ledger, runs
 from engine.ledger.states import LIVE
 from engine.profile_fields import sections
-from engine.profile_file import dump, read, updated
-from screens.configure import ConfigureScreen, draft, fields, form
+from engine.profile_file import read, updated
+from screens.configure import draft, fields, form
 from screens.configure.fields import typed
-from screens.messages import ConfigureFrom, WatchRun
+from screens.messages import ConfigureFrom
 from screens.session import Session
 from screens.widgets.last_line import LastLine, Words
-from screens.widgets.line import Line
 from screens.widgets.table import Table
-from tests.tiny import tiny_profile, write_rows
+from tests.screens.configuring import Stage, go_to, opened, screen, text, type_over, working_folder
+from tests.screens.driving import until
 
 PATIENCE = 60.0  # seconds for what takes one
 GPU = Gpu("GPU-aaaaaaaa", 0, "GeForce RTX 4090", total_mib=24_564.0, used_mib=564.0, free_mib=24_000.0)
 
 
-class Stage(App[None]):
-    """The screen alone; what it asks of others is kept."""
-
-    def __init__(self, session: Session) -> None:
-        super().__init__()
-        self.session = session
-        self.watched: list[str] = []
-
-    def on_mount(self) -> None:
-        self.push_screen(ConfigureScreen(self.session))
-
-    def on_watch_run(self, message: WatchRun) -> None:
-        self.watched.append(message.uid)
-
-
 @pytest.fixture
 def here(tmp_path: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder with data and a profile."""
-    folder = tmp_path / "here"
-    rows = write_rows(folder / "rows.jsonl", 32)
-    profile = tiny_profile(tiny_base, rows, **{"training.max_steps": 2, "hardware.device": "auto"})
-    text = "# my own\n" + dump(profile).replace(str(rows), "rows.jsonl")
-    (folder / "tiny.toml").write_text(text)
-    monkeypatch.chdir(folder)
-    return folder
+    monkeypatch.chdir(working_folder(tmp_path / "here", tiny_base))
+    return tmp_path / "here"
 
 
 @pytest.fixture
 def session(ledger: Ledger, tmp_path: Path) -> Session:
     return Session(ledger, tmp_path / "runs", gpus=lambda: ())
-
-
-def screen(pilot: Pilot[None]) -> ConfigureScreen:
-    assert isinstance(pilot.app.screen, ConfigureScreen)
-    return pilot.app.screen
-
-
-def text(pilot: Pilot[None], selector: str) -> str:
-    return screen(pilot).query_one(selector, Line).content.plain
-
-
-async def until(pilot: Pilot[None], what: Callable[[], bool]) -> None:
-    """Wait for something that threads and timers bring about."""
-    loop = asyncio.get_running_loop()
-    end = loop.time() + PATIENCE
-    while not what():
-        assert loop.time() < end, f"never so: {text(pilot, '#verdict')}"
-        await pilot.pause(0.02)
-
-
-async def opened(pilot: Pilot[None], path: Path) -> None:
-    """The form on a file, judged."""
-    await until(pilot, lambda: bool(pilot.app.screen.query("#form")))
-    screen(pilot).receive(ConfigureFrom(path))
-    await until(pilot, lambda: "steps" in text(pilot, "#verdict"))
-
-
-async def go_to(pilot: Pilot[None], key: str) -> None:
-    """The cursor on a line of the form."""
-    table: Table[object] = screen(pilot).query_one("#form", Table)
-    table.move_to([getattr(row, "key", "") for row in table.rows].index(key))
-    await pilot.pause()
-
-
-async def type_over(pilot: Pilot[None], given: str) -> None:
-    """Another text in place of the one that is there."""
-    await until(pilot, lambda: screen(pilot).query_one(LastLine).busy)
-    await pilot.press("ctrl+e", "ctrl+u", *given)
 
 
 async def test_begins_with_presets_and_opens_one(session: Session, here: Path) -> None:
