@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.fit import recorded
 from engine.ledger import Ledger, artifacts, checkpoints, events, jobs, orders, queue, runs
 from engine.ledger.states import State
 from engine.ledger.writer import Writer
@@ -93,14 +94,17 @@ def test_a_run_whose_process_is_gone_is_lost(ledger: Ledger, capsys: pytest.Capt
 def test_show_has_the_keys_that_stay(ledger: Ledger, capsys: pytest.CaptureFixture[str]) -> None:
     run = make_run(ledger, "first")
     checkpoints.add(ledger, run.id, step=4, path="checkpoints/step-000004", size=4096, validation=1.0, best=True)
-    runs.record(ledger, run, environment={"torch": "2.13.0"}, fingerprints={"data": "d1"})
+    measured = recorded.Figures("driver", 700.0, 790.0, 812.0, 22.0, {"step": (700.0, 790.0)})
+    memory = recorded.kept(measured=measured)
+    runs.record(ledger, run, environment={"torch": "2.13.0", **memory}, fingerprints={"data": "d1"})
     runs.set_result(ledger, run, kind="adapter", path="adapter/best")
     runs.set_measured_memory(ledger, run, 812.0)
     shown = json.loads(said(capsys, "runs", "show", run.uid[:6], "--json"))
     assert set(shown) >= SHOWN
     assert shown["profile"]["method"] == {"name": "lora", "rank": 16}
     assert shown["fingerprints"] == {"data": "d1", "base": None, "result": None}
-    assert shown["memory"] == {"predicted_mib": None, "measured_mib": 812.0}
+    assert (shown["memory"]["predicted_mib"], shown["memory"]["measured_mib"]) == (None, 812.0)
+    assert shown["memory"]["measured"]["phases"] == {"step": [700.0, 790.0]}
     assert shown["result"] == {"kind": "adapter", "path": str(run.folder / "adapter/best")}
     assert shown["jobs"][0]["pid"] == os.getpid()
     assert shown["checkpoints"][0]["path"] == "checkpoints/step-000004"

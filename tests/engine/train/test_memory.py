@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -124,3 +129,44 @@ def test_what_is_recorded_is_read_back_and_strangers_have_none() -> None:
     step = Step(2, 128, 40, False, True, False)
     assert recorded.of(recorded.kept(predicted=figures, step=step)) == recorded.Recorded(figures, None, step)
     assert recorded.of({"host": "box"}) == recorded.Recorded() == recorded.of({"memory": "81%"})
+
+
+ASK = """
+import json, os, sys
+os.environ["NVML_PID"] = str(os.getpid())
+import torch
+from dataclasses import asdict
+from engine.train import context
+from engine.train.memory import MemoryWatch
+torch.cuda.memory_reserved = lambda device: 500 << 20
+watch = MemoryWatch(torch.device("cuda", 0), context_mib=141.0)
+watch.look()
+gpu, steady = context._looked()
+print(json.dumps([asdict(watch.figures()), context.outside(gpu, gpu, 500.0, steady=steady)] if gpu else [asdict(watch.figures())]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("broken", "process", "source", "outside"),
+    [
+        ("", 1024.0, "driver", [524.0, ""]),
+        ("Processes", 641.0, "context", "no sense"),
+        ("Processes,MemoryInfo", 641.0, "context", None),
+    ],
+)
+def test_through_the_driver_s_binding(
+    driver: Path, broken: str, process: float, source: str, outside: list[object] | str | None
+) -> None:
+    """This process holds 1,024 MiB, says the driver of the tests; or it says nothing of processes, or of memory either."""
+    settings = {"LD_LIBRARY_PATH": str(driver), "NVML_BROKEN": broken}
+    environment = {**os.environ, **settings}
+    environment.pop("CUDA_VISIBLE_DEVICES", None)
+    done = subprocess.run([sys.executable, "-c", ASK], env=environment, capture_output=True, text=True, check=True)
+    figures, *measured = json.loads(done.stdout)
+    assert (figures["process_mib"], figures["source"]) == (process, source)
+    if outside is None:
+        assert not measured
+    elif isinstance(outside, str):
+        assert outside in measured[0][1]
+    else:
+        assert measured == [outside]

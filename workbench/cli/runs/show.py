@@ -6,11 +6,13 @@ import argparse
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Final
 
 import tomlkit
 
 from engine.errors import Problem
+from engine.fit import recorded
 from engine.ledger import Ledger, artifacts, checkpoints, events, family, jobs, labels, orders, queue, runs, summaries
 from engine.ledger.best import higher_is_better
 from engine.ledger.exchange.adding import END_UNKNOWN
@@ -79,7 +81,11 @@ def _whole(ledger: Ledger, run: runs.Run, document: runs.Document) -> dict[str, 
         ],
         "backoffs": [{"step": event.step, **event.detail} for event in events.of_kind(ledger, run.id, "memory")],
         "orders": [vars(order) for order in orders.taken(ledger, run.id)],
-        "memory": {"predicted_mib": run.predicted_mib, "measured_mib": run.measured_mib},
+        "memory": {
+            "predicted_mib": run.predicted_mib,
+            "measured_mib": run.measured_mib,
+            **asdict(recorded.of(document.environment)),
+        },
         "result": {"kind": run.result_kind, "path": run.result},
         "artifacts": [vars(artifact) for artifact in artifacts.of_run(ledger, run.id)],
         "comparable": run.comparable,
@@ -102,7 +108,9 @@ def _print_run(ledger: Ledger, run: runs.Run, document: runs.Document) -> None:
     message = job.message if job else ""
     doing = job.doing if job and run.state in (State.QUEUED, State.STARTING) else ""
     method = f"{settings.get('method.name', '')} {settings.get('model.quantization', '')}".replace(" none", "").strip()
-    memory = f"predicted {_mib(run.predicted_mib)}, measured {_mib(run.measured_mib)}"
+    predicted = recorded.of(document.environment).predicted
+    how = f" ({predicted.source})" if predicted and run.predicted_mib else ""
+    memory = f"predicted {_mib(run.predicted_mib)}{how}, measured {_mib(run.measured_mib)}"
     facts: list[tuple[str, Cell]] = [
         ("name", run.name),
         ("uid", run.uid),
