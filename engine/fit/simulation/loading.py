@@ -30,8 +30,10 @@ def prepare() -> None:
 def load(model: nn.Module, settings: Model, tracer: Tracer) -> None:
     """Fake storage for all parameters and buffers of a model on the meta device, inside of the tracer; what is shared stays shared."""
     _fill_all(model, DTYPES[settings.dtype])
-    if settings.quantization != "none" and tracer.capability is None:
-        quantized.keep_exact(model)
+    if settings.quantization != "none":
+        quantized.keep_exact(
+            model
+        )  # also where a GPU is stood for: bitsandbytes sees a CPU, and would pack weights anew for it
     tracer.mark(Part.WEIGHTS, (*model.parameters(), *model.buffers()))
     if isinstance(model, PeftModel):
         tracer.mark(Part.ADAPTER, (parameter for parameter in model.parameters() if parameter.requires_grad))
@@ -83,7 +85,18 @@ def _quantise(module: nn.Module, dtype: torch.dtype) -> None:
 
 def _like(kind: type[nn.Parameter], codes: Tensor, **state: object) -> nn.Parameter:
     """A fake parameter that says of itself what `kind` does: making one of `kind` loses that it is fake."""
-    parameter = nn.Parameter(codes, requires_grad=False)
+    return _called(nn.Parameter(codes, requires_grad=False), kind, **state)
+
+
+def _called(parameter: nn.Parameter, kind: type[nn.Parameter], **state: object) -> nn.Parameter:
     parameter.__class__ = type(kind.__name__, (FakeTensor,), {})
     vars(parameter).update(state)
     return parameter
+
+
+def read_again(layer: nn.Module) -> None:
+    """Of a layer that FSDP has gathered: its packed weights say how they are to be read, as bitsandbytes has them do at every forward pass."""
+    for module in quantized.layers(layer).values():
+        weight = module._parameters["weight"]
+        if isinstance(module, Linear4bit) and weight is not None:
+            _called(weight, Params4bit, quant_state=module.quant_state, bnb_quantized=True)

@@ -19,6 +19,7 @@ from torch.testing._internal.distributed import fake_pg  # importing it makes th
 from transformers import PreTrainedModel
 
 from engine.fit.question import Machine, Part, Question
+from engine.fit.simulation import loading
 from engine.fit.simulation.tracing import Tracer
 from engine.train import sharded
 from engine.train.ranks import REPLICAS
@@ -69,6 +70,7 @@ def spread(
         tracer.mark(Part.ADAPTER, trained)
     for index, layer in enumerate(layers):
         with sharded.gathered(layer):
+            loading.read_again(layer)
             tracer.own(index, layer.parameters())
     return scorer
 

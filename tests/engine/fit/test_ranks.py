@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+import torch.distributed as dist
 from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
 
 from engine.fit.allocator import replay
 from engine.fit.question import Machine, Phase, Question, Step
@@ -67,18 +69,29 @@ def measured_replicas(ranks: Ranks, base: Path, asked: list[Question]) -> list[d
 
 
 @pytest.mark.parametrize(("method", "step"), CASES, ids=["lora", "lora, twice", "full", "full, twice"])
-def test_a_part_takes_what_fsdp_takes_of_real_tensors(
-    tmp_path: Path, llama: Path, method: dict[str, object], step: Step
-) -> None:
-    asked = question(llama, method, step, Machine(None, 4, "shard"))
+def test_a_part_takes_what_fsdp_takes_of_real_tensors(llama: Path, method: dict[str, object], step: Step) -> None:
+    check_part(llama, question(llama, method, step, Machine(None, 4, "shard")))
 
-    def cut(scorer: Scorer, loaded: Loaded) -> nn.Module:
-        sharded.shard(scorer, loaded.model, loaded.device, 4)
-        return scorer
 
+def test_a_part_of_4_bit_weights_takes_what_fsdp_takes_of_real_ones(llama: Path) -> None:
+    packed = {"quantization": "nf4", "dtype": "bfloat16", "double_quantization": False}
+    check_part(llama, question(llama, LORA, ONCE, Machine(None, 4, "shard"), **packed))
+
+
+def check_part(base: Path, asked: Question) -> None:
     with simulated_ranks.among(asked.machine):
-        measured = real.peaks(llama, asked, cut)
+        measured = real.peaks(base, asked, _cut)
     check(asked, measured)
+
+
+def _cut(scorer: Scorer, loaded: Loaded) -> nn.Module:
+    """As `sharded.shard` does it, which would find that what nobody sent is not what packed weights were."""
+    layers = sharded.decoder_layers(loaded.model)
+    sharded.cut(scorer, layers, init_device_mesh("cpu", (dist.get_world_size(),)))
+    for layer in layers:
+        with sharded.gathered(layer):
+            pass
+    return scorer
 
 
 def test_a_part_is_smaller_the_more_ranks_there_are_and_a_replica_is_not(llama: Path) -> None:
