@@ -23,7 +23,7 @@ from engine.fit.question import Part, Phase
 from engine.fit.stream import GIVEN_BACK, Event, Stream
 
 AHEAD: Final = 12  # events that have to agree behind a passage
-TRIES: Final = 2000  # places where streams may part before they are called irregular
+TRIES: Final = 300  # places where streams may part before they are called irregular
 
 Numbers = NDArray[np.int64]
 
@@ -128,38 +128,48 @@ def passages(few: Sequence[Said], more: Sequence[Said]) -> tuple[Passage, ...]:
     Raises:
         IrregularError: they differ in another way.
     """
-    added = len(more) - len(few)
+    numbers: dict[Said, int] = {}
+    short = [numbers.setdefault(said, len(numbers)) for said in few]  # numbers are compared faster
+    longer = [numbers.setdefault(said, len(numbers)) for said in more]
     open_ways: list[tuple[int, int, tuple[Passage, ...]]] = [(0, 0, ())]
     for _ in range(TRIES):
         if not open_ways:
             break
         i, j, found = open_ways.pop()
-        while i < len(few) and j < len(more) and few[i] == more[j]:
-            i, j = i + 1, j + 1
+        same = _same(short, i, longer, j)
+        i, j = i + same, j + same
         if i == len(few) and j == len(more):
             return found
-        if i < len(few) and j < len(more) and _alike(few[i], more[j]):
+        alike = i < len(few) and j < len(more) and _alike(few[i], more[j])
+        if alike:
             open_ways.append((i + 1, j + 1, found))
-        for length in range(1, added - (j - i) + 1):  # the longest is tried first
-            if _repeats(more, j, length) and _agree(few, i, more, j + length):
-                open_ways.append((i, j + length, (*found, Passage(i, j, length))))
+        most = len(more) - len(few) - (j - i)
+        for length in _repetitions(longer, j, most):  # the longest is tried first
+            then = j + length
+            agreed = _same(short[i : i + AHEAD], 0, longer[then : then + AHEAD], 0)
+            # After the first event they may part again, since another passage may follow.
+            if agreed or i == len(few) or then == len(more) or _alike(few[i], more[then]):
+                open_ways.append((i, then, (*found, Passage(i, j, length))))
     raise IrregularError("the streams differ by more than repetition")
 
 
-def _repeats(more: Sequence[Said], at: int, length: int) -> bool:
-    return (
-        at >= length
-        and more[at + length - 1] == more[at - 1]  # seldom true, and quickly said
-        and more[at : at + length] == more[at - length : at]
-    )
+def _same(short: Sequence[int], i: int, longer: Sequence[int], j: int) -> int:
+    """How many events they say alike from there."""
+    end = min(len(short) - i, len(longer) - j)
+    for count in range(end):
+        if short[i + count] != longer[j + count]:
+            return count
+    return end
 
 
-def _agree(few: Sequence[Said], i: int, more: Sequence[Said], j: int) -> bool:
-    """Whether they go on alike; after the first event they may part again, since another passage may follow."""
-    for place, (one, other) in enumerate(zip(few[i : i + AHEAD], more[j : j + AHEAD], strict=False)):
-        if one != other:
-            return place > 0 or _alike(one, other)
-    return True
+def _repetitions(longer: Sequence[int], at: int, most: int) -> Sequence[int]:
+    """The lengths, up to `most`, of what comes at a place and has come just before it; shortest first."""
+    return [
+        length
+        for length in range(1, min(most, at) + 1)
+        if longer[at + length - 1] == longer[at - 1]  # seldom, and quickly seen
+        and longer[at : at + length] == longer[at - length : at]
+    ]
 
 
 def _alike(one: Said, other: Said) -> bool:
