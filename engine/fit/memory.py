@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Final
 
-from engine.fit.setup import FULL, Setup, optimizer_bytes, trainable, weight_bytes
+from engine.fit.setup import BITS_8, FULL, Setup, optimizer_bytes, trainable, weight_bytes
 
 LOSS_BYTES: Final = 12  # a logit going backward: log-softmax, its gradient and the loss's gradient, float32 each
 WORKSPACE: Final = 2 * 8.125 * 2**20  # cuBLAS: one for the forward and one for the backward thread
@@ -67,9 +67,9 @@ def _linear_inputs(step: Setup) -> float:
         inputs = sum(group[0].inputs * (len(group) if copied else 1) for group in groups)
         experts = shape.experts_used * (shape.hidden + shape.intermediate) if shape.experts else 0
         return step.compute * (inputs + experts)
-    if step.trains == "ia3":  # what its scales multiply
-        scaled = 2 * shape.kv_heads * shape.head_dim + shape.intermediate
-        return float(step.compute * scaled)
+    if step.trains == "ia3":  # what its scales multiply; keys and values in float32 besides
+        keys = 2 * shape.kv_heads * shape.head_dim
+        return float(step.compute * (keys + shape.intermediate) + FULL * keys)
     own = step.dropout or step.compute < FULL  # dropout and the turn to float32 make a copy for each adapter
     counts = [len([linear for linear in group if linear in step.adapted]) for group in groups]
     inputs = sum(
@@ -77,6 +77,14 @@ def _linear_inputs(step: Setup) -> float:
     )
     masks = sum(linear.inputs for linear in step.adapted) if step.dropout else 0
     return FULL * inputs + masks + FULL * step.rank * len(step.adapted)
+
+
+def _held_inputs(step: Setup) -> float:
+    """Inputs of a block's 8-bit layers, which bitsandbytes keeps by itself: recomputing activations does not let go of them."""
+    if step.bits != BITS_8:
+        return 0.0
+    groups = (next(group) for _, group in groupby(step.shape.linears, lambda linear: linear.group))
+    return float(step.places * step.compute * sum(linear.inputs for linear in groups))
 
 
 def _adapted_experts(step: Setup) -> float:
@@ -87,7 +95,7 @@ def _adapted_experts(step: Setup) -> float:
 def _kept_activations(step: Setup) -> float:
     """What all blocks together keep until they go backward."""
     entry = step.places * step.shape.hidden * step.stream
-    return step.shape.layers * (entry if step.checkpointing else block_bytes(step))
+    return step.shape.layers * ((entry if step.checkpointing else block_bytes(step)) + _held_inputs(step))
 
 
 def _backward_temporaries(step: Setup) -> float:
@@ -105,6 +113,15 @@ def _backward_temporaries(step: Setup) -> float:
     return step.places * (flowing + shape.hidden * step.stream) + unpacked + _adapted_experts(step)
 
 
+def _head_gradient(step: Setup, *, in_parts: bool) -> float:
+    """Where the head is trained: its weight and its gradient in the compute type, the gradient in float32, and where the head is applied in
+    parts, their sum before and after one more."""
+    if step.trains != "all" and "lm_head" not in step.whole:
+        return 0.0
+    narrow = 2 * step.compute if step.compute < FULL else 0
+    return float(step.shape.vocabulary * step.shape.hidden * (narrow + FULL * (3 if in_parts else 1)))
+
+
 def moments(step: Setup) -> tuple[Peak, ...]:
     """The moments that may need most memory, in the steady state (optimizer state is there)."""
     count = trainable(step) * step.held
@@ -117,7 +134,10 @@ def moments(step: Setup) -> tuple[Peak, ...]:
     logits = float(together * step.shape.vocabulary * LOSS_BYTES)
     if together < step.scored:  # in parts: what goes into the head is kept for all of them
         logits += 2.0 * step.scored * step.shape.hidden * step.stream
-    loss = replace(resting, moment="loss", gradients=standing, activations=kept, logits=logits)
+    passing_head = resting.temporaries + _head_gradient(step, in_parts=together < step.scored)
+    loss = replace(
+        resting, moment="loss", gradients=standing, activations=kept, logits=logits, temporaries=passing_head
+    )
     recomputed = block_bytes(step) if step.checkpointing else 0.0
     passing = resting.temporaries + _backward_temporaries(step)
     first = replace(resting, moment="block", gradients=standing, activations=kept + recomputed, temporaries=passing)
