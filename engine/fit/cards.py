@@ -55,7 +55,7 @@ class Card:
     """A GPU to fit a run to: a live one, or an empty one of a kind that ships (`uuid` is then empty; a CPU's is "cpu"). Memory in MiB.
 
     What this machine taught of it, where it did: `context_mib` is what CUDA itself holds of a process, `efficiency` the share of the published
-    matrix rate that runs reached (from, to).
+    matrix rate that runs reached, `watts` the power that they took (each from, to).
     """
 
     name: str
@@ -66,6 +66,7 @@ class Card:
     capability: tuple[int, int] | None = None
     context_mib: float | None = None
     efficiency: tuple[float, float] | None = None
+    watts: tuple[float, float] | None = None
 
 
 @cache

@@ -24,6 +24,8 @@ from engine.steps import total_steps
 MIB: Final = 1 << 20
 # CUDA's own; 141 MiB on a T4, more with more cores; where a card's is known, profiles/gpus or the ledger says it.
 CONTEXT_MIB: Final = 400.0
+USUAL_SHARE: Final = 0.6  # of the power that a card is made for; training seldom takes less
+KWH: Final = 3.6e6  # joules
 USUAL: Final = (8, 0)  # CUDA's capability of a card that is not known
 LIBRARIES_MIB: Final = 450.0  # torch, transformers and peft in a process on the CPU, before a model: measured
 
@@ -177,7 +179,6 @@ class _Case:
         found = self.predictor.predict(question)
         process = process_mib(found, card)
         times = self._times(question)
-        watts = card.spec.watts * self.machine.ranks if card.spec else None
         return GpuFit(
             name=card.name,
             uuid=card.uuid,
@@ -202,7 +203,7 @@ class _Case:
             seconds=times.run if times else None,
             step_seconds=times.step if times else None,
             tokens_per_second=times.tokens_per_second if times else None,
-            kwh=(times.run[0] * 0.6 * watts / 3.6e6, times.run[1] * watts / 3.6e6) if times and watts else None,
+            kwh=self._kwh(times.run) if times else None,
             ladder=(),
             question=question,
         )
@@ -226,6 +227,13 @@ class _Case:
 
     def _times(self, question: Question) -> speed.Times | None:
         return speed.times(question, self.profile, self.facts, self.card)
+
+    def _kwh(self, seconds: tuple[float, float]) -> tuple[float, float] | None:
+        """Of all ranks: by the power that runs took, else by that which the card is made for."""
+        spec = self.card.spec
+        watts = self.card.watts or ((USUAL_SHARE * spec.watts, spec.watts) if spec else None)
+        ranks = self.machine.ranks
+        return (ranks * seconds[0] * watts[0] / KWH, ranks * seconds[1] * watts[1] / KWH) if watts else None
 
     def _mean_seconds(self, question: Question) -> float | None:
         """To choose by; none on a CPU, whose rate is measured anew and whose choice is to stay the same."""

@@ -6,7 +6,8 @@ GPUs are the same here when `engine.gpu.short_names` calls them the same, howeve
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Final, Literal, NamedTuple
@@ -43,13 +44,13 @@ class PastErrors:
 @dataclass(frozen=True)
 class PastRate:
     """How fast a run was: its settings by dotted key and tokens a second, smoothed over its last steps. Where they are known, the share `mfu` of the
-    published matrix rate that the model's own arithmetic came to, and the joules that a token took, validation with them."""
+    published matrix rate that the model's own arithmetic came to, and the mean power in W."""
 
     run: str
     settings: Mapping[str, object]
     tokens_per_second: float
     mfu: float | None
-    joules_per_token: float | None
+    watts: float | None
 
 
 class Past(NamedTuple):
@@ -107,34 +108,45 @@ def rates(ledger: Ledger, gpu: str) -> tuple[PastRate, ...]:
         if speed.smoothed:
             # Joules are counted from the start of a process: those of a resumed run are not all.
             tokens = past.work.get("tokens") if past.jobs == 1 else None
-            each = joules.last / tokens if joules.last and isinstance(tokens, int) and tokens else None
-            found.append(PastRate(past.name, past.settings, speed.smoothed, mfu.smoothed, each))
+            seconds = tokens / speed.smoothed if isinstance(tokens, int) else None
+            watts = joules.last / seconds if joules.last and seconds else None
+            found.append(PastRate(past.name, past.settings, speed.smoothed, mfu.smoothed, watts))
     return tuple(found)
 
 
 def taught(ledger: Ledger, card: Card, profile: Profile) -> Card:
-    """The card with what was learned of it: CUDA's context, and the share of its matrix rate that runs like this one reached."""
-    return replace(card, context_mib=context_mib(ledger, card), efficiency=_efficiency(ledger, card, profile))
-
-
-def _efficiency(ledger: Ledger, card: Card, profile: Profile) -> tuple[float, float] | None:
-    """Share of the published matrix rate, (surely, at best), of runs of the same method, base type and width; None where there were none.
-
-    What is recomputed counts here and not in `train/mfu`.
-    """
+    """The card with what was learned of it: CUDA's context, and from runs like this one - of the same base, method and types - the share of its
+    matrix rate that they reached and the power that they took."""
     wanted = {
-        "method.name": profile.method.name,
+        "model.base": profile.model.base,
         "model.quantization": profile.model.quantization,
         "model.dtype": profile.model.dtype,
-        "model.base": profile.model.base,
+        "method.name": profile.method.name,
     }
-    shares = []
-    for rate in rates(ledger, called(card.name)):
-        if rate.mfu and all(rate.settings.get(key) == value for key, value in wanted.items()):
-            plain, recomputed = PASSES.get(profile.method.name, FROZEN_PASSES)
-            again = rate.settings.get("training.checkpoint_activations") is True
-            shares.append(rate.mfu * (recomputed / plain if again else 1.0))
-    return ((1 - MARGIN) * min(shares), min(1.0, (1 + MARGIN) * max(shares))) if shares else None
+    alike = [
+        rate
+        for rate in rates(ledger, card.name)
+        if all(rate.settings.get(key) == value for key, value in wanted.items())
+    ]
+    shares = [_share(rate) for rate in alike if rate.mfu]
+    return replace(
+        card,
+        context_mib=context_mib(ledger, card),
+        efficiency=_around(shares, 1.0),
+        watts=_around([rate.watts for rate in alike if rate.watts], card.spec.watts if card.spec else math.inf),
+    )
+
+
+def _share(rate: PastRate) -> float:
+    """Of the matrix rate: what is recomputed counts, unlike in `train/mfu`."""
+    plain, recomputed = PASSES.get(str(rate.settings["method.name"]), FROZEN_PASSES)
+    again = rate.settings.get("training.checkpoint_activations") is True
+    return (rate.mfu or 0.0) * (recomputed / plain if again else 1.0)
+
+
+def _around(values: Sequence[float], most: float) -> tuple[float, float] | None:
+    """From a little below the lowest to a little above the highest, within what can be."""
+    return ((1 - MARGIN) * min(values), min(most, (1 + MARGIN) * max(values))) if values else None
 
 
 def called(name: str) -> str:

@@ -94,8 +94,9 @@ def test_how_fast_runs_like_it_were_makes_the_card_s_share_of_its_rate_narrower(
     found = history.rates(ledger, "NVIDIA GeForce RTX 4090")
     assert [rate.mfu for rate in found] == pytest.approx([0.1, 0.24, 0.3])
     assert [rate.tokens_per_second for rate in found] == pytest.approx([500.0] * 3)
-    assert [rate.joules_per_token for rate in found] == [0.1] * 3
+    assert [rate.watts for rate in found] == pytest.approx([50.0] * 3), "200 J in the 4 s that 2,000 tokens took"
     card = history.taught(ledger, RTX, profile)
+    assert card.watts == pytest.approx((45.0, 55.0))
     assert card.efficiency == pytest.approx((0.9 * 0.3, 1.1 * 0.24 * 3 / 2)), "0.24 without what was computed twice"
 
 
