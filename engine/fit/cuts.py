@@ -26,7 +26,8 @@ class Kind:
 class Cut:
     """Two models with some of the layers, by their places in the whole, which has `periods` periods more than the short one.
 
-    `alike`: holds only if layers of all kinds turn out to do the same.
+    `alike`: holds only if layers of all kinds turn out to do the same; what those of a kind share may then be freed a few layers sooner or later
+    than it is.
     """
 
     short: tuple[int, ...]
@@ -79,7 +80,9 @@ def _head(kinds: Sequence[Kind], period: int, tail: int) -> int:
 def _if_alike(kinds: Sequence[Kind]) -> list[Cut]:
     """The ends and a layer of each kind between them, where kinds differ in their settings only: these seldom change what is allocated."""
     last = len(kinds) - 1
-    between = {kind: place for place, kind in enumerate(kinds) if 0 < place < last}
+    between: dict[Kind, int] = {}
+    for place in range(1, last):
+        between.setdefault(kinds[place], place)
     if len(between) < 2 or len({kind.structure for kind in kinds}) > 1:
         return []
     places = sorted(between.values())

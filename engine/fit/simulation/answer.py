@@ -8,6 +8,7 @@ from typing import Final
 from engine.fit.allocator import replay
 from engine.fit.question import Answer, Part, Phase, Question
 from engine.fit.simulation import arranging, building, loading, ranks, stepping
+from engine.fit.simulation.shortening import shortened
 from engine.fit.simulation.tracing import Tracer
 from engine.fit.stream import Event, Stream
 from engine.train import objective, optimizer
@@ -23,7 +24,7 @@ def answer(question: Question) -> Answer:
     Raises:
         Problem: it cannot be simulated: an unknown architecture, a method that it does not bear, keys that are missing.
     """
-    made = stream(question)
+    made = shortened(question, stream)
     if question.machine.capability is None:
         return _on_cpu(made)
     found = replay(made, expandable=True)  # as `engine.turns.show_only` has it

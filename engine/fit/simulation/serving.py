@@ -7,6 +7,7 @@ stdin ends the process. Lines of `engine.fit.lines` go through stdin and what wa
 
 from __future__ import annotations
 
+import gc
 import os
 import select
 import signal
@@ -45,6 +46,8 @@ def serve(prepare: Callable[[], Answering]) -> None:
     out = os.dup(sys.stdout.fileno())
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     answering = prepare()
+    gc.collect()
+    gc.freeze()  # what was imported is looked through no more, in no fork
     _say(out, Told(READY))
     fork: Fork | None = None
     unread = b""
