@@ -190,6 +190,8 @@ def _placed(
     if card and device == "cuda" and ledger:
         card = _taught(ledger, card, chosen, profile, notes)
     prediction = _predicted(placed, facts, card, simulator, notes) if card else None
+    if card is None:
+        notes.append("memory is not predicted: the driver does not say how much there is")
     if prediction:
         sharding = prediction.sharding
     placed = changed(placed, {"hardware.sharding": "replicate" if sharding == "auto" else sharding})
@@ -272,9 +274,19 @@ def cards_for(profile: Profile, there: Sequence[Gpu]) -> tuple[Card, ...]:
     """What a run of the profile may be fitted to: the GPUs that it allows; none for the CPU.
 
     Raises:
-        Problem: it names a GPU that is not there.
+        Problem: it names a GPU that is not there, wants more than there are, or the driver does not tell the memory of any.
     """
-    wanted = profile.hardware.gpus
-    if profile.hardware.device == "cpu" or not there:
+    hardware = profile.hardware
+    if hardware.device == "cpu" or not there:
         return ()
-    return cards.live(there if wanted == "auto" or not wanted else choose_gpus(wanted, there))
+    open_ = hardware.gpus in ("auto", ()) and hardware.ranks == "auto"
+    chosen = tuple(there) if open_ else choose_gpus(hardware.gpus, there, hardware.ranks)
+    found = cards.live(chosen)
+    if not found:
+        raise Problem(
+            f"How much memory {' and '.join(gpu.name for gpu in chosen)} has is not known",
+            "The driver does not answer.",
+            "See nvidia-smi and workbench doctor; a kind of GPU can be named in its place: workbench fit --gpu NAME",
+            code="gpu",
+        )
+    return found

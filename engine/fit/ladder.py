@@ -175,6 +175,6 @@ def _faster(profile: Profile, now: GpuFit, gpus: int) -> Iterator[Step]:
 
 
 def _time(now: GpuFit, then: GpuFit) -> float | None:
-    if now.seconds is None or then.seconds is None:
+    if now.seconds is None or then.seconds is None or not any(now.seconds):
         return None
     return sum(then.seconds) / sum(now.seconds)

@@ -1,0 +1,122 @@
+"""The ladder: cheapest first, nothing that is needless, several GPUs, and nothing that cannot be."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.fit import estimate, shapes
+from engine.fit.cards import Card, named
+from engine.fit.facts import Facts
+from engine.profile import Profile, changed
+
+BASE = {"model": {"base": "meta-llama/Llama-3.1-8B"}, "data": [{"source": "rows.jsonl"}]}
+
+
+def profile(**values: object) -> Profile:
+    return changed(Profile.model_validate(BASE), values)
+
+
+def facts(tokens: int = 2048) -> Facts:
+    return Facts(shapes.config_of("meta-llama/Llama-3.1-8B"), 1000, 50, 0, tokens, 0.5 * tokens, tokens // 2)
+
+
+def card(free_gib: float, uuid: str = "") -> Card:
+    return replace(named("RTX 4090"), uuid=uuid, total_mib=24_564.0, free_mib=free_gib * 1024)
+
+
+def test_a_rung_that_later_ones_make_needless_is_left_out() -> None:
+    rungs = estimate.fit(profile(**{"training.micro_batch": 1}), facts(), card(11)).ladder
+    keys = [key for rung in rungs for key in rung.change]
+    assert "model.quantization" in keys
+    assert "training.optimizer" not in keys  # saves little of an adapter's, and 4 bits are needed all the same
+    assert rungs[-1].fits
+
+
+def test_all_of_a_rungs_gains_add_up() -> None:
+    start = profile(**{"training.micro_batch": 8, "training.checkpoint_activations": False, "model.dtype": "float32"})
+    found = estimate.fit(start, facts(), card(20))
+    end = start
+    for rung in found.ladder:
+        end = changed(end, rung.change)
+    there = estimate.fit(end, facts(), card(20))
+    assert there.fits
+    saved = found.predicted_process_mib - there.predicted_process_mib
+    assert abs(saved - sum(rung.saves_mib for rung in found.ladder)) < 1
+    assert found.ladder[0].change == {"training.micro_batch": "auto"}
+    assert {"model.dtype": "bfloat16"} in [rung.change for rung in found.ladder]
+
+
+def test_short_types_are_those_that_the_card_has() -> None:
+    wide = profile(**{"model.dtype": "float32", "model.base": "meta-llama/Llama-3.1-8B"})
+    rungs = estimate.fit(wide, facts(512), named("V100 32GB")).ladder
+    assert {"model.dtype": "float16"} in [rung.change for rung in rungs]
+
+
+def test_several_gpus_share_what_one_cannot_hold() -> None:
+    full = profile(**{"method.name": "full", "training.learning_rate": 1e-5, "model.quantization": "none"})
+    alone = [card(23.0, "GPU-a")]
+    together = [card(23.0, f"GPU-{letter}") for letter in "abcdefgh"]
+    rungs = estimate.fit(full, facts(), together[0], beside=alone).ladder
+    assert not any("hardware.ranks" in rung.change for rung in rungs)
+    shard = profile(
+        **{"hardware.gpus": "auto", "hardware.ranks": 8, "method.name": "full", "training.learning_rate": 1e-5}
+    )
+    found = estimate.fit(shard, facts(), together[0], beside=together)
+    assert (found.ranks, found.sharding) == (8, "shard")  # auto: the whole does not fit
+    whole = estimate.fit(changed(shard, {"hardware.sharding": "replicate"}), facts(), together[0], beside=together)
+    assert found.predicted_process_mib < whole.predicted_process_mib / 4
+
+
+def test_the_gpu_with_least_room_decides_for_several() -> None:
+    roomy, tight = card(23.0, "GPU-a"), card(4.0, "GPU-b")
+    small = profile(**{"training.micro_batch": 1})
+    rungs = estimate.fit(small, facts(512), roomy, beside=[roomy, tight]).ladder
+    assert not any(rung.change.get("hardware.ranks") == 2 for rung in rungs)
+    rungs = estimate.fit(small, facts(512), roomy, beside=[roomy, replace(roomy, uuid="GPU-c")]).ladder
+    assert any(rung.change.get("hardware.ranks") == 2 for rung in rungs)
+
+
+def test_a_gpu_that_others_hold_is_said_not_to_do() -> None:
+    taken = card(1.2, "GPU-a")
+    found = estimate.fit(profile(), facts(), taken, beside=[taken])
+    assert not found.fits
+    assert found.headroom_mib < 0
+    assert not found.ladder or not found.ladder[-1].fits
+    assert (found.micro_batch, found.micro_batch_max, found.longest_tokens) == (1, 0, 0)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.sampled_from(["full", "lora", "ia3", "prefix", "prompt_tuning"]),
+    st.sampled_from(["none", "nf4", "int8"]),
+    st.sampled_from(["sft", "dpo"]),
+    st.sampled_from([1, 3, 16, 65_536]),
+    st.sampled_from([16, 1000, 1_048_576]),
+    st.floats(0.1, 140),
+)
+def test_whatever_is_asked_the_ladder_keeps_its_word(
+    method: str, quantization: str, objective: str, batch: int, tokens: int, gib: float
+) -> None:
+    if method == "full":
+        quantization = "none"
+    asked = profile(
+        **{
+            "method.name": method,
+            "model.quantization": quantization,
+            "training.objective": objective,
+            "training.effective_batch": batch,
+            "template.max_tokens": tokens,
+        }
+    )
+    rows = replace(facts(tokens), rows_per_example=2 if objective == "dpo" else 1)
+    found = estimate.fit(asked, rows, card(gib))
+    reached = asked
+    for rung in found.ladder if not found.fits else ():
+        assert rung.saves_mib >= 0
+        reached = changed(reached, rung.change)
+        assert estimate.fit(reached, rows, card(gib), climb=False).fits == rung.fits
+    assert found.micro_batch_max == 0 or batch % found.micro_batch_max == 0
+    assert found.fits == (found.headroom_mib >= asked.hardware.headroom_mib)
