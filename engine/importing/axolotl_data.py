@@ -89,7 +89,7 @@ def _data_set(carry: Carry, number: int, pretrains: bool) -> bool:
             carry.same(key, f"{to}.columns", carry.values[f"{to}.columns"])
     elif str(kind).partition(".")[0] in ("chat_template", "sharegpt"):
         _conversations(carry, str(kind), to)
-    elif kind in TYPES:
+    elif str(kind) in TYPES:
         columns(carry, to, TYPES[str(kind)])
         carry.same("type", f"{to}.columns", TYPES[str(kind)])
     elif kind is not None:

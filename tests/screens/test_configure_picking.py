@@ -24,9 +24,9 @@ from screens.widgets import figures
 from screens.widgets.last_line import LastLine
 from screens.widgets.table import Table
 from tests.engine.importing.test_importing import AXOLOTL_QLORA
+from tests.screens.configuring import Stage, go_to, screen, type_over
 from tests.screens.driving import last_line, line, until
 from tests.screens.driving import screen as seen
-from tests.screens.test_configure import Stage, go_to, screen, type_over
 from tests.tiny import tiny_profile, write_rows
 
 
