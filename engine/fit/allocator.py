@@ -69,7 +69,7 @@ class _Pool:
 
     def best(self, size: int, growing: _Block | None) -> _Block | None:
         """The smallest that is large enough; the end of a growing segment only when nothing else is."""
-        at = bisect_left(self._order, (size, -1))
+        at = bisect_left(self._order, (size,))
         while at < len(self._order):
             block = self._blocks[self._order[at][1]]
             if block is not growing or at + 1 == len(self._order):
@@ -191,8 +191,8 @@ class Allocator:
         return block
 
     def _address(self) -> int:
-        """Of a new segment."""
-        self._segments += 1
+        """Of a new segment: below all before it, as Linux gives out address space (mmap(2) works its way down)."""
+        self._segments -= 1
         return self._segments * ENDLESS
 
     def _reserve(self, size: int) -> None:

@@ -8,9 +8,11 @@ returns.
 from __future__ import annotations
 
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial, wraps
+from itertools import islice
 from typing import Any, Final
 from unittest import mock
 
@@ -25,7 +27,7 @@ from transformers.core_model_loading import dot_natural_key
 from transformers.quantizers.auto import AutoHfQuantizer
 
 from engine.fit.question import Part, Phase
-from engine.fit.simulation.loading import _quantise as quantise
+from engine.fit.simulation.loading import quantise
 from engine.fit.simulation.tracing import Tracer, tensors
 from engine.fit.stream import Stream
 
@@ -42,6 +44,7 @@ OPTIMIZERS: Final[Mapping[str, Callable[[list[nn.Parameter]], torch.optim.Optimi
     "sgd": partial(torch.optim.SGD, lr=1e-4),
     "sgd-momentum": partial(torch.optim.SGD, lr=1e-4, momentum=0.9),
 }
+THREADS: Final = 4  # GLOBAL_WORKERS in transformers/core_model_loading.py
 T4: Final = (7, 5)
 STEPS: Final = 2
 
@@ -139,44 +142,60 @@ def _load(places: list[Place], model: nn.Module, run: Run, dtype: torch.dtype, t
             _give(module._parameters, name, dtype, stood)
         _load_buffers(model, stood)
     else:
-        _load_quantised(places, dtype, stood, tracer)
+        _load_quantised(places, dtype, tracer)
         _load_buffers(model, stood)
         _prepare(places, tracer)
     _load_adapter(model, torch.float32 if run["quantization"] != "none" else dtype)
 
 
-def _load_quantised(places: list[Place], dtype: torch.dtype, stood: dict[int, Tensor], tracer: Tracer) -> None:
-    """One by one in the order of their names, each in 16 bits and quantised there, into a block as large as all will be that is taken and
-    given back before: `caching_allocator_warmup` and `convert_and_load_state_dict_in_model` of transformers.
+def _load_quantised(places: list[Place], dtype: torch.dtype, tracer: Tracer) -> None:
+    """In the order of their names, in 16 bits, and quantised there one by one, into a block as large as all will be that is taken and given
+    back before: `caching_allocator_warmup` and `convert_and_load_state_dict_in_model` of transformers. Its threads bring those that follow
+    while one is quantised; with as many as each can bring at a time.
     """
-    weights = {id(module._parameters[name]): _loaded_bytes(module, name, dtype) for _, module, name in places}
-    tracer.take(int(sum(weights.values())))()
+    shared: dict[int, list[tuple[nn.Module, str]]] = {}
     for _, module, name in sorted(places, key=lambda place: dot_natural_key(place[0])):
-        if name == "weight" and isinstance(module, (Linear4bit, Linear8bitLt)):
-            quantise(module, dtype)
-        else:
-            _give(module._parameters, name, dtype, stood)
+        shared.setdefault(id(module._parameters[name]), []).append((module, name))
+    tracer.take(int(sum(_loaded_bytes(*held[0], dtype) for held in shared.values())))()
+    brought: deque[Tensor] = deque()
+    coming = iter(held[0] for held in shared.values())
+    for held in shared.values():
+        brought += [
+            torch.empty(_weight(*place).shape, dtype=dtype) for place in islice(coming, THREADS + 1 - len(brought))
+        ]
+        module, name = held[0]
+        if _is_quantised(module, name):
+            quantise(module, brought.popleft())
+            continue
+        weight = nn.Parameter(brought.popleft(), requires_grad=False)
+        for module, name in held:
+            module._parameters[name] = weight
 
 
 def _loaded_bytes(module: nn.Module, name: str, dtype: torch.dtype) -> float:
+    each = (0.5 if isinstance(module, Linear4bit) else 1) if _is_quantised(module, name) else dtype.itemsize
+    return _weight(module, name).numel() * each
+
+
+def _is_quantised(module: nn.Module, name: str) -> bool:
+    return name == "weight" and isinstance(module, (Linear4bit, Linear8bitLt))
+
+
+def _weight(module: nn.Module, name: str) -> Tensor:
     weight = module._parameters[name]
     assert weight is not None
-    if name == "weight" and isinstance(module, (Linear4bit, Linear8bitLt)):
-        return weight.numel() * (0.5 if isinstance(module, Linear4bit) else 1)
-    return weight.numel() * dtype.itemsize
+    return weight
 
 
 def _prepare(places: list[Place], tracer: Tracer) -> None:
     """What is not quantised becomes float32, weight by weight, and what is cached is given back: `prepare_model_for_kbit_training` of PEFT."""
-    stood: dict[int, Tensor] = {}
+    whole: dict[int, nn.Parameter] = {}
     for _, module, name in places:
-        weight = module._parameters[name]
-        assert weight is not None
-        if weight.dtype in (torch.float16, torch.bfloat16):
-            if id(weight) not in stood:
-                stood[id(weight)] = nn.Parameter(weight.detach().to(torch.float32), requires_grad=False)
-            module._parameters[name] = stood[id(weight)]  # type: ignore[assignment]
-        del weight
+        held = id(module._parameters[name])
+        if held not in whole and _weight(module, name).dtype in (torch.float16, torch.bfloat16):
+            whole[held] = nn.Parameter(_weight(module, name).detach().to(torch.float32), requires_grad=False)
+        if held in whole:
+            module._parameters[name] = whole[held]
     tracer.empty_cache()
 
 

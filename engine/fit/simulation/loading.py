@@ -45,7 +45,7 @@ def _fill_all(model: nn.Module, dtype: torch.dtype) -> None:
     for trained in (False, True):
         for module in model.modules():
             if id(module) in quantised and not trained:
-                _quantise(module, dtype)
+                quantise(module, torch.empty(module._parameters["weight"].shape, dtype=dtype))  # type: ignore[union-attr]
             _fill(module, stood, lambda tensor: tensor.requires_grad is trained)  # noqa: B023 - called at once
 
 
@@ -62,13 +62,13 @@ def _fill(module: nn.Module, stood: dict[int, Tensor], wanted: Callable[[Tensor]
             held[name] = stood[id(tensor)]
 
 
-def _quantise(module: nn.Module, dtype: torch.dtype) -> None:
-    """As `Params4bit` and `Int8Params` do when they are moved to a GPU."""
+def quantise(module: nn.Module, whole: Tensor) -> None:
+    """Its weight, as `Params4bit` and `Int8Params` do when they are moved to a GPU with these values."""
     stood = module._parameters["weight"]
     if isinstance(module, Linear4bit):
         assert isinstance(stood, Params4bit)
         codes, state = bnb.functional.quantize_4bit(
-            torch.empty(stood.shape, dtype=dtype),
+            whole,
             blocksize=stood.blocksize,
             compress_statistics=stood.compress_statistics,
             quant_type=stood.quant_type,
@@ -78,8 +78,7 @@ def _quantise(module: nn.Module, dtype: torch.dtype) -> None:
         module.quant_state = state
     elif isinstance(module, Linear8bitLt):
         assert isinstance(stood, Int8Params)
-        whole = torch.empty(stood.shape, dtype=dtype).to(torch.float16)
-        codes, scales, _ = bnb.functional.int8_vectorwise_quant(whole)
+        codes, scales, _ = bnb.functional.int8_vectorwise_quant(whole.to(torch.float16))
         module._parameters["weight"] = _like(Int8Params, codes, CB=codes, SCB=scales, has_fp16_weights=False)
 
 
