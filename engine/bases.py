@@ -120,7 +120,7 @@ def _folders(folder: Path) -> Iterator[Base]:
 def _results(ledger: Ledger) -> Iterator[Base]:
     """Runs that left something to go on from."""
     for run in runs.listed(ledger, limit=RECENT):
-        if run.result is not None and not run.source:
+        if run.result is not None and not run.source and run.result.is_dir():
             whole = run.result_kind == "model"
             known = _of_folder(run.result, f"run:{run.name}", "run") if whole else None
             yield known or Base(f"run:{run.name}", "run", about=f"{'a model' if whole else 'an adapter'}, {run.state}")

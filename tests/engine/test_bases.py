@@ -71,6 +71,10 @@ def test_results_of_runs_are_bases(ledger: Ledger, tiny_base: Path, tmp_path: Pa
     run = runs.find(ledger, "done")
     with ledger.transaction() as connection:
         connection.execute("UPDATE run SET result_kind = 'adapter', result_path = 'adapter' WHERE id = ?", (run.id,))
+    assert not [
+        base for base in bases(ledger, tmp_path / "nowhere") if base.where == "run"
+    ]  # its result is not on this machine
+    (run.folder / "adapter").mkdir(parents=True)
     found = [base for base in bases(ledger, tmp_path / "nowhere") if base.where == "run"]
     assert [(base.name, base.here) for base in found] == [("run:done", True)]
     assert "adapter" in found[0].about
