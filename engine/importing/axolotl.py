@@ -102,7 +102,7 @@ UNSUPPORTED: Final = trainer_keys.UNSUPPORTED | {
 OBJECTIVES: Final = {"dpo": "dpo", "orpo": "orpo"}
 
 
-def carry(carry: Carry) -> None:
+def carry_over(carry: Carry) -> None:
     """Carry a configuration over.
 
     Raises:

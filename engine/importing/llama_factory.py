@@ -75,10 +75,10 @@ UNSUPPORTED: Final = trainer_keys.UNSUPPORTED | {
     "early_stopping_steps": "training.early_stopping = { patience = 3 } counts validations",
     "pure_bf16": "all weights that train are float32 here",
 }  # fmt: skip
-STAGES: Final = {"sft": "sft", "pt": "pretrain", "dpo": "dpo"}
+STAGES: Final = {"sft": "sft", "pt": "pretrain", "dpo": "dpo", "orpo": "orpo"}
 
 
-def carry(carry: Carry) -> None:
+def carry_over(carry: Carry) -> None:
     """Carry a configuration over.
 
     Raises:
@@ -115,7 +115,8 @@ def _objective(carry: Carry) -> None:
         )
     carry.same("stage", "training.objective", objective)
     carry.same("pref_loss", "training.objective", objective)
-    carry.same("pref_beta", "training.beta")
+    for key in ("pref_beta", "dpo_beta", "orpo_beta"):  # the older names of one key
+        carry.same(key, "training.beta")
     if objective == "sft":
         carry.same("train_on_prompt", "training.loss_on", "all" if carry.on("train_on_prompt") else "responses")
 

@@ -20,9 +20,9 @@ LARGEST: Final = 1 << 20  # bytes of a configuration; real ones have a few thous
 SMALL: Final = 1 << 16  # bytes of a file that is only looked at in passing: data are larger
 MOST: Final = 10_000  # values in it: YAML's aliases can make billions of a few lines
 READERS: Final[dict[str, tuple[frozenset[str], Callable[[Carry], None]]]] = {
-    "axolotl": (axolotl.TELLING, axolotl.carry),
-    "llama-factory": (llama_factory.TELLING, llama_factory.carry),
-    "trl": (trl.TELLING, trl.carry),
+    "axolotl": (axolotl.TELLING, axolotl.carry_over),
+    "llama-factory": (llama_factory.TELLING, llama_factory.carry_over),
+    "trl": (trl.TELLING, trl.carry_over),
 }
 """Keys that only this program has, and what carries its configurations over."""
 KINDS: Final = tuple(READERS)

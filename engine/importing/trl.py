@@ -66,7 +66,7 @@ PEFT_TARGETS: Final = ["q_proj", "v_proj"]
 """What PEFT adapts in Llama, Mistral and Qwen where nothing is named (peft/utils/constants.py)."""
 
 
-def carry(carry: Carry) -> None:
+def carry_over(carry: Carry) -> None:
     """Carry a configuration over.
 
     Raises:
