@@ -139,9 +139,9 @@ def moments(step: Setup) -> tuple[Peak, ...]:
         resting, moment="loss", gradients=standing, activations=kept, logits=logits, temporaries=passing_head
     )
     recomputed = block_bytes(step) if step.checkpointing else 0.0
-    passing = resting.temporaries + _backward_temporaries(step)
-    first = replace(resting, moment="block", gradients=standing, activations=kept + recomputed, temporaries=passing)
-    last = replace(first, gradients=gradients, activations=kept / step.shape.layers + recomputed)
+    passing = resting.temporaries + recomputed + _backward_temporaries(step)
+    first = replace(resting, moment="block", gradients=standing, activations=kept, temporaries=passing)
+    last = replace(first, gradients=gradients, activations=kept / step.shape.layers)
     update = replace(resting, moment="update", gradients=gradients)  # the fused update allocates nothing
     return loss, first, last, update
 
