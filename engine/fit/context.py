@@ -15,6 +15,7 @@ from engine.gpu import Gpu
 from engine.ledger import Ledger, contexts
 from engine.ledger.contexts import Context
 
+ROOM: Final = 2048.0  # MiB that have to be free: some hundred are taken for seconds, and must not be missed by a run that is near its peak
 PATIENCE: Final = 120.0  # seconds: torch from a slow disk, and a first start of the driver
 MEASURE: Final = (sys.executable, "-P", "-m", "engine.train.context")
 
@@ -43,8 +44,10 @@ def measured(gpu: Gpu) -> Context:
     """Measure it now.
 
     Raises:
-        Problem: torch is not installed or cannot use the GPU, or the driver does not tell what this process holds.
+        Problem: torch is not installed or cannot use the GPU, little of it is free, or the driver does not tell what this process holds.
     """
+    if gpu.free_mib is not None and gpu.free_mib < ROOM:
+        raise _unknown(gpu, f"Only {gpu.free_mib:,.0f} MiB of it are free, and what runs there may need them.")
     alone = {**os.environ, "CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": gpu.uuid, "PYTHONSAFEPATH": "1"}
     try:
         child = subprocess.run(MEASURE, env=alone, capture_output=True, text=True, timeout=PATIENCE, check=False)

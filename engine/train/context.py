@@ -18,9 +18,9 @@ from torch.nn import functional
 from engine.gpu import MIB, Gpu, first
 
 DEVICE: Final = torch.device("cuda")
-SIZE: Final = 1024
-WORDS: Final = 4096
-ROWS: Final = (2, 256)
+SIZE: Final = 512
+WORDS: Final = 2048
+ROWS: Final = (2, 128)
 STEADY: Final = 0.3  # seconds for which nobody else may have changed what is used
 NOISE: Final = 1.0  # MiB
 SENSIBLE: Final = (16.0, 8192.0)  # MiB of a context: outside of it somebody else's memory was taken for ours

@@ -246,6 +246,8 @@ def _finish(parts: Parts, loop: Loop) -> None:
     """Write the last weights beside the best, and say what the result is."""
     jobs.beat(parts.ledger, parts.job, doing="writing the result")
     keep.publish(parts, loop.progress, "last")
+    parts.memory.lap(Phase.SAVING)
+    loop.tell()  # what writing took
     kind = result.kind(parts.profile.method)
     best = loop.progress.best_step
     text = f"Finished at step {loop.progress.step}; the {kind} is that of step {best or loop.progress.step}"

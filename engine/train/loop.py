@@ -81,6 +81,10 @@ class Loop:
         finally:
             self._teller.where(now=True)
 
+    def tell(self) -> None:
+        """Say now where the run is and what memory it took."""
+        self._teller.where(now=True)
+
     def _rehearse(self) -> None:
         parts, examples_at_most = self._parts, self._parts.profile.training.effective_batch
         self._backoff.attempt(

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,15 @@ def test_what_cannot_be_measured_is_said_and_nothing_is_kept(
     assert why in caught.value.why
     assert caught.value.code == "gpu"
     assert contexts.newest(ledger, GPU.uuid, GPU.name) is None
+
+
+def test_a_gpu_that_is_nearly_full_is_left_alone(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    measures(monkeypatch, mib=422.5, workspace_mib=16.25)
+    with pytest.raises(Problem) as caught:
+        context.ensured(ledger, replace(GPU, free_mib=900.0))
+    assert "Only 900 MiB" in caught.value.why
+    monkeypatch.setenv("CALLS", os.devnull)
+    assert context.ensured(ledger, replace(GPU, free_mib=9000.0)).mib == 422.5
 
 
 def test_the_measuring_process_says_where_torch_cannot_use_the_gpu(driver: Path) -> None:
