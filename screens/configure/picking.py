@@ -78,17 +78,22 @@ class PickingPage(EditingPage):
             self._asked = {name: found for name, found in self._asked.items() if isinstance(found, Download)}
             self._look_for_models()
 
-    @work(thread=True, exclusive=True, group="models")
-    def _look_for_models(self) -> None:
-        worker = get_current_worker()
-        found = bases(self.session.ledger, Path.cwd())
-        needed = self._needed(found)
-        try:
-            free = free_bytes(_hub_folder())
-        except OSError:
-            free = None
-        if not worker.is_cancelled:
-            self.app.call_from_thread(self._models_found, found, needed, free)
+    @work(group="models", exclusive=True)
+    async def _look_for_models(self) -> None:
+        """What there is first, then what the profile would need with each."""
+        found = await self.attempt(lambda: bases(self.session.ledger, Path.cwd()))
+        if found is None or not self.query("#models"):
+            return
+        self._bases = found
+        self._show_lists()
+        now = "" if self.draft is None else lookup(self.draft.values, MODEL)
+        place = next((n for n, choice in enumerate(self._models.rows) if choice.name == now and now), None)
+        if place is not None:
+            self._models.move_to(place)
+        self._free = await self.attempt(lambda: free_bytes(_hub_folder()))
+        self._needs = await self.attempt(lambda: self._needed(found)) or {}
+        if self.query("#models"):
+            self._show_lists()
 
     def _needed(self, found: Sequence[Base]) -> dict[str, GpuFit]:
         """What each would need of the GPU that the profile is judged for."""
@@ -98,17 +103,6 @@ class PickingPage(EditingPage):
         there = (cards.named(judged.elsewhere),) if judged.elsewhere else cards_for(judged.profile, judged.gpus)
         card = max(there, key=lambda one: one.free_mib, default=None) or this_cpu()
         return models.least(judged.profile, judged.facts, card, found)
-
-    def _models_found(self, found: tuple[Base, ...], needed: Mapping[str, GpuFit], free: int | None) -> None:
-        first = self._bases is None
-        self._bases, self._needs, self._free = found, needed, free
-        if not self.query("#models"):
-            return
-        self._show_lists()
-        now = "" if self.draft is None else lookup(self.draft.values, MODEL)
-        place = next((n for n, choice in enumerate(self._models.rows) if choice.name == now and now), None)
-        if first and place is not None:
-            self._models.move_to(place)
 
     @work(group="edit", exclusive=True)
     async def action_find(self) -> None:
@@ -182,6 +176,8 @@ class PickingPage(EditingPage):
             found = hub.check(name)
         except Problem as problem:
             found = problem
+        except (OSError, ValueError, LookupError) as error:  # what is in the cache is damaged
+            found = Problem(f"{name} cannot be looked at", f"{error}.", "Delete it from the hub's cache.")
         if not worker.is_cancelled:
             self.app.call_from_thread(self._hub_said, name, found)
 
