@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from engine.errors import Problem, closest
+from engine.errors import Problem, nearest
 from engine.gpu import Gpu
 from engine.places import shipped
 
@@ -129,22 +129,28 @@ def named(name: str) -> Card:
     """
     wanted = _plain(name)
     for spec in specs():
-        names = {_plain(known) for known in (spec.name, *spec.driver_names)}
-        if wanted in names | {known.removeprefix("rtx") for known in names}:
-            return Card(spec.name, "", spec.memory_mib, spec.memory_mib - DRIVER_KEEPS_MIB, spec, spec.capability)
-    known_names = [spec.name for spec in specs()]
-    beginning = [spec.name for spec in specs() if _plain(spec.name).startswith(wanted)]
-    near = f" - did you mean {' or '.join(beginning)}?" if wanted and beginning else closest(name.upper(), known_names)
+        if wanted in map(_plain, (spec.name, *spec.driver_names)):
+            return Card(
+                spec.name, "", spec.memory_mib, spec.memory_mib - DRIVER_KEEPS_MIB, spec, capability=spec.capability
+            )
+    known = {_plain(spec.name): spec.name for spec in specs()}
+    beginning = [shown for plain, shown in known.items() if plain.startswith(wanted)] if wanted else []
+    near = beginning or [known[plain] for plain in [nearest(wanted, known)] if plain]
+    meant = f" - did you mean {' or '.join(near)}?" if near else ""
     raise Problem(
-        f"There is no GPU {name} among those that ship{near}",
+        f"There is no GPU {name} among those that ship{meant}",
         "Its memory and speed are not known.",
-        f"Known: {', '.join(known_names)}",
+        f"Known: {', '.join(known.values())}",
         code="gpu",
     )
 
 
 def _plain(name: str) -> str:
-    return "".join(letter for letter in name.lower() if letter.isalnum()).removeprefix("nvidia")
+    """Letters and digits, without who makes it and the name of the series: `4090` for `NVIDIA GeForce RTX 4090`."""
+    letters = "".join(letter for letter in name.lower() if letter.isalnum())
+    for series in ("nvidia", "geforce", "tesla", "rtx"):
+        letters = letters.removeprefix(series)
+    return letters
 
 
 def live(gpus: Sequence[Gpu]) -> tuple[Card, ...]:

@@ -105,12 +105,9 @@ def _cheaper(profile: Profile, now: GpuFit, gpus: int) -> Iterator[Step]:
         yield {"training.optimizer": "adamw_8bit"}, "optimizer state in 8 bits: hardly any loss"
     if method.name == "full":
         yield {"method.name": "lora", "training.learning_rate": 2e-4}, "a small adapter in place of all weights"
-    if model.quantization in ("none", "int8"):
-        yield (
-            {"method.name": method.name if method.name != "full" else "lora", "model.quantization": "nf4"},
-            ("base in 4 bits: a little quality, slower"),
-        )
-    elif not model.double_quantization:
+    if model.quantization in ("none", "int8") and method.name != "full":
+        yield {"model.quantization": "nf4"}, "base in 4 bits: a little quality, slower"
+    elif model.quantization != "none" and not model.double_quantization:
         yield {"model.double_quantization": True}, "hardly any loss"
     tokens = now.question.step.tokens // 2
     if tokens >= SHORTEST:

@@ -92,7 +92,14 @@ def test_a_card_is_found_by_any_of_its_names(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "near"), [("RTX 4009", "RTX 4090"), ("a100", "A100 40GB or A100 80GB"), ("h20", "H200")]
+    ("name", "near"),
+    [
+        ("RTX 4009", "RTX 4090"),
+        ("a100", "A100 40GB or A100 80GB"),
+        ("h20", "H200"),
+        ("4070 super", "RTX 4070"),
+        ("RTX 6000", "RTX 6000 Ada"),
+    ],
 )
 def test_a_typo_gets_the_closest_card(name: str, near: str) -> None:
     with pytest.raises(Problem, match=f"did you mean {near}"):
