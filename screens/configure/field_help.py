@@ -24,6 +24,7 @@ TITLES: Final = {
     "found": "found",
 }
 NARROW: Final = 15  # columns of the titles
+NAMES: Final = 24  # columns of the names of values
 WIDEST: Final = 110  # columns of a text that is to be read
 
 
@@ -33,10 +34,11 @@ def page(row: Row | None, draft: Draft, width: int) -> Content:
         return Content()
     if row.field is None:
         head = Content.styled(row.section.title, "bold")
-        lines = [(field.key.rpartition(".")[2], field.about) for field in row.section.fields]
-        return Content("\n").join(
-            [head, Content(row.section.about), Content(), *(_line(title, text, width) for title, text in lines)]
-        )
+        lines = [
+            _line(field.key.removeprefix(f"{row.section.name}."), field.about, width, NAMES)
+            for field in row.section.fields
+        ]
+        return Content("\n").join([head, Content(row.section.about), Content(), *lines])
     field, value = row.field, standing(draft)
     now = Content.assemble((field.key, "bold"), ("   now ", "$foreground-muted"), shown(value(field.key)) or NOT_SET)
     lines = [(TITLES[title], text) for title, text in explained(field, value, shown)]
@@ -48,8 +50,8 @@ def page(row: Row | None, draft: Draft, width: int) -> Content:
     return Content("\n").join([*made, *(_line(title, text, width) for title, text in lines)])
 
 
-def _line(title: str, text: str, width: int) -> Content:
+def _line(title: str, text: str, width: int, column: int = NARROW) -> Content:
     """A title and its text, which is indented as far on every line."""
-    first, *others = textwrap.wrap(text, max(20, min(width, WIDEST) - NARROW)) or [""]
-    indented = "".join(f"\n{'':<{NARROW}}{line}" for line in others)
-    return Content.assemble((f"{title:<{NARROW}}", "$foreground-muted"), first + indented)
+    first, *others = textwrap.wrap(text, max(20, min(width, WIDEST) - column)) or [""]
+    indented = "".join(f"\n{'':<{column}}{line}" for line in others)
+    return Content.assemble((f"{title:<{column}}", "$foreground-muted"), first + indented)

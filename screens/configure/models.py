@@ -76,11 +76,9 @@ def choices(found: Sequence[Base], sought: str, needed: Mapping[str, GpuFit]) ->
     """The models in which all words occur, and last what was typed itself, where no model is called so."""
     words = sought.lower().split()
     kept = [base for base in found if all(word in _text(base) for word in words)]
-    exact = any(base.name == sought.strip() for base in kept)
-    return (
-        *(Choice(base, least=needed.get(base.name)) for base in kept),
-        *(() if exact else (Choice(None, sought.strip()),)),
-    )
+    typed = sought.strip() if len(words) == 1 else ""  # no name of a model has a blank
+    other = () if any(base.name == typed for base in kept) else (Choice(None, typed),)
+    return (*(Choice(base, least=needed.get(base.name)) for base in kept), *other)
 
 
 def _text(base: Base) -> str:

@@ -215,3 +215,21 @@ async def test_every_model_says_what_this_profile_would_need_with_it(session: Se
         await until(
             pilot, lambda: f"needs {figures.gib(large.predicted_process_mib)} of 23.4 GiB" in line(pilot, "about")
         )
+
+
+async def test_why_on_a_sections_head_tells_what_is_in_it(session: Session, here: Path) -> None:
+    async with Stage(session).run_test(size=(80, 24)) as pilot:
+        await opened(pilot, here / "tiny.toml")
+        await go_to(pilot, "training")
+        await pilot.press("i")
+        told = line(pilot, "lines").splitlines()
+        assert told[0] == "Training"
+        assert any(each.startswith("early_stopping.patience ") for each in told)
+        assert max(map(len, told)) <= 78
+
+
+def test_only_one_word_may_be_the_name_of_a_model() -> None:
+    found = (Base("a/small", "hub"), Base("b/large", "hub"))
+    assert [choice.name for choice in models.choices(found, "large b", {})] == ["b/large", ""]
+    assert [choice.name for choice in models.choices(found, "b/large", {})] == ["b/large"]
+    assert [choice.name for choice in models.choices(found, "c/new", {})] == ["c/new"]
