@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from engine.fit.cards import Card
-from engine.fit.history import Past, called, runs_on
+from engine.fit.history import Past, runs_on
 from engine.ledger import Ledger
 from engine.profile import Profile, flat
 
@@ -70,7 +70,7 @@ def failures(ledger: Ledger, profile: Profile, card: Card) -> tuple[Failure, ...
     """The newest failures that this profile would probably repeat on this card. Values that are still auto are taken to be as they were."""
     now = flat(profile)
     found = []
-    for past in runs_on(ledger, called(card.name)):
+    for past in runs_on(ledger, card.name):
         deciding = _deciding(past)
         if deciding and _asks_no_less(now, past.settings, deciding):
             cause = past.cause if past.state == "failed" else "memory ran out, it went on with less at once"

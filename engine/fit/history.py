@@ -1,6 +1,6 @@
 """What this ledger's runs taught of a GPU: what CUDA holds of it, how wrong predictions of memory were, how fast it was.
 
-GPUs are the same here when `engine.gpu.short_names` calls them the same, however they are fitted.
+GPUs are the same here when they are of one kind in profiles/gpus, or when `engine.gpu.short_names` calls them the same.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from statistics import fmean
 from typing import Final, Literal, NamedTuple
 
 from engine.fit import recorded
-from engine.fit.cards import Card
+from engine.fit.cards import Card, spec_of
 from engine.fit.recorded import Recorded
 from engine.gpu import short_names
 from engine.ledger import Ledger, contexts, summaries
@@ -70,10 +70,12 @@ class Past(NamedTuple):
 
 
 def context_mib(ledger: Ledger, card: Card) -> float | None:
-    """What CUDA holds of this card for a process, besides torch's own, in MiB: as measured on it, else on one of the same name; None where
+    """What CUDA holds of this card for a process, besides torch's own, in MiB: as measured on it, else on one of the same kind; None where
     nobody has. See `engine.fit.context`, which measures it."""
-    found = contexts.newest(ledger, card.uuid, card.name)
-    return found.mib if found else None
+    known = contexts.listed(ledger)
+    own = [each for each in known if each.uuid == card.uuid]
+    alike = [each for each in known if each.name == card.name or (card.spec and spec_of(each.name) == card.spec)]
+    return next((each.mib for each in (*own, *alike)), None)
 
 
 def errors(
@@ -91,7 +93,7 @@ def errors(
             expected, taken = predicted.process_mib, measured.process_mib
             if expected and taken:
                 found.append(100 * (expected - taken) / taken)
-    if not found or called(gpu) == CPU:
+    if not found or gpu.lower() == CPU:
         return None
     newest = found[:COUNTED]
     return PastErrors(len(newest), fmean(map(abs, newest)), max(newest, key=abs))
@@ -149,13 +151,16 @@ def _around(values: Sequence[float], most: float) -> tuple[float, float] | None:
     return ((1 - MARGIN) * min(values), min(most, (1 + MARGIN) * max(values))) if values else None
 
 
-def called(name: str) -> str:
-    """What a GPU's name is in the table of runs: `RTX 4090` for `GeForce RTX 4090`; `cpu` for a CPU."""
-    return CPU if name.lower() == CPU else short_names((name,))
+def _called(name: str) -> set[str]:
+    """What GPUs of this kind are called in the table of runs: `RTX 4090` for `GeForce RTX 4090`; `cpu` for a CPU."""
+    if name.lower() == CPU:
+        return {CPU}
+    spec = spec_of(name)
+    return {short_names((each,)) for each in (name, *((spec.name, *spec.driver_names) if spec else ()))}
 
 
 def runs_on(ledger: Ledger, gpu: str) -> Iterator[Past]:
-    """The newest runs on one GPU of this name that the engine trained, newest first."""
+    """The newest runs on one GPU of this kind that the engine trained, newest first."""
     query = """
         SELECT r.id, r.uid, r.name, r.state, r.cause, r.created,
             (SELECT count(*) FROM job j WHERE j.run = r.id AND j.kind = 'train'), d.settings,
@@ -163,10 +168,10 @@ def runs_on(ledger: Ledger, gpu: str) -> Iterator[Past]:
             CASE WHEN json_valid(d.environment) THEN json_extract(d.environment, '$.work') END,
             EXISTS (SELECT 1 FROM event e WHERE e.run = r.id AND e.kind = 'memory')
         FROM run r JOIN run_document d ON d.run = r.id
-        WHERE r.gpu = ? AND r.source = '' AND r.deleted IS NULL
+        WHERE r.gpu IN (SELECT value FROM json_each(?)) AND r.source = '' AND r.deleted IS NULL
         ORDER BY r.id DESC LIMIT ?
     """
-    for row in ledger.rows(query, (called(gpu), LOOKED_AT)):
+    for row in ledger.rows(query, (json.dumps(sorted(_called(gpu))), LOOKED_AT)):
         past = Past(*row)
         yield past._replace(
             settings=json.loads(row[7]),

@@ -46,14 +46,10 @@ def gather(connection: sqlite3.Connection) -> None:
 
 def find(ledger: Ledger, uuid: str, driver: str, torch: str) -> Context | None:
     """The measurement of this GPU with this driver and torch."""
-    return _first(ledger, "uuid = ? AND driver = ? AND torch = ?", uuid, driver, torch)
+    asked = (uuid, driver, torch)
+    return next((each for each in listed(ledger) if (each.uuid, each.driver, each.torch) == asked), None)
 
 
-def newest(ledger: Ledger, uuid: str, name: str) -> Context | None:
-    """The newest measurement of this GPU, else of one that is called so; None where there is none."""
-    return _first(ledger, "uuid = ?", uuid) or _first(ledger, "name = ?", name)
-
-
-def _first(ledger: Ledger, where: str, *values: str) -> Context | None:
-    rows = ledger.rows(f"SELECT {_COLUMNS} FROM context WHERE {where} ORDER BY measured DESC LIMIT 1", values)
-    return Context(*rows[0]) if rows else None
+def listed(ledger: Ledger) -> list[Context]:
+    """All measurements, the newest first."""
+    return [Context(*row) for row in ledger.rows(f"SELECT {_COLUMNS} FROM context ORDER BY measured DESC")]

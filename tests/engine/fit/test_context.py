@@ -13,6 +13,8 @@ import pytest
 
 from engine.errors import Problem
 from engine.fit import context
+from engine.fit.cards import Card, named, spec_of
+from engine.fit.history import context_mib
 from engine.gpu import Gpu
 from engine.ledger import Ledger, contexts
 from engine.ledger.contexts import Context
@@ -42,15 +44,17 @@ def test_it_is_measured_once_for_a_gpu_and_its_driver(
     newer = Gpu(GPU.uuid, 0, GPU.name, driver="590.10")
     assert context.ensured(ledger, newer).mib == 430.0
     assert context.of_gpu(ledger, GPU) == first, "each driver has its own"
-    assert contexts.newest(ledger, GPU.uuid, "") == context.of_gpu(ledger, newer)
+    assert contexts.listed(ledger)[0] == context.of_gpu(ledger, newer)
 
 
-def test_a_gpu_of_the_same_name_stands_in_for_one_that_was_not_measured(ledger: Ledger) -> None:
+def test_a_gpu_of_the_same_kind_stands_in_for_one_that_was_not_measured(ledger: Ledger) -> None:
     for number, mib in enumerate((400.0, 410.0)):
-        contexts.keep(ledger, Context(f"GPU-{number}", "580", "2.13.0", "H200", mib, 64.0, float(number)))
-    found = contexts.newest(ledger, "GPU-0", "H200"), contexts.newest(ledger, "", "H200")
-    assert [each.mib for each in found if each] == [400.0, 410.0]
-    assert contexts.newest(ledger, "GPU-2", "T4") is None
+        contexts.keep(ledger, Context(f"GPU-{number}", "580", "2.13.0", "H100 80GB HBM3", mib, 64.0, float(number)))
+    here = Card("H100 80GB HBM3", "GPU-0", 81_559, 80_000, spec_of("H100 80GB HBM3"))
+    planned = named("H100")
+    assert here.spec == planned.spec
+    found = [context_mib(ledger, card) for card in (here, replace(here, uuid="GPU-2"), planned, named("T4"))]
+    assert found == [400.0, 410.0, 410.0, None]
 
 
 @pytest.mark.parametrize(
@@ -71,7 +75,7 @@ def test_what_cannot_be_measured_is_said_and_nothing_is_kept(
         context.ensured(ledger, GPU)
     assert why in caught.value.why
     assert caught.value.code == "gpu"
-    assert contexts.newest(ledger, GPU.uuid, GPU.name) is None
+    assert contexts.listed(ledger) == []
 
 
 def test_a_gpu_that_is_nearly_full_is_left_alone(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,5 +131,5 @@ def test_what_was_measured_elsewhere_comes_along_with_merged_runs(ledger: Ledger
     contexts.keep(ledger, told("GPU-3", 500.0, 5.0))
     for _ in range(2):
         merge(ledger, tmp_path / "other.db")
-        found = [contexts.newest(ledger, f"GPU-{number}", "") for number in (1, 2, 3)]
-        assert [each.mib for each in found if each] == [400.0, 500.0, 420.0], "of one GPU the newer"
+        found = {each.uuid: each.mib for each in contexts.listed(ledger)}
+        assert found == {"GPU-1": 400.0, "GPU-2": 500.0, "GPU-3": 420.0}, "of one GPU the newer"

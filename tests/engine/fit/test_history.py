@@ -66,6 +66,15 @@ def test_errors_are_those_of_runs_on_this_gpu_that_were_predicted_and_measured(
     assert history.errors(ledger, "CPU") is None, "what is said of a CPU is a lower bound"
 
 
+def test_runs_on_gpus_of_one_kind_count_whatever_they_are_called(ledger: Ledger, profile: Profile) -> None:
+    for gpu in ("H100 80GB", "H100", "2x H100 80GB", "RTX 4090"):
+        ran(ledger, profile, **memory(980, 1000), gpu=gpu)
+    for name in ("H100", "NVIDIA H100 80GB HBM3"):
+        found = history.errors(ledger, name)
+        assert found is not None and found.runs == 2, name
+    assert history.errors(ledger, "A card of nobody") is None
+
+
 def test_what_is_not_json_is_no_run_s_memory(ledger: Ledger, profile: Profile) -> None:
     run = ran(ledger, profile, **memory(980, 1000))
     with ledger.transaction() as connection:
