@@ -12,12 +12,14 @@ from functools import partial
 from typing import Final
 from unittest import mock
 
-import bitsandbytes  # noqa: F401 - its operations
 import torch
+from bitsandbytes.autograd._functions import MatMul8bitLt, MatmulLtState
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.autograd.function import FunctionCtx
 from torch.nn import functional
+
+from engine.train import attention
 
 aten = torch.ops.aten
 gemm_4bit = torch.ops.bitsandbytes.gemm_4bit
@@ -52,6 +54,8 @@ def as_on_cuda(capability: tuple[int, int]) -> Iterator[None]:
         mock.patch("torch.nn.functional.softmax", partial(_softmax, functional.softmax)),
         mock.patch("torch.nn.functional.dropout", partial(_dropout, functional.dropout)),
         mock.patch("torch.nn.functional.scaled_dot_product_attention", partial(_attention, capability)),
+        mock.patch("engine.train.attention.on_cpu", attention.on_gpu),
+        mock.patch("bitsandbytes.matmul", _int8_matmul),
     ):
         yield
 
@@ -88,6 +92,9 @@ def _attention(
 
     Query [rows, heads, length, size]. Flash attention needs Ampere, 16 bits and no mask; the memory-efficient one as many heads of keys.
     """
+    if torch.is_autocast_enabled("cpu"):
+        kind = torch.get_autocast_dtype("cpu")
+        query, key, value = query.to(kind), key.to(kind), value.to(kind)
     halves = query.dtype in (torch.float16, torch.bfloat16)
     if (
         torch.backends.cuda.flash_sdp_enabled()
@@ -210,8 +217,50 @@ def _gemm_4bit(given: Tensor, codes: Tensor, shape: list[int], *more: object) ->
     return [*scales, math.prod(shape) * given.element_size()]
 
 
-BEFORE: Final[Mapping[object, Callable[..., list[int]]]] = {gemm_4bit: _gemm_4bit}
-AFTER: Final[Mapping[object, Callable[..., list[int]]]] = {aten._softmax_backward_data: _softmax_backward}
+def _varlen_backward(
+    grad: Tensor, query: Tensor, key: Tensor, value: Tensor, out: Tensor, lse: Tensor, bounds: Tensor, *_: object
+) -> list[int]:
+    """Sums of products, the query's gradient in float32, and keys' and values' for each head of queries: mha_varlen_bwd in flash_api.cpp."""
+    tokens, heads, size = query.shape
+    padded = tokens + 128 * (bounds.numel() - 1)
+    expanded = key.shape[0] * heads * size * key.element_size() if key.shape[1] != heads else 0
+    return [4 * heads * padded, 4 * padded * heads * _up(size, 32), *([expanded] * 2 if expanded else [])]
+
+
+def _int8_product(given: Tensor, codes: Tensor, weight: Tensor, *_: object) -> list[int]:
+    """The product in 32-bit integers, and what is made of it in float16 where another type is wanted: int8_scaled_mm of bitsandbytes."""
+    values = math.prod(codes.shape[:-1]) * weight.shape[0]
+    return [4 * values, *([2 * values] if given.dtype is not torch.float16 else [])]
+
+
+def _int8_outliers(given: Tensor, threshold: float = 0.0) -> list[int]:
+    """Magnitudes, and which are beyond the threshold: int8_vectorwise_quant in bitsandbytes/backends/cuda/ops.py."""
+    return [given.numel() * given.element_size(), given.numel()] if threshold else []
+
+
+def _int8_matmul(
+    given: Tensor,
+    weight: Tensor,
+    out: Tensor | None = None,
+    state: MatmulLtState | None = None,
+    threshold: float = 0.0,
+    bias: Tensor | None = None,
+) -> Tensor:
+    """In 8 bits, where bitsandbytes makes whole weights on a CPU that trains. It keeps its input, checkpointing or not."""
+    state = state or MatmulLtState()
+    state.threshold = threshold or state.threshold
+    return MatMul8bitLt.apply(given, weight, out, bias, state)  # type: ignore[no-any-return]
+
+
+BEFORE: Final[Mapping[object, Callable[..., list[int]]]] = {
+    gemm_4bit: _gemm_4bit,
+    torch.ops.bitsandbytes.int8_mixed_scaled_mm: _int8_product,
+}
+AFTER: Final[Mapping[object, Callable[..., list[int]]]] = {
+    aten._softmax_backward_data: _softmax_backward,
+    torch.ops.bitsandbytes.int8_vectorwise_quant: _int8_outliers,
+    torch.ops.torch_attn._varlen_attn_backward: _varlen_backward,
+}
 """Sizes in bytes of what a CUDA kernel takes for as long as it runs, from the operation's arguments: before its result, or after."""
 
 
