@@ -32,7 +32,7 @@ def question(profile: Profile, facts: Facts, *, rows: int, checkpointing: bool, 
 
 
 def row_limit(profile: Profile, facts: Facts) -> int:
-    """Tokens of the longest row of one example, as the profile cuts it."""
+    """Tokens that a row of one example may have at most."""
     limit = profile.template.max_tokens
     return facts.max_tokens if limit == "auto" else min(facts.max_tokens, limit)
 
@@ -45,19 +45,22 @@ def share(profile: Profile, ranks: int) -> int:
 def _step(profile: Profile, facts: Facts, rows: int, checkpointing: bool, ranks: int) -> Step:
     """The largest micro-batch that the data give, as `engine.train.batches` lays it out."""
     training, pair = profile.training, facts.rows_per_example
-    tokens, kept = row_limit(profile, facts), min(facts.kept_tokens, row_limit(profile, facts))
+    limit = row_limit(profile, facts)
+    longest = min(limit, facts.longest_tokens or limit)
+    kept = min(facts.kept_tokens, longest)
     examples = min(share(profile, ranks), max(1, facts.train_rows))
     packed = not profile.method.learns_a_prompt if training.packing == "auto" else training.packing
     if not packed:
         at_once = min(max(1, rows // pair), examples)  # the rows of an example are never parted
         rows = at_once * pair
-        return Step(rows, tokens, rows * kept, False, checkpointing, at_once < examples)
-    row_tokens = tokens if training.row_tokens == "auto" else training.row_tokens
-    supervised = max(1, kept * row_tokens // tokens)  # a packed row holds several of the longest
+        return Step(rows, longest, rows * kept, False, checkpointing, at_once < examples)
+    row_tokens = limit if training.row_tokens == "auto" else training.row_tokens
     needed = examples * facts.mean_tokens * pair
-    if rows * row_tokens < pair * tokens:  # an example that is longer than all rows together has one of its own
-        return Step(pair, tokens, pair * kept, True, checkpointing, pair * tokens < needed)
-    return Step(rows, row_tokens, rows * supervised, True, checkpointing, rows * row_tokens < needed)
+    if rows * row_tokens < pair * longest:  # an example that is longer than all rows together has one of its own
+        return Step(pair, longest, pair * kept, True, checkpointing, pair * longest < needed)
+    tokens = min(row_tokens, math.ceil(examples * pair * longest / rows))  # no more than a step's examples fill
+    supervised = max(1, rows * tokens * kept // longest)
+    return Step(rows, tokens, supervised, True, checkpointing, rows * tokens < needed)
 
 
 def _model(model: Model, config: Mapping[str, object]) -> dict[str, object]:

@@ -20,6 +20,8 @@ from engine.fit.shapes import ModelShape
 from engine.profile import Profile
 
 SAMPLE: Final = 200  # training rows, evenly spaced, whose lengths stand for all
+MANY: Final = 2000  # that are looked at for the longest
+UNSEEN: Final = 1.25  # by which the longest may be longer than those that were looked at
 LETTERS: Final = 4  # of English text in a token, as byte-pair encodings of 32,000 to 150,000 tokens have it
 TEMPLATE_TOKENS: Final = 20  # what a chat template adds
 
@@ -31,7 +33,8 @@ class Facts:
     `config` is the base's config.json. Row counts are before rows are dropped for their length; `train_rows` counts what an effective batch
     is counted in: pieces of documents, samples of conversations, pairs of preferences.
     Lengths are in tokens of one row as the model is shown it, of which an example has `rows_per_example`, after cutting: `max_tokens` the
-    most, `mean_tokens` the mean of some, `kept_tokens` the most that go through the output layer. `assumed` says what was guessed.
+    most that are left, `mean_tokens` the mean of some, `kept_tokens` the most that go through the output layer, `longest_tokens` those of the
+    longest row, where no row is as long as it may be. `assumed` says what was guessed.
     """
 
     config: Mapping[str, object]
@@ -43,6 +46,7 @@ class Facts:
     kept_tokens: int
     assumed: str = ""
     rows_per_example: int = 1
+    longest_tokens: int | None = None
 
     @cached_property
     def shape(self) -> ModelShape | None:
@@ -61,11 +65,13 @@ class Facts:
 
 @dataclass(frozen=True)
 class _Lengths:
-    """Of rows: the most tokens, the mean, the most that go through the output layer; and how many examples a row of the data makes."""
+    """Of rows: the most tokens that they may have, the mean, the most that go through the output layer, the most that they have; and how many
+    examples a row of the data makes."""
 
     most: int
     mean: float
     kept: int
+    longest: int | None = None
     examples: float = 1.0
 
 
@@ -99,6 +105,7 @@ def look(profile: Profile, *, guess: bool = False) -> Facts:
         kept_tokens=lengths.kept,
         assumed=assumed,
         rows_per_example=_rows_per_example(profile),
+        longest_tokens=lengths.longest,
     )
 
 
@@ -110,7 +117,9 @@ def _measured_lengths(profile: Profile, tokenizer: ModelTokenizer, division: Div
     """Lengths of some training rows, rendered."""
     limit = profile.template.max_tokens
     most = auto_max_tokens(profile, tokenizer) if limit == "auto" else limit
-    looked = list(_samples(sampler(tokenizer, profile.template, profile.training, most), division))
+    # A limit that the data set is reached by a hundredth of them; one that a person sets may be far from any row.
+    rows = _evenly(division.parts.train, SAMPLE if limit == "auto" else MANY)
+    looked = list(_samples(sampler(tokenizer, profile.template, profile.training, most), division, rows))
     made = [rendered for samples in looked for rendered in samples]
     whole = [rendered for rendered in made if rendered.ids and not rendered.dropped]
     if not whole:
@@ -120,30 +129,33 @@ def _measured_lengths(profile: Profile, tokenizer: ModelTokenizer, division: Div
     middle = sorted(sizes)[len(sizes) // 2]
     earliest = min(rendered.supervised.index(True) for rendered in whole if len(rendered.ids) >= middle)
     examples = len(made) / len(looked) / _rows_per_example(profile)
-    return _Lengths(most, fmean(sizes), max(1, most - earliest), examples)
+    unseen = 1.0 if len(rows) == len(division.parts.train) else UNSEEN
+    longest = most if limit == "auto" else min(most, round(unseen * max(sizes)))
+    return _Lengths(most, fmean(sizes), max(1, longest - earliest), longest, examples)
 
 
 def _guessed_lengths(profile: Profile, division: Division, context: int) -> _Lengths:
     """As `_measured_lengths`, from letters; every column is taken to go through the output layer."""
     sizes = [
         TEMPLATE_TOKENS + sum(map(len, division.example(row).texts)) // LETTERS // _rows_per_example(profile)
-        for row in _evenly(division.parts.train)
+        for row in _evenly(division.parts.train, SAMPLE)
     ]
     limit = profile.template.max_tokens
     pretrain = profile.training.objective == "pretrain"
     longest = min(max(sizes), context, PIECE if pretrain else context)
     most = longest if limit == "auto" else limit
     examples = fmean(-(-size // most) for size in sizes) if pretrain else 1.0
-    return _Lengths(most, fmean(min(size, most) for size in sizes), most, examples)
+    kept = min(most, longest)
+    return _Lengths(most, fmean(min(size, most) for size in sizes), kept, kept, examples)
 
 
-def _evenly(rows: Sequence[int]) -> list[int]:
-    count = min(SAMPLE, len(rows))
+def _evenly(rows: Sequence[int], most: int) -> list[int]:
+    count = min(most, len(rows))
     return [rows[place * len(rows) // count] for place in range(count)]
 
 
-def _samples(making: Sampler, division: Division) -> Iterator[tuple[Rendered, ...]]:
-    for row in _evenly(division.parts.train):
+def _samples(making: Sampler, division: Division, rows: Sequence[int]) -> Iterator[tuple[Rendered, ...]]:
+    for row in rows:
         try:
             yield making.samples(division.example(row))
         except Problem:

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 
 from engine.data.prepare import prepare
+from engine.fit.asking import question
 from engine.fit.facts import look
+from engine.fit.question import Machine
 from engine.profile import Profile
 from tests.engine.data.templates import QWEN3
-from tests.tiny import make_llama, tiny_profile
+from tests.tiny import make_llama, tiny_profile, write_rows
 
 
 def rows_of(objective: str) -> list[dict[str, object]]:
@@ -57,3 +59,16 @@ def test_examples_and_lengths_are_those_of_what_training_reads(objective: str, t
     assert facts.max_tokens - max(firsts) <= facts.kept_tokens <= facts.max_tokens - min(firsts)
     if objective != "dpo":
         assert train.examples > 40  # conversations became samples, documents pieces
+
+
+def test_a_limit_that_no_row_reaches_is_not_what_memory_is_asked_for(tiny_base: Path, tmp_path: Path) -> None:
+    data = write_rows(tmp_path / "rows.jsonl", 40)
+    settings = tiny_profile(tiny_base, data, **{"template.max_tokens": 512, "split.validation": 0})
+    facts = look(settings)
+    longest = int(np.diff(prepare(settings, tmp_path / "run").train.starts).max())
+    assert (facts.max_tokens, facts.longest_tokens) == (512, longest)
+    asked = question(settings, facts, rows=2, checkpointing=False, machine=Machine(None)).step
+    assert (asked.rows, asked.tokens) == (2, longest)
+    packed = tiny_profile(tiny_base, data, **{"training.packing": True, "training.row_tokens": 512})
+    full = question(packed, facts, rows=2, checkpointing=False, machine=Machine(None)).step
+    assert full.rows * full.tokens == 4 * longest  # an optimizer step has four examples and no more
