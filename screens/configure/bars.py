@@ -17,9 +17,17 @@ from screens.widgets import figures
 
 Colour = Callable[[int], str]
 """The style of a colour by its number; see `screens.widgets.colours`."""
-PARTS: Final = ("weights", "adapter", "gradients", "optimizer", "activations", "logits", "temporaries", "context")
-"""From what stays to what passes; the place of each is the number of its colour."""
-LETTERS: Final = dict(zip(PARTS, "WDGOALTC", strict=True))  # the first that is still free
+PARTS: Final = {
+    "weights": ("W", 0),
+    "adapter": ("D", 1),
+    "gradients": ("G", 2),
+    "optimizer": ("O", 3),
+    "activations": ("A", 7),
+    "logits": ("L", 4),
+    "temporaries": ("T", 5),
+    "context": ("C", 6),
+}
+"""The letter of each part, the first of its own, and the number of its colour; from what stays to what passes."""
 FREE, USED, MARK, BEYOND = "·", "╱", "│", "▶"
 QUIET: Final = "$foreground-muted"
 
@@ -43,27 +51,31 @@ def bar(fit: GpuFit, headroom_mib: float, width: int, colour: Colour) -> Content
 def _cells(fit: GpuFit, width: int) -> Iterator[tuple[str, str]]:
     """A cell of its letter and the number of its colour for what each part fills."""
     edge = 0.0
-    for number, name in enumerate(PARTS):
+    for name, (letter, number) in PARTS.items():
         begin, edge = edge, edge + getattr(fit.parts, name) * width / fit.total_mib
-        yield from [(LETTERS[name], str(number))] * min(round(edge) - round(begin), width + 1)
+        yield from [(letter, str(number))] * min(round(edge) - round(begin), width + 1)
 
 
 def _runs(cells: list[tuple[str, str]], colour: Colour) -> Iterator[tuple[str, str]]:
     """Equal cells together; those of a part begin with its letter, cut out of the filling."""
+    begun: set[str] = set()
     for (letter, style), run in groupby(cells):
         count = len(list(run))
-        if style.isdigit():
-            yield letter, f"reverse {colour(int(style))}"
-            yield "█" * (count - 1), colour(int(style))
-        else:
+        if not style.isdigit():
             yield letter * count, style
+            continue
+        if letter not in begun:
+            begun.add(letter)
+            yield letter, f"reverse {colour(int(style))}"
+            count -= 1
+        yield "█" * count, colour(int(style))
 
 
 def legend(parts: Parts, used_mib: float, colour: Colour) -> list[Content]:
     """What each letter stands for, in GiB; what others hold comes last."""
     told = [
-        Content.assemble((LETTERS[name], f"reverse {colour(number)}"), f" {name} {figures.gib(getattr(parts, name))}")
-        for number, name in enumerate(PARTS)
+        Content.assemble((letter, f"reverse {colour(number)}"), f" {name} {figures.gib(getattr(parts, name))}")
+        for name, (letter, number) in PARTS.items()
         if getattr(parts, name)
     ]
     if used_mib >= 1:

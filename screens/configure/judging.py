@@ -16,7 +16,7 @@ from engine.errors import Problem
 from engine.fit import cards
 from engine.fit.anchored import Anchored
 from engine.fit.cards import Card
-from engine.fit.estimate import FORMULAS, Estimate, GpuFit, estimate
+from engine.fit.estimate import FORMULAS, Estimate, GpuFit, estimate, fit
 from engine.fit.facts import Facts, look
 from engine.fit.failures import Failure, failures
 from engine.fit.history import PastErrors, errors, taught
@@ -24,11 +24,12 @@ from engine.fit.predicting import Predicted, Predictor
 from engine.fit.question import Answer, Question
 from engine.gpu import Gpu
 from engine.lineage import grounded
-from engine.profile import Profile
+from engine.profile import Model, Profile
 from engine.resolve import cards_for, check_names, disk_bytes, preference_advice
 from screens.session import Session
 
 REMEMBERED: Final = 8  # combinations of base and data
+LEARNED_AGAIN: Final = 10.0  # seconds after which past runs are looked through again
 ASKED_AGAIN: Final = 60.0  # seconds after which the hub is asked again: what it said may be so no longer
 
 
@@ -107,6 +108,7 @@ class Judge:
         self._guard = threading.Lock()
         self._facts: dict[str, Facts] = {}
         self._downloads: dict[tuple[str, str], tuple[float, int | Problem]] = {}
+        self._cards: dict[tuple[Card, str, Model], tuple[float, Card]] = {}
         self._refused: dict[str, Problem] = {}
         self._predictor: Predictor = Anchored(session.simulator) if session.simulator else FORMULAS
 
@@ -137,7 +139,7 @@ class Judge:
         if facts.assumed:
             notes.append(facts.assumed)
         found = Judgement(profile, None, facts, None, tuple(notes), tuple(gpus), elsewhere)
-        found = self._estimated(found, [taught(self._session.ledger, card, profile) for card in where])
+        found = self._estimated(found, [self._taught(card, profile) for card in where])
         asked = profile.model.base, profile.model.revision
         when, download = self._downloads.get(asked, (0.0, None))
         if time.monotonic() - when > ASKED_AGAIN:
@@ -154,7 +156,7 @@ class Judge:
         ledger, profile = self._session.ledger, found.profile
         predictor = _Remembering(self._predictor)
         try:
-            found = replace(found, estimate=estimate(profile, found.facts, where, predictor))
+            found = replace(found, estimate=_climbed(profile, found.facts, where, predictor))
         except Problem:
             question = predictor.unanswered
             if question is None or self._session.simulator is None:
@@ -198,6 +200,15 @@ class Judge:
         missing = None if isinstance(download, Problem) else download
         return replace(found, room=Room(missing, disk_bytes(found.profile, found.facts), free))
 
+    def _taught(self, card: Card, profile: Profile) -> Card:
+        """The card with what past runs taught of it. They are looked through now and then, not at every key."""
+        key = replace(card, free_mib=0.0), profile.method.name, profile.model
+        when, known = self._cards.get(key, (0.0, card))
+        if time.monotonic() - when > LEARNED_AGAIN:
+            known = taught(self._session.ledger, card, profile)
+            self._cards[key] = time.monotonic(), known
+        return replace(known, free_mib=card.free_mib)
+
     def _look(self, profile: Profile) -> Facts:
         key = _key(profile)
         if (known := self._facts.get(key)) is not None:
@@ -208,6 +219,17 @@ class Judge:
                 self._facts.pop(next(iter(self._facts)))
             self._facts[key] = found
         return found
+
+
+def _climbed(profile: Profile, facts: Facts, where: Sequence[Card], predictor: Predictor) -> Estimate:
+    """The estimate for each GPU. What to change is looked for on the best one alone: eight GPUs would take eight times as long."""
+    if len(where) < 2:
+        return estimate(profile, facts, where, predictor)
+    found = estimate(profile, facts, where, predictor, climb=False)
+    best = max(found.gpus, key=lambda each: each.free_mib)
+    card = where[found.gpus.index(best)]
+    climbed = fit(profile, facts, card, predictor, beside=where)
+    return replace(found, gpus=tuple(climbed if each is best else each for each in found.gpus))
 
 
 def _download(base: str, revision: str) -> int | Problem:

@@ -25,7 +25,10 @@ COLUMNS: Final = (
 
 def title(fit: GpuFit) -> str:
     """What the rungs are there for."""
-    return "faster, and it still fits" if fit.fits else "to make it fit, one on top of the other"
+    if fit.fits:
+        return "faster, and it still fits"
+    enough = fit.ladder and fit.ladder[-1].fits
+    return "to make it fit, one on top of the other" if enough else "this would help, and not be enough"
 
 
 def change(rung: Rung) -> str:

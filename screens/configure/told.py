@@ -105,9 +105,8 @@ def _span(between: tuple[float, float] | None, written: Callable[[float], str]) 
 
 def _how(fit: GpuFit, width: int) -> list[Content]:
     """How it would be run, and how far that could go."""
-    told = [
-        Content.assemble(("micro-batch ", MUTED), f"{fit.micro_batch}", (f" of at most {fit.micro_batch_max}", MUTED))
-    ]
+    most = f" of at most {fit.micro_batch_max}" if fit.micro_batch_max else ", which does not fit"
+    told = [Content.assemble(("micro-batch ", MUTED), f"{fit.micro_batch}", (most, MUTED))]
     told.append(Content(f"activations {'recomputed' if fit.checkpoint_activations else 'kept'}"))
     if fit.ranks > 1:
         each = "holds a part" if fit.sharding == "shard" else "holds all"

@@ -43,7 +43,8 @@ class Stage(App[None]):
 def working_folder(folder: Path, base: Path) -> Path:
     """A folder with data and a profile of a tiny model."""
     rows = write_rows(folder / "rows.jsonl", 32)
-    profile = tiny_profile(base, rows, **{"training.max_steps": 2, "hardware.device": "auto"})
+    anywhere = {"hardware.device": "auto", "hardware.ranks": "auto", "hardware.sharding": "auto"}
+    profile = tiny_profile(base, rows, **{"training.max_steps": 2, **anywhere})
     (folder / "tiny.toml").write_text("# my own\n" + dump(profile).replace(str(rows), "rows.jsonl"))
     return folder
 
