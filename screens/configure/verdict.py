@@ -9,7 +9,7 @@ from textual.content import Content
 from engine.fit.estimate import GpuFit
 from engine.gpu import Gpu, short_names
 from screens.configure.bars import wrapped
-from screens.configure.judging import Judgement, Room
+from screens.configure.judging import Judgement
 from screens.widgets import figures
 
 
@@ -29,7 +29,8 @@ def verdict(judgement: Judgement | None, problems: Mapping[str, str], now: float
     assert best is not None
     assert estimate is not None
     if judgement.room and judgement.room.full:
-        return _refused("the disk is too full:", f"{_disk(judgement.room)} GB free")
+        needed, free = figures.size(judgement.room.needed), figures.size(judgement.room.free)
+        return _refused("the disk is too full:", f"{needed} are needed, {free} are free")
     symbol, style = ("✓", "$text-success") if best.fits else ("✗", "$text-error")
     words = [Content.assemble((f"{symbol} ", style), (_where(best, judgement), f"bold {style}"))]
     words.append(Content(f"{estimate.steps:,} steps"))
@@ -37,7 +38,7 @@ def verdict(judgement: Judgement | None, problems: Mapping[str, str], now: float
         words.append(Content(ends(best.seconds, now)))
     if room := judgement.room:
         words += [Content(f"download {figures.size(room.download)}")] if room.download else []
-        words.append(Content(f"disk {_disk(room)}"))
+        words.append(Content(f"disk {figures.size(room.needed)} of {figures.size(room.free)}"))
     return Content("\n").join(wrapped(words, width, " · "))
 
 
@@ -75,7 +76,3 @@ def ends(seconds: tuple[float, float], now: float) -> str:
     first, last = (figures.clock(now + each, now) for each in seconds)
     span = low if low == high else f"{low} to {high}"
     return f"{span}, ends {last if first == last else f'{first}-{last}'}"
-
-
-def _disk(room: Room) -> str:
-    return f"{figures.size(room.needed)} of {figures.size(room.free)}"
