@@ -52,9 +52,9 @@ class Base:
         return self.where in HERE
 
 
-def bases(ledger: Ledger, folder: Path) -> tuple[Base, ...]:
+def bases(ledger: Ledger | None, folder: Path) -> tuple[Base, ...]:
     """All of them: in the cache, below `folder`, results of the newest runs, known ones."""
-    held = [*_cached(), *_folders(folder), *_results(ledger)]
+    held = [*_cached(), *_folders(folder), *(_results(ledger) if ledger else ())]
     names = {base.name for base in held}
     return (*held, *(base for base in _known() if base.name not in names))
 

@@ -34,11 +34,11 @@ def page(row: Row | None, draft: Draft, width: int) -> Content:
         return Content()
     if row.field is None:
         head = Content.styled(row.section.title, "bold")
-        lines = [
+        values = [
             _line(field.key.removeprefix(f"{row.section.name}."), field.about, width, NAMES)
             for field in row.section.fields
         ]
-        return Content("\n").join([head, Content(row.section.about), Content(), *lines])
+        return Content("\n").join([head, Content(row.section.about), Content(), *values])
     field, value = row.field, standing(draft)
     now = Content.assemble((field.key, "bold"), ("   now ", "$foreground-muted"), shown(value(field.key)) or NOT_SET)
     lines = [(TITLES[title], text) for title, text in explained(field, value, shown)]

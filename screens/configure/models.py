@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from textual.content import Content
 
 from engine.bases import Base
 from engine.errors import Problem
-from engine.fit.cards import Card
-from engine.fit.estimate import GpuFit, fit
-from engine.fit.facts import Facts
+from engine.fit.estimate import GpuFit
 from engine.hub import Download
-from engine.profile import Profile, changed
 from screens.widgets import figures
 from screens.widgets.cells import Cell, Column
 
@@ -54,24 +51,6 @@ class Choice:
         return f"base:{self.base.name}" if self.base else f"other:{self.typed}"
 
 
-def least(profile: Profile, facts: Facts, card: Card, found: Sequence[Base]) -> dict[str, GpuFit]:
-    """By name what the profile would need at the least with each model: one row at once, activations recomputed where the profile leaves it
-    open, its data as long as they are in the present model's tokens.
-    """
-    given = profile.training
-    change: dict[str, object] = {"training.micro_batch": 1} if given.micro_batch == "auto" else {}
-    if given.checkpoint_activations == "auto":
-        change["training.checkpoint_activations"] = profile.method.bears_recomputation
-    needed = {}
-    for base in found:
-        try:
-            asked = changed(profile, {**change, "model.base": base.name})
-            needed[base.name] = fit(asked, replace(facts, config=base.config), card, climb=False)
-        except (Problem, ValueError):  # an architecture that formulas do not understand, or no whole configuration
-            continue
-    return needed
-
-
 def choices(found: Sequence[Base], sought: str, needed: Mapping[str, GpuFit]) -> tuple[Choice, ...]:
     """The models in which all words occur, and last what was typed itself, where no model is called so."""
     words = sought.lower().split()
@@ -97,7 +76,7 @@ def cells(choice: Choice) -> tuple[Cell, ...]:
         where = (GATED, "$text-warning")
     return (
         base.name,
-        size(base.parameters),
+        figures.parameters(base.parameters) if base.parameters else "",
         _needs(choice.least),
         (base.kind.replace("experts + hybrid", "exp+hyb"), "" if base.kind == "dense" else "$text-accent"),
         ("✓" if base.chat else "–" if base.chat is False else "", MUTED),
@@ -114,15 +93,6 @@ def _needs(least: GpuFit | None) -> Cell:
         f"{figures.gib(least.predicted_process_mib)} {'✓' if least.fits else '✗'}",
         "" if least.fits else "$text-error",
     )
-
-
-def size(parameters: int | None) -> str:
-    """A number of parameters as people say it: 4.0B, 350M."""
-    if parameters is None:
-        return ""
-    if parameters >= 0.95e9:
-        return f"{parameters / 1e9:.1f}B"
-    return f"{parameters / 1e6:.0f}M" if parameters >= 1e7 else f"{parameters / 1e6:.1f}M"
 
 
 def about(choice: Choice | None, asked: Download | Problem | None, free: int | None) -> Content:
@@ -142,7 +112,18 @@ def about(choice: Choice | None, asked: Download | Problem | None, free: int | N
     ]
     packed = f"comes quantised ({base.quantized})" if base.quantized else ""
     first = " · ".join(
-        filter(None, (base.family, base.kind, size(base.parameters), context, template, packed, base.about))
+        filter(
+            None,
+            (
+                base.family,
+                base.kind,
+                figures.parameters(base.parameters) if base.parameters else "",
+                context,
+                template,
+                packed,
+                base.about,
+            ),
+        )
     )
     here = Content.styled("✓ on this machine", "$text-success")
     second = here if base.here else _had(asked, free, gated=base.gated)

@@ -15,6 +15,7 @@ from engine import hub
 from engine.bases import Base, bases
 from engine.errors import Problem
 from engine.fit import cards
+from engine.fit.alternatives import least
 from engine.fit.estimate import GpuFit, this_cpu
 from engine.hub import Download
 from engine.resolve import cards_for
@@ -102,7 +103,7 @@ class PickingPage(EditingPage):
             return {}
         there = (cards.named(judged.elsewhere),) if judged.elsewhere else cards_for(judged.profile, judged.gpus)
         card = max(there, key=lambda one: one.free_mib, default=None) or this_cpu()
-        return models.least(judged.profile, judged.facts, card, found)
+        return least(judged.profile, judged.facts, card, found)
 
     @work(group="edit", exclusive=True)
     async def action_find(self) -> None:

@@ -79,6 +79,15 @@ def _without_zero(text: str) -> str:
     return text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) else text
 
 
+def parameters(number: float | None) -> str:
+    """How many weights a model has, as people say it: `4.0B`, `350M`, `0.2M`."""
+    if number is None:
+        return NONE
+    if number >= 0.95e9:
+        return f"{number / 1e9:.1f}B"
+    return f"{number / 1e6:.0f}M" if number >= 1e7 else f"{number / 1e6:.1f}M"
+
+
 def size(number: float | None) -> str:
     """Bytes on a disk, in decimal units: `512 B`, `1.2 GB`."""
     if number is None:

@@ -190,16 +190,6 @@ def test_a_model_that_is_not_here_says_what_it_would_cost() -> None:
     assert models.about(choice, refused, None).plain.endswith("! It is gated. Log in with: hf auth login.")
 
 
-def test_sizes_are_said_as_people_say_them() -> None:
-    assert [models.size(count) for count in (None, 230_000, 135_000_000, 999_885_952, 8_030_261_248)] == [
-        "",
-        "0.2M",
-        "135M",
-        "1.0B",
-        "8.0B",
-    ]
-
-
 async def test_every_model_says_what_this_profile_would_need_with_it(session: Session, here: Path) -> None:
     gpu = Gpu("GPU-a", 0, "GeForce RTX 4090", total_mib=24_564.0, used_mib=564.0, free_mib=24_000.0)
     async with Stage(replace(session, gpus=lambda: (gpu,))).run_test(size=(80, 24)) as pilot:

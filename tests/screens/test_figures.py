@@ -35,3 +35,8 @@ def test_a_time_that_is_not_today_says_its_day() -> None:
     now = 1_773_320_700.0  # Thu 12 March 2026, 13:05 UTC
     told = [figures.clock_with_seconds(now - ago, now) for ago in (60, figures.DAY, 30 * figures.DAY)]
     assert told == ["13:04:00", "Wed 13:05", "10 Feb"]
+
+
+def test_sizes_of_models_are_said_as_people_say_them() -> None:
+    told = [figures.parameters(count) for count in (230_000, 135_000_000, 999_885_952, 8_030_261_248, None)]
+    assert told == ["0.2M", "135M", "1.0B", "8.0B", "–"]

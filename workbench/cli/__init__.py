@@ -29,6 +29,7 @@ COMMANDS: Final = (
     "data",
     "fit",
     "profile",
+    "models",
     "train",
     "watch",
     "runs",
