@@ -10,7 +10,6 @@ from engine import gpu, profile_file
 from engine.bases import Base, bases
 from engine.fit import cards
 from engine.fit.alternatives import least
-from engine.fit.cards import Card
 from engine.fit.estimate import GpuFit, this_cpu
 from engine.fit.facts import look
 from engine.ledger import Ledger
@@ -55,11 +54,8 @@ def run(options: argparse.Namespace) -> int:
 
 def _needed(options: argparse.Namespace, ledger: Ledger | None, found: Sequence[Base]) -> dict[str, GpuFit]:
     profile, _ = grounded(profile_file.read(profile_file.find(options.profile)), ledger, [])
-    card: Card | None
-    if options.gpu:
-        card = cards.named(options.gpu)
-    else:
-        card = max(cards_for(profile, gpu.gpus()), key=lambda one: one.free_mib, default=None) or this_cpu()
+    there = (cards.named(options.gpu),) if options.gpu else cards_for(profile, gpu.gpus())
+    card = max(there, key=lambda one: one.free_mib, default=None) or this_cpu()
     words(
         f"On {card.name}, {figures.gib(card.free_mib)} GiB free, estimated; data as long as in the profile's own model."
     )
