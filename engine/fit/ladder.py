@@ -19,6 +19,7 @@ Judge = Callable[[Profile], "GpuFit"]
 Change = Mapping[str, object]
 Step = tuple[Change, str]  # and its price
 WORTH: Final = 0.98  # of the time: less gain is not worth a change
+SEEN_MIB: Final = 0.1  # a saving below is none
 SHORTEST: Final = 256  # tokens that rows are cut to by a rung at least
 SMALLEST: Final = 8  # of lora's rank
 MOST_GPUS: Final = 8  # that a machine holds
@@ -54,7 +55,7 @@ def _down(profile: Profile, now: GpuFit, judge: Judge, gpus: int) -> tuple[Rung,
     while not then.fits:
         for step in _cheaper(candidate, then, gpus):
             after = _judged(candidate, [step], judge)
-            if after and then.predicted_process_mib - after[1].predicted_process_mib >= 1:
+            if after and then.predicted_process_mib - after[1].predicted_process_mib >= SEEN_MIB:
                 steps.append(step)
                 candidate, then = after
                 break
