@@ -63,18 +63,22 @@ def attend(
     if documents is None:
         found, _ = sdpa_attention_forward(module, query, key, value, attention_mask, **told)
         return found, None
-    if query.device.type != "cpu":
-        return _on_gpu(query, key, value, sliding_window, told), None
-    lengths = list(documents)
+    told |= {"documents": list(documents), "window": sliding_window}
+    return (on_cpu if query.device.type == "cpu" else on_gpu)(module, query, key, value, told), None
+
+
+def on_cpu(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, told: dict[str, Any]) -> Tensor:
+    """sdpa for one document after the other."""
+    lengths, window = told["documents"], told["window"]
     rows = [
         sdpa_attention_forward(
-            module, q, k, v, _window(length, sliding_window, q.device), told.get("dropout", 0.0), told.get("scaling")
+            module, q, k, v, _window(length, window, q.device), told.get("dropout", 0.0), told.get("scaling")
         )[0]
         for length, q, k, v in zip(
             lengths, *(torch.split(states, lengths, 2) for states in (query, key, value)), strict=True
         )
     ]
-    return torch.cat(rows, 1), None
+    return torch.cat(rows, 1)
 
 
 def _window(length: int, window: int | None, device: torch.device) -> Tensor | None:
@@ -85,13 +89,18 @@ def _window(length: int, window: int | None, device: torch.device) -> Tensor | N
     return seen.tril_().triu_(1 - window)[None, None]
 
 
-def _on_gpu(query: Tensor, key: Tensor, value: Tensor, window: int | None, told: dict[str, Any]) -> Tensor:
-    """Flash attention over all documents in one call; 16-bit only, without dropout."""
+def on_gpu(_: nn.Module, query: Tensor, key: Tensor, value: Tensor, told: dict[str, Any]) -> Tensor:
+    """Flash attention over all documents in one call; 16-bit only, without dropout.
+
+    Raises:
+        ValueError: dropout is asked for.
+    """
     if told.get("dropout"):
         raise ValueError("attention inside documents has no dropout on a GPU")
-    if torch.is_autocast_enabled("cuda"):
+    device, window = query.device.type, told["window"]
+    if torch.is_autocast_enabled(device):
         # As sdpa does: rotated queries and keys are float32 beside 16-bit values, and the kernel does not know autocast.
-        kind = torch.get_autocast_dtype("cuda")
+        kind = torch.get_autocast_dtype(device)
         query, key, value = query.to(kind), key.to(kind), value.to(kind)
     longest = told["max_length_q"]
     # What lies to the left of a token, without itself; -1 for all of it (with 0 on the right: causal).

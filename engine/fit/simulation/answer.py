@@ -5,11 +5,14 @@ from __future__ import annotations
 from contextlib import nullcontext
 from typing import Final
 
+import torch
+
 from engine.fit.allocator import replay
 from engine.fit.question import Answer, Part, Phase, Question
 from engine.fit.simulation import arranging, building, loading, ranks, stepping
+from engine.fit.simulation.paging import paged
 from engine.fit.simulation.shortening import shortened
-from engine.fit.simulation.tracing import Tracer
+from engine.fit.simulation.tracing import Tracer, tensors
 from engine.fit.stream import Event, Stream
 from engine.train import objective, optimizer
 from engine.train.parts import Learner
@@ -67,10 +70,13 @@ def stream(question: Question, *, layers: int | None = None) -> Stream:
     tokens = stepping.tokens_of(question.step, layout, per_example=2 if profile.training.objective in PAIRS else 1)
     asked = objective.make(profile.training)
     loading.prepare()
+    on_gpu = question.machine.capability is not None
+    device = torch.device("cuda" if on_gpu else "cpu")  # only asked whether it can page
     vocabulary = config.get_text_config().vocab_size
     with (
         ranks.among(question.machine) as mesh,
         Tracer(capability=question.machine.capability, vocabulary=vocabulary) as tracer,
+        paged(tracer),
     ):
         with tracer.host() if ranks.beside(question) else nullcontext():
             loading.load(loaded.model, profile.model, tracer)
@@ -82,8 +88,24 @@ def stream(question: Question, *, layers: int | None = None) -> Stream:
             scorer=spread,
             objective=asked,
             validation_objective=asked,
-            optimizer=optimizer.make(loaded.model, profile.training, building.CPU),
+            optimizer=optimizer.make(loaded.model, profile.training, device),
             ranks=stepping.Copying(),
         )
-        stepping.run(learner, tokens, layout, tracer.phase)
+        stepping.run(
+            learner,
+            tokens,
+            layout,
+            tracer.phase,
+            over=lambda part: _mark(tracer, learner, part),
+            host=tracer.host if on_gpu else nullcontext,
+        )
     return tracer.stream
+
+
+def _mark(tracer: Tracer, learner: Learner, part: str) -> None:
+    """Say what tensors are for that a part of a step has left behind."""
+    if part == "backward":
+        weights = learner.loaded.model.parameters()
+        tracer.mark(Part.GRADIENTS, (weight.grad for weight in weights if weight.grad is not None))
+    elif part == "update":
+        tracer.mark(Part.OPTIMIZER, tensors(dict(learner.optimizer.state)))

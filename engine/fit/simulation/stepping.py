@@ -7,7 +7,7 @@ steps: the first makes the optimizer's state, the second is as all others.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
 from typing import Any, Final
 
@@ -23,10 +23,12 @@ from engine.train.batches import Layout, MicroBatch, rows_of
 from engine.train.checkpoint import Progress
 from engine.train.objective import Dpo
 from engine.train.parts import Learner
+from engine.train.quantized import DTYPES
 from engine.train.ranks import Piece, Ranks
 from engine.train.watch import Clock
 
 Phases = Callable[[Phase], AbstractContextManager[None]]
+Over = Callable[[str], None]
 STEPS: Final = 2
 DOCUMENTS: Final = 2  # that share a packed row
 
@@ -50,18 +52,20 @@ class _Copied(MicroBatch):
 
 
 class PhaseClock(Clock):
-    """Enters the phase of each part of a step when the part before is over."""
+    """Enters the phase of each part of a step when the part before is over, and tells `over` of that."""
 
     NEXT: Final = {"data": Phase.FORWARD, "forward": Phase.BACKWARD, "backward": Phase.STEP}
 
-    def __init__(self, phases: Phases) -> None:
+    def __init__(self, phases: Phases, over: Over) -> None:
         super().__init__(torch.device("cpu"), exact=False)
         self._phases = phases
+        self._over = over
         self._now = ExitStack()
         self._now.enter_context(phases(Phase.FORWARD))
 
     def lap(self, part: str) -> None:
         """The part is over."""
+        self._over(part)
         self._now.close()
         if part in self.NEXT:
             self._now.enter_context(self._phases(self.NEXT[part]))
@@ -92,8 +96,19 @@ def _dealt(supervised: int, lengths: list[int]) -> list[int]:
     return [min(length - 1, each + (place < more)) for place, length in enumerate(lengths)]
 
 
-def run(learner: Learner, tokens: Tokens, layout: Layout, phases: Phases) -> None:
-    """All that a run does; `phases` is entered for each."""
+def run(
+    learner: Learner,
+    tokens: Tokens,
+    layout: Layout,
+    phases: Phases,
+    *,
+    over: Over = lambda _: None,
+    host: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> None:
+    """All that a run does; `phases` is entered for each, `host` around what brings tensors into main memory.
+
+    `over` is told when a part of a step is over: data, forward, backward, update.
+    """
     if isinstance(learner.objective, Dpo):
         learner = _with_reference(learner, tokens, layout, phases)
     progress = Progress(scale=2.0)  # what a run finds out: with more the values that nobody learned may overflow
@@ -101,7 +116,7 @@ def run(learner: Learner, tokens: Tokens, layout: Layout, phases: Phases) -> Non
     examples = np.arange(tokens.examples)
     with phases(Phase.STEP):
         for _ in range(STEPS):
-            attempt.once(learner, progress, trained, tokens, examples, layout, PhaseClock(phases))
+            attempt.once(learner, progress, trained, tokens, examples, layout, PhaseClock(phases, over))
     with phases(Phase.EVALUATION):
         validate.validation_loss(
             learner.loaded,
@@ -113,7 +128,10 @@ def run(learner: Learner, tokens: Tokens, layout: Layout, phases: Phases) -> Non
             equally=learner.cut,
         )
     with phases(Phase.SAVING):
-        saved(learner)
+        with host():
+            saved(learner)
+        if host is not nullcontext:
+            _pass_through(learner)
 
 
 def saved(learner: Learner) -> None:
@@ -122,6 +140,18 @@ def saved(learner: Learner) -> None:
     checkpoint.check_finite(STEPS, {**weights, **tensors})
     del weights, tensors
     result.collected(learner.loaded.model, learner.profile.model, learner.ranks)
+
+
+def _pass_through(learner: Learner) -> None:
+    """What a GPU takes to bring weights into main memory: those of another type are cast, one by one, and others take nothing.
+
+    copy_requires_temporaries() in aten/src/ATen/native/cuda/Copy.cu.
+    """
+    torch.empty(1)  # or the phase would not show in what is recorded
+    if learner.profile.method.name != "full":
+        return
+    for weight in learner.loaded.model.parameters():
+        weight.detach().to(DTYPES[learner.profile.model.dtype])
 
 
 def _with_reference(learner: Learner, tokens: Tokens, layout: Layout, phases: Phases) -> Learner:

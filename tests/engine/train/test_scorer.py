@@ -222,7 +222,8 @@ def test_a_gpu_gets_all_documents_in_one_call_that_sees_causally_and_as_far_as_t
     bounds = torch.tensor([0, 21, 41], dtype=torch.int32, device="meta")
     told = {"cu_seq_lens_q": bounds, "cu_seq_lens_k": bounds, "max_length_q": 21, "max_length_k": 21, "scaling": 0.3}
     for window in (None, 8, 21):
-        assert attention._on_gpu(query, key, key, window, told).shape == (1, 41, 4, 16)
+        found = attention.on_gpu(nn.Module(), query, key, key, {**told, "window": window})
+        assert found.shape == (1, 41, 4, 16)
     assert [found["window_size"] for found in asked] == [(-1, 0), (7, 0), (-1, 0)]
     assert all(found["enable_gqa"] and found["scale"] == 0.3 and found["longest"] == 21 for found in asked)
     assert asked[0]["shapes"] == [(41, 4, 16), (41, 2, 16), (41, 2, 16)]
