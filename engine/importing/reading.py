@@ -127,7 +127,8 @@ def _text(values: Mapping[str, object], kind: str, path: Path, lines: tuple[Line
         head += [f"{HOWS[how].capitalize()}:", *(f"  {_said(line)}" for line in found)] if found else []
     document = tomlkit.document()
     for line in head:
-        document.add(tomlkit.comment(line))
+        # What is not printable steers terminals, and TOML has no place for it in comments.
+        document.add(tomlkit.comment("".join(letter if letter.isprintable() else "·" for letter in line)))
     for name in Profile.model_fields:
         if name == "data":
             sources = tomlkit.aot()

@@ -236,6 +236,15 @@ def test_the_arguments_of_a_trainer_lack_base_and_data(tmp_path: Path) -> None:
         parse(found.text, tmp_path / "x.toml")
 
 
+def test_what_steers_a_terminal_is_not_carried_into_the_file(tmp_path: Path) -> None:
+    found, profile = read(
+        tmp_path,
+        'base_model: m\nadapter: lora\nlearning_rate: 1e-4\ndatasets: [{path: d}]\n"k\\e]0;pwn\\a": "x\\e[31m"\n',
+    )
+    assert profile.model.base == "m"
+    assert "k·]0;pwn· = x·[31m: it is not known here" in found.text
+
+
 def test_only_configurations_look_foreign(tmp_path: Path) -> None:
     for name, text in (
         ("a.yml", AXOLOTL_QLORA),
@@ -262,7 +271,7 @@ SCALARS = (
     | st.booleans()
     | st.integers(-5, 5000)
     | st.floats(allow_nan=False)
-    | st.sampled_from(["", "no", "auto", "2e-4", "x,y", "ä"])
+    | st.sampled_from(["", "no", "auto", "2e-4", "x,y", "ä\x1b[31m"])
 )
 VALUES = st.recursive(
     SCALARS,
