@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import time
 from functools import cache
@@ -53,6 +54,7 @@ def _device(device: torch.device) -> dict[str, object]:
         "driver": gpu.driver if gpu else "",
         "capability": list(torch.cuda.get_device_capability(device)),
         "cuda": torch.version.cuda,
+        "allocation": os.environ.get("PYTORCH_ALLOC_CONF") or os.environ.get("PYTORCH_CUDA_ALLOC_CONF") or "",
         "memory_mib": torch.cuda.get_device_properties(device).total_memory / MIB,
     }
 
