@@ -27,8 +27,9 @@ from engine.ledger.states import LIVE
 from engine.profile import Profile
 
 WITHIN: Final = 0.02  # of what was measured
-SMALL: Final = (
-    8.0  # MiB: what a driver's own bookkeeping differs by from start to start, and all of a tiny model's difference
+SMALL: Final = 8.0  # MiB: a driver's own bookkeeping differs by it from start to start
+GROWING: Final = (
+    "expandable_segments:True"  # what `engine.turns.show_only` asks of torch, unless somebody asked for anything else
 )
 
 
@@ -97,7 +98,8 @@ def check(ledger: Ledger, run: Run, simulator: Simulator) -> Check:
             code="fit",
         )
     profile = profile_of(ledger, run)
-    card = _card(ledger, document.environment)
+    device = _device(document.environment)
+    card = _card(ledger, device)
     machine = _machine(profile, card)
     notes = [f"{run.name} is {run.state}: peaks so far"] if run.state in LIVE else []
     found = _predicted(_question(profile, known.step, machine), simulator, notes)
@@ -105,6 +107,8 @@ def check(ledger: Ledger, run: Run, simulator: Simulator) -> Check:
         notes.append(
             f"what CUDA holds of {card.name} was never measured: a usual figure is taken. See: workbench doctor"
         )
+    if machine.capability and GROWING not in device.get("allocation", GROWING):
+        notes.append(f"it reserved memory in another way than is predicted, without {GROWING}")
     if machine.ranks > 1:
         notes.append(f"measured is the first of {machine.ranks} ranks")
     return Check(
@@ -124,10 +128,14 @@ def _not_measured(run: Run) -> Problem:
     return Problem(f"Nothing was measured of the memory of {run.name}", why, do, code="fit")
 
 
-def _card(ledger: Ledger, environment: Mapping[str, object]) -> Card:
-    """What the run was trained on, as the run recorded it."""
-    found: Any = environment.get("device")
-    device: dict[str, Any] = found if isinstance(found, dict) else {}
+def _device(environment: Mapping[str, object]) -> dict[str, Any]:
+    """What the run recorded of what it was trained on."""
+    found = environment.get("device")
+    return found if isinstance(found, dict) else {}
+
+
+def _card(ledger: Ledger, device: Mapping[str, Any]) -> Card:
+    """What the run was trained on."""
     if device.get("type") != "cuda":
         return estimate.this_cpu()
     name = str(device.get("name", "")).removeprefix("NVIDIA ")

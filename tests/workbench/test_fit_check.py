@@ -155,6 +155,13 @@ def test_what_cannot_be_compared_is_a_two_and_says_why(
         assert why in told.err and told.out == "", asked
 
 
+def test_another_way_of_reserving_memory_is_said(ledger: Ledger, run: Run) -> None:
+    runs.record(ledger, run, environment={"device": {"allocation": "max_split_size_mb:128"}})
+    assert any("in another way" in note for note in answered(ledger, run, 1000.0, 1200.0).notes)
+    runs.record(ledger, run, environment={"device": {"allocation": "expandable_segments:True,max_split_size_mb:128"}})
+    assert answered(ledger, run, 1000.0, 1200.0).notes == ()
+
+
 def test_an_unmeasured_context_and_a_run_at_work_are_said(ledger: Ledger, run: Run) -> None:
     with ledger.transaction() as connection:
         connection.execute("DELETE FROM context")
