@@ -144,8 +144,8 @@ def check_names(profile: Profile, facts: Facts) -> None:
                 "Set split.test, for example to 0.1, or take test out of the suites.",
                 code="suite",
             )
-    if facts.shape is None or isinstance(profile.method.targets, str):
-        return
+    if facts.shape is None or facts.shape.experts or facts.shape.beside or isinstance(profile.method.targets, str):
+        return  # not all of its modules are told by its shape: the adapter looks when it is attached
     known = [*(linear.name for linear in facts.shape.linears), "lm_head"]
     for target in profile.method.targets:
         if target.rpartition(".")[2] not in known:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from engine.fit.failures import Failure
+from engine.gpu import Gpu
 from engine.profile_file import dump
 from tests.tiny import tiny_profile, write_rows
 from workbench.cli import fit_told, main
@@ -121,3 +122,27 @@ def test_failures_on_the_gpu_are_told_as_warnings() -> None:
     assert fit_told.failure(failed, "RTX 4090") == (
         "On RTX 4090 a run like this failed: big, OOM at 12. It differs in training.micro_batch 8 (there 4)."
     )
+
+
+def test_a_method_that_the_base_does_not_bear_is_refused_and_experts_are_noted(
+    profile: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    experts = ["fit", profile, "--estimate", "--gpu", "H200", "--set", "model.base=Qwen/Qwen3-30B-A3B"]
+    assert main([*experts, "--set", "method.dora=true"]) == 2
+    assert "DoRA cannot adapt" in capsys.readouterr().err
+    named = [*experts, "--set", 'method.targets=["gate_up_proj"]', "--set", "model.quantization=nf4"]
+    assert main(named) in (0, 1)
+    assert "the experts" in capsys.readouterr().err
+
+
+def test_a_gpu_that_others_hold_is_said(
+    profile: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = Gpu("GPU-11111111", 0, "GeForce RTX 4090", total_mib=24_564.0, free_mib=600.0)
+    silent = Gpu("GPU-22222222", 1, "GeForce RTX 4090")
+    monkeypatch.setattr("engine.gpu.gpus", lambda: (taken, silent))
+    assert main(["fit", profile, "--estimate"]) == 1
+    assert "Does not fit GeForce RTX 4090 (23.4 of 24.0 GiB are taken)" in capsys.readouterr().err
+    monkeypatch.setattr("engine.gpu.gpus", lambda: (silent,))
+    assert main(["fit", profile, "--estimate"]) == 2
+    assert "How much memory GeForce RTX 4090 has is not known" in capsys.readouterr().err

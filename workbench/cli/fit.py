@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from contextlib import closing
 
-from engine import gpu, profile_file
+from engine import compatible, gpu, profile_file
 from engine.errors import Problem
 from engine.fit.anchored import Anchored
 from engine.fit.cards import Card, named
@@ -69,6 +69,8 @@ def run(options: argparse.Namespace) -> int:
     profile, _ = grounded(profile, ledger, notes)
     facts = look(profile, guess=True)
     check_names(profile, facts)
+    compatible.check(profile.method, facts.config)
+    notes += compatible.notes(profile.model, profile.method, facts.config)
     if facts.assumed:
         notes.append(facts.assumed)
     cards = kinds or _here(profile, ledger, notes)
