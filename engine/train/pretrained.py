@@ -89,14 +89,23 @@ def check(model: PreTrainedModel, settings: profile.Model, vocabulary: int) -> N
         Problem: the tokenizer is another model's, values are not finite, or it cannot compute some columns' logits alone.
     """
     _check_vocabulary(model, vocabulary, settings.base)
+    check_columns(model, settings.base)
+    check_finite(fetch(settings), settings.base)
+
+
+def check_columns(model: PreTrainedModel, name: str) -> None:
+    """See that the model can compute some columns' logits alone.
+
+    Raises:
+        Problem: it cannot (code `model`).
+    """
     if "logits_to_keep" not in inspect.signature(model.forward).parameters:
         raise Problem(
-            f"{settings.base} cannot be trained here",
+            f"{name} cannot be trained here",
             f"{type(model).__name__} has no way to compute only the logits that are needed.",
             "Choose a model that transformers supports as a causal language model.",
             code="model",
         )
-    check_finite(fetch(settings), settings.base)
 
 
 def check_finite(folder: Path, name: str) -> None:

@@ -13,14 +13,18 @@ from contextlib import contextmanager, nullcontext
 from unittest import mock
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from peft.tuners.lora.dora import DoraLinearLayer
+from pydantic import ValidationError
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.quantizers.auto import AutoHfQuantizer
 from transformers.utils import logging as transformers_logging
 
 from engine.errors import Problem
 from engine.fit.question import Question
+from engine.fit.simulation import checking
 from engine.profile import Model, Profile
 from engine.train import model as models
 from engine.train import pretrained, quantized
@@ -31,7 +35,12 @@ CPU = torch.device("cpu")
 
 
 def profile_of(question: Question) -> Profile:
-    """The profile that asks this, as far as it matters; what it names - a base, data - is not there."""
+    """The profile that asks this, as far as it matters; what it names - a base, data - is not there.
+
+    Raises:
+        Problem: no profile can ask it.
+    """
+    checking.check(question)
     step, machine = question.step, question.machine
     training = {
         **question.training,
@@ -41,15 +50,17 @@ def profile_of(question: Question) -> Profile:
         "row_tokens": max(16, step.tokens),
         "checkpoint_activations": step.checkpointing,
     }
-    return Profile.model_validate(
-        {
-            "model": {"base": "simulated", **question.model},
-            "data": [{"source": "simulated"}],
-            "method": dict(question.method),
-            "training": training,
-            "hardware": {"device": "cpu", "ranks": machine.ranks, "sharding": machine.sharding},
-        }
-    )
+    values = {
+        "model": {"base": "simulated", **question.model},
+        "data": [{"source": "simulated"}],
+        "method": dict(question.method),
+        "training": training,
+        "hardware": {"device": "cpu", "ranks": machine.ranks, "sharding": machine.sharding},
+    }
+    try:
+        return Profile.model_validate(values)
+    except ValidationError as error:
+        raise checking.no_profile(error) from error
 
 
 def configuration(config: Mapping[str, object], settings: Model) -> PreTrainedConfig:
@@ -60,17 +71,27 @@ def configuration(config: Mapping[str, object], settings: Model) -> PreTrainedCo
     """
     values = dict(config)
     kind = values.pop("model_type", None)
-    try:
-        if "auto_map" in config:
-            return _with_code_of_its_own(settings)
-        found: PreTrainedConfig = AutoConfig.for_model(str(kind), **values)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    if "auto_map" in config and (settings.trust_remote_code or kind not in CONFIG_MAPPING):
+        return _with_code_of_its_own(settings)
+    if kind not in CONFIG_MAPPING:
         raise Problem(
-            f"The memory of {'a model' if kind is None else kind} cannot be simulated",
-            str(error).strip().partition("\n")[0] or type(error).__name__,
-            "Check that it is a causal language model that this transformers knows.",
+            "The memory of this model cannot be simulated",
+            f"Its config.json names the architecture {kind}, which this transformers does not know."
+            if kind
+            else "Its config.json does not name its architecture (model_type).",
+            "Check that it is a causal language model; a newer transformers may know it.",
+            code="model",
+        )
+    try:
+        found: PreTrainedConfig = AutoConfig.for_model(str(kind), **values)
+    except (KeyError, TypeError, ValueError, AttributeError, StrictDataclassError) as error:
+        raise Problem(
+            f"The config.json of this {kind} is not whole",
+            " ".join(str(error).split()) or type(error).__name__,
+            "Download or save the model again.",
             code="model",
         ) from error
+    checking.check_configuration(found, config)
     return found
 
 
@@ -121,14 +142,30 @@ def _base(config: PreTrainedConfig, settings: Model, *, trainable: bool) -> PreT
     """As `pretrained.load_base` has it, on the meta device."""
     transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     quantization = quantized.settings_of(settings)
+    base = empty(
+        config,
+        dtype=torch.float32 if trainable else DTYPES[settings.dtype],
+        attn_implementation=pretrained.ATTENTION[settings.attention],
+        trust_remote_code=settings.trust_remote_code,
+    )
+    pretrained.check_columns(base, f"This {config.model_type}")
+    if quantization:
+        quantizer = AutoHfQuantizer.from_config(quantization, pre_quantized=False)
+        quantizer.preprocess_model(model=base, dtype=DTYPES[settings.dtype], device_map={"": CPU})
+        quantizer.postprocess_model(base)
+    base.requires_grad_(trainable)
+    return base
+
+
+def empty(config: PreTrainedConfig, **how: object) -> PreTrainedModel:
+    """A causal language model of this configuration on the meta device; `how` is what transformers is told besides.
+
+    Raises:
+        Problem: there is none, or it lacks something.
+    """
     try:
         with torch.device("meta"):
-            base: PreTrainedModel = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
-                config,
-                dtype=torch.float32 if trainable else DTYPES[settings.dtype],
-                attn_implementation=pretrained.ATTENTION[settings.attention],
-                trust_remote_code=settings.trust_remote_code,
-            )
+            found: PreTrainedModel = AutoModelForCausalLM.from_config(config, **how)  # type: ignore[no-untyped-call]
     except (ImportError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise Problem(
             f"The memory of {config.model_type} cannot be simulated",
@@ -136,12 +173,7 @@ def _base(config: PreTrainedConfig, settings: Model, *, trainable: bool) -> PreT
             "Check that it is a causal language model that this transformers knows, and has model.attention.",
             code="model",
         ) from error
-    if quantization:
-        quantizer = AutoHfQuantizer.from_config(quantization, pre_quantized=False)
-        quantizer.preprocess_model(model=base, dtype=DTYPES[settings.dtype], device_map={"": CPU})
-        quantizer.postprocess_model(base)
-    base.requires_grad_(trainable)
-    return base
+    return found
 
 
 @contextmanager

@@ -13,9 +13,8 @@ import re
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
 
-import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, PreTrainedConfig
+from transformers import PreTrainedConfig
 
 from engine.fit.cuts import Cut, Kind, cuts
 from engine.fit.extending import IrregularError, extended, indexed
@@ -81,9 +80,7 @@ def _kept(config: PreTrainedConfig, places: Sequence[int]) -> PreTrainedConfig:
 
 def _kinds(config: PreTrainedConfig) -> list[Kind]:
     """The kind of each decoder layer."""
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
-    return [Kind(_structure(layer), _settings(layer)) for layer in building.layers_of(model)]
+    return [Kind(_structure(layer), _settings(layer)) for layer in building.layers_of(building.empty(config))]
 
 
 def _structure(layer: nn.Module) -> Hashable:
