@@ -10,10 +10,11 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
-from typing import Final, Literal, NamedTuple
+from typing import Final, NamedTuple
 
 from engine.fit import recorded
 from engine.fit.cards import Card, spec_of
+from engine.fit.predicting import Source
 from engine.fit.recorded import Recorded
 from engine.gpu import short_names
 from engine.ledger import Ledger, contexts, summaries
@@ -78,9 +79,7 @@ def context_mib(ledger: Ledger, card: Card) -> float | None:
     return next((each.mib for each in (*own, *alike)), None)
 
 
-def errors(
-    ledger: Ledger, gpu: str, source: Literal["simulated", "interpolated", "estimated"] = "simulated"
-) -> PastErrors | None:
+def errors(ledger: Ledger, gpu: str, source: Source = "simulated") -> PastErrors | None:
     """How wrong predictions of this `source` were on GPUs of this name; None where no run tells.
 
     Runs that had to go on with less at once are left out: they are not what was predicted. So are runs on a CPU, whose prediction is a lower
