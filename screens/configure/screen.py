@@ -6,22 +6,26 @@ from dataclasses import replace
 from pathlib import Path
 
 from textual import work
+from textual.content import Content
 from textual.message import Message
 
 from engine import launch
 from engine.atomic import write_text
+from engine.errors import Problem
 from engine.fit import cards
+from engine.fit.cards import Card
 from engine.ledger.runs import Run
 from engine.profile_file import dump
 from engine.resolve import Resolved
 from screens.commands import Command
 from screens.configure import presets
 from screens.configure.draft import Draft, lookup
-from screens.configure.fields import shown
 from screens.configure.picking import PickingPage
 from screens.configure.presets import Preset
 from screens.configure.verbs import BACK, CSS, FIND, VERBS
 from screens.messages import ConfigureFrom, LookAtData, WatchRun
+from screens.widgets import figures
+from screens.widgets.line import Line
 
 
 class ConfigureScreen(PickingPage):
@@ -43,23 +47,42 @@ class ConfigureScreen(PickingPage):
             return [take, *found[1:]]
         return [verb for verb in found if verb.id != FIND.id]
 
-    def action_next_gpu(self) -> None:
-        """GPUs here: the next one, then any. None here: the next kind that is known, then the CPU."""
+    @work(group="edit", exclusive=True)
+    async def action_gpu(self) -> None:
+        """Judge for a GPU that is here, which the profile then names, or for a kind that is not."""
         if self.draft is None:
             return
-        if self.gpus:
-            there: list[object] = ["auto", *([gpu.index] for gpu in self.gpus)]
-            now = lookup(self.draft.values, "hardware.gpus") or "auto"
-            following = there[(there.index(now) + 1) % len(there)] if now in there else "auto"
-            self._change(self.draft.with_value("hardware.gpus", following))
-            self.say(f"hardware.gpus = {shown(following)}")
+        here = ("auto", *(str(gpu.index) for gpu in self.gpus))
+        offered = (*here, *(spec.name for spec in cards.specs()))
+        given: str | None = self._elsewhere
+        while (
+            given := await self.prompt("GPU =", given or "", suggestions=offered, on_change=self._tell_of_gpu)
+        ) is not None:
+            if given in ("", *here):
+                self._elsewhere = ""
+                now: object = [int(given)] if given.isdigit() else "auto"
+                if (lookup(self.draft.values, "hardware.gpus") or "auto") != now:
+                    self._change(self.draft.with_value("hardware.gpus", now))
+                break
+            if isinstance(card := _kind(given), Card):
+                self._elsewhere = card.name
+                break
+        self._draw_about()
+        self._judge_soon()
+
+    def _tell_of_gpu(self, name: str) -> None:
+        """What is known of a GPU while its name is typed, or that there is none."""
+        card = _kind(name)
+        gpu = next((gpu for gpu in self.gpus if name == str(gpu.index)), None)
+        if name in ("", "auto"):
+            said = Content("Those that are here." if self.gpus else "The CPU: there is no GPU here.")
+        elif gpu is not None:
+            said = Content(f"{gpu.name}, {figures.gib(gpu.free_mib)} of {figures.gib(gpu.total_mib)} GiB free.")
+        elif isinstance(card, Problem):
+            said = Content.styled(f"✗ {card.what}. {card.do}", "$text-error")
         else:
-            kinds = ["", *(spec.name for spec in cards.specs())]
-            self._elsewhere = kinds[(kinds.index(self._elsewhere) + 1) % len(kinds)]
-            self.say(
-                f"Judged for {self._elsewhere}, which is not here." if self._elsewhere else "Judged for the CPU here."
-            )
-            self._judge_now()
+            said = Content(f"{card.name}, {figures.gib(card.total_mib)} GiB, which is not here.")
+        self.query_one("#about", Line).show(said)
 
     @work(group="edit", exclusive=True)
     async def action_look_at_data(self) -> None:
@@ -141,7 +164,8 @@ class ConfigureScreen(PickingPage):
         if not name:
             return
         self._starting = True
-        self.say(f"Starting {name} ...")
+        waits = self.session.simulator is not None and best and best.uuid != "cpu" and best.source != "simulated"
+        self.say(f"Starting {name}{': its memory is simulated first' if waits else ''} ...")
         ledger = self.session.ledger
         started: Run | None = None
         try:
@@ -158,6 +182,14 @@ class ConfigureScreen(PickingPage):
         if started is not None:
             self._started = draft.text
             self.post_message(WatchRun(started.uid))
+
+
+def _kind(name: str) -> Card | Problem:
+    """A kind of GPU by its name, or that there is none of that name."""
+    try:
+        return cards.named(name)
+    except Problem as problem:
+        return problem
 
 
 def _doubted(resolved: Resolved) -> str:

@@ -27,7 +27,7 @@ VERBS: Final = (
         "view('why')",
     ),
     Command("view.zoom", "z", "zoom", "Show all of the estimate, or the form again.", "zoom"),
-    Command("configure.gpu", "u", "GPU", "Judge the profile for the next GPU.", "next_gpu"),
+    Command("configure.gpu", "u", "GPU", "Judge the profile for a GPU that is here, or for a kind that is not.", "gpu"),
     Command("configure.toml", "v", "TOML", "Show the profile as a file.", "view('toml')"),
     Command("configure.diff", "d", "diff", "Show what differs from what it began as.", "view('diff')"),
     Command("configure.save", "w", "save", "Save the profile as a file.", "save"),

@@ -11,7 +11,6 @@ import pytest
 from textual.widgets import Input
 
 from engine.errors import Problem
-from engine.fit import cards
 from engine.fit.ladder import Rung
 from engine.gpu import Gpu
 from engine.ledger import Ledger, runs
@@ -172,11 +171,22 @@ async def test_the_estimate_is_for_the_gpu_that_auto_would_take(session: Session
             assert any("W weights" in line for line in told)
 
 
-async def test_without_a_gpu_any_kind_can_be_tried(session: Session, here: Path) -> None:
-    async with Stage(session).run_test(size=(120, 40)) as pilot:
+async def test_any_kind_of_gpu_can_be_tried_and_a_typo_is_told(session: Session, here: Path) -> None:
+    async with Stage(replace(session, gpus=lambda: (GPU,))).run_test(size=(120, 40)) as pilot:
         await opened(pilot, here / "tiny.toml")
         await pilot.press("u")
-        await until(pilot, lambda: f"{cards.specs()[0].name} (not here)" in text(pilot, "#verdict"))
+        await type_over(pilot, "H20O")
+        assert "did you mean H200?" in text(pilot, "#about")
+        await pilot.press("enter")
+        await type_over(pilot, "h200")
+        await pilot.press("enter")
+        await until(pilot, lambda: "fits H200 (not here)" in text(pilot, "#verdict"))
+        assert not screen(pilot).draft.changed
+        await pilot.press("u")
+        await type_over(pilot, "0")
+        await pilot.press("enter")
+        await until(pilot, lambda: "fits gpu0 RTX 4090" in text(pilot, "#verdict"))
+        assert screen(pilot).draft.values["hardware"]["gpus"] == [0]
 
 
 async def test_what_does_not_fit_is_started_only_on_purpose(session: Session, here: Path) -> None:
