@@ -52,10 +52,15 @@ def block_bytes(step: Setup) -> float:
     head_norms = FULL * (queries + keys) if shape.qk_norm else 0
     # A padding mask makes the kernel take keys and values repeated to the queries' width; its output is kept, and a sum a head.
     attention = 4 * queries * step.compute + FULL * shape.heads
-    scores = shape.heads * step.tokens * (FULL + (step.compute if step.compute < FULL else 0)) if step.eager else 0
+    scores = shape.heads * step.tokens * _score_bytes(step) if step.eager else 0
     gated = 3 * shape.intermediate * shape.experts_used * step.compute
     per_token = norms + head_norms + attention + scores + gated + _linear_inputs(step)
     return float(step.places * per_token) + _adapted_experts(step)
+
+
+def _score_bytes(step: Setup) -> int:
+    """What eager attention keeps of a score: its softmax in float32 and in the compute type; beside sinks in the compute type alone."""
+    return step.compute if step.shape.sinks or step.compute == FULL else FULL + step.compute
 
 
 def _linear_inputs(step: Setup) -> float:
@@ -102,7 +107,8 @@ def _backward_temporaries(step: Setup) -> float:
     """Gradients on their way through a block, and weights that are unpacked or gathered for it."""
     shape = step.shape
     # Softmax goes backward in float32: its gradient, the product with its output and the result; 16-bit ends need no third.
-    softmax = shape.heads * step.tokens * (3 if step.compute == FULL else 2) * FULL if step.eager else 0
+    backward = 2 * step.compute if shape.sinks else (3 if step.compute == FULL else 2) * FULL
+    softmax = shape.heads * step.tokens * backward if step.eager else 0
     flowing = max(3 * shape.intermediate * shape.experts_used * step.compute, softmax)
     unpacked = float(max(linear.weights for linear in shape.linears) * step.compute) if step.bits else 0.0
     if step.stream != step.compute:  # autocast keeps 16-bit copies of the weights that a backward pass still needs
