@@ -1,6 +1,6 @@
 """Usual GPUs against models and methods: what fits, in what micro-batch, how fast; and what rules of thumb say of the same.
 
-`python -m tests.benchmarks.hardware [--tokens 1024] [--simulate] [--json]` computes it for rows of that length, all tokens supervised, one row
+`python -m tests.benchmarks.hardware [--tokens 1024] [--simulate] [--model ID ...] [--json]` computes it for rows of that length, all tokens supervised, one row
 or more at a time, activations recomputed where that is needed. Without `--simulate`, by formulas, in a second; with it each figure of the
 first table is simulated: minutes, once, then kept.
 
@@ -12,6 +12,7 @@ LoRA, x / 2 in 4 bits; figures of its table where it has the size), and the mini
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Final
 
@@ -91,10 +92,10 @@ def facts(base: str, tokens: int) -> Facts:
     return Facts(shapes.config_of(base), 10_000, 0, 0, tokens, float(tokens), tokens)
 
 
-def needs(tokens: int, simulator: Simulator | None) -> list[Need]:
+def needs(models: Sequence[str], tokens: int, simulator: Simulator | None) -> list[Need]:
     """For each model and method: one row at a time on the largest card."""
     card, found = cards.named("H200"), []
-    for base in MODELS:
+    for base in models:
         for method in METHODS:
             fixed = profile(base, method, micro_batch=1, checkpoint_activations=True)
             one = fit(fixed, facts(base, tokens), card, FORMULAS, climb=False)
@@ -118,10 +119,10 @@ def _near(table: dict[int, float] | dict[int, int], billions: float) -> float | 
     return next((float(said) for size, said in table.items() if abs(size - billions) <= 0.07 * size), None)
 
 
-def places(tokens: int) -> list[Place]:
+def places(models: Sequence[str], tokens: int) -> list[Place]:
     """Each model and method on each GPU, by formulas."""
     found = []
-    for base in MODELS:
+    for base in models:
         for method in METHODS:
             for gpu in GPUS:
                 one = fit(profile(base, method), facts(base, tokens), cards.named(gpu))
@@ -176,11 +177,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tokens", type=int, default=1024)
     parser.add_argument("--simulate", action="store_true")
+    parser.add_argument("--model", action="append", metavar="ID", help="in place of the usual ones")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     simulator = Simulator() if options.simulate else None
     try:
-        needed, there = needs(options.tokens, simulator), places(options.tokens)
+        models = options.model or MODELS
+        needed, there = needs(models, options.tokens, simulator), places(models, options.tokens)
     finally:
         if simulator:
             simulator.close()
