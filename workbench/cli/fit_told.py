@@ -70,18 +70,7 @@ def show(found: Estimate, past: Past, price: float | None) -> None:
 
 
 def _show_memory(found: Estimate, past: Past) -> None:
-    titles = (
-        "gpu",
-        "fits",
-        "needs GiB",
-        "off",
-        "of free",
-        "to spare",
-        "micro-batch",
-        "at most",
-        "longest",
-        "recompute",
-    )
+    """What is needed and what there is; then what auto chooses, and how much more would fit."""
     rows: list[tuple[Cell, ...]] = [
         (
             fit.name if fit.ranks == 1 else f"{fit.ranks} x {fit.name}",
@@ -90,14 +79,27 @@ def _show_memory(found: Estimate, past: Past) -> None:
             _off(past[fit.name]),
             figures.gib(fit.free_mib),
             _signed(fit.headroom_mib),
-            fit.micro_batch,
-            fit.micro_batch_max or None,
-            fit.longest_tokens or None,
-            "yes" if fit.checkpoint_activations else "no",
         )
         for fit in found.fits
     ]
+    titles = ("gpu", "fits", "needs GiB", "off", "of free", "to spare")
     print_table(titles, rows, right=("needs GiB", "off", "of free", "to spare"))
+    print()
+    chosen: list[tuple[Cell, ...]] = [
+        (
+            fit.name,
+            fit.micro_batch,
+            fit.micro_batch_max or None,
+            "yes" if fit.checkpoint_activations else "no",
+            f"{fit.longest_tokens:,} tokens" if fit.longest_tokens else None,
+        )
+        for fit in found.fits
+    ]
+    print_table(
+        ("gpu", "micro-batch", "at most", "recompute", "longest row"),
+        chosen,
+        right=("micro-batch", "at most", "longest row"),
+    )
 
 
 def _show_time(found: Estimate, price: float | None) -> None:
