@@ -36,8 +36,10 @@ class Answering(Protocol):
 class Waiting:
     """Formulas and known answers, and where those cannot tell, a simulation that is waited for."""
 
-    def __init__(self, simulator: Answering) -> None:
+    def __init__(self, simulator: Answering, patience: float = PATIENCE) -> None:
+        """`patience` in seconds for an answer."""
         self._simulator = simulator
+        self._patience = patience
         self._anchored = Anchored(simulator)
         self._failed: Problem | None = None
 
@@ -59,14 +61,14 @@ class Waiting:
         """Have it simulated; after one failure nothing is waited for any more."""
         try:
             if self._failed is None:
-                self._simulator.ask(question, PATIENCE)
+                self._simulator.ask(question, self._patience)
                 return
         except Problem as problem:
             self._failed = problem
         raise Problem(unknown.what, f"{unknown.why} {told(self._failed)}", unknown.do, code="shape")
 
 
-def settle(now: Callable[[], Sequence[GpuFit]], simulator: Answering) -> Problem | None:
+def settle(now: Callable[[], Sequence[GpuFit]], simulator: Answering, patience: float = PATIENCE) -> Problem | None:
     """Have simulated what `now` says, and again what it says then, until all of it is; returns what kept it from that.
 
     Raises:
@@ -78,7 +80,7 @@ def settle(now: Callable[[], Sequence[GpuFit]], simulator: Answering) -> Problem
             break
         try:
             for question in missing.values():
-                simulator.ask(question, PATIENCE)
+                simulator.ask(question, patience)
         except Problem as problem:
             return problem
     return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from contextlib import closing
+from typing import Final
 
 from engine import compatible, gpu, profile_file
 from engine.errors import Problem
@@ -23,6 +24,8 @@ from engine.resolve import cards_for, check_names
 from workbench.cli import fit_told
 from workbench.cli.output import print_json, words
 from workbench.cli.profile_options import add_profile
+
+PATIENCE: Final = 300.0  # seconds for a simulation that somebody asked for
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -104,8 +107,8 @@ def _predicted(profile: Profile, facts: Facts, cards: Sequence[Card], notes: lis
         if at_once:
             return estimate(profile, facts, cards, Anchored(simulator))
         words("Simulating a step ...")
-        waiting = Waiting(simulator)
-        problem = settle(lambda: estimate(profile, facts, cards, waiting, climb=False).fits, simulator)
+        waiting = Waiting(simulator, PATIENCE)
+        problem = settle(lambda: estimate(profile, facts, cards, waiting, climb=False).fits, simulator, PATIENCE)
         if problem:
             notes.append(f"Estimated by formulas, not simulated: {told(problem)}")
         return estimate(profile, facts, cards, FORMULAS if problem and facts.shape else waiting)
