@@ -6,6 +6,9 @@ a loss or a norm is finite; there a value of one lets it go on as it does when a
 
 from __future__ import annotations
 
+import math
+from typing import Final
+
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor, unset_fake_temporarily
@@ -15,6 +18,7 @@ from torch.utils._pytree import tree_leaves
 
 aten = torch.ops.aten
 bitsandbytes = torch.ops.bitsandbytes
+KNOWN: Final = 1 << 16  # ones that the code makes itself, at most
 
 
 class KnownValues(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -39,7 +43,8 @@ class KnownValues(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return codes, scales, args[0].new_empty(0, dtype=torch.int64)
         if func is bitsandbytes.int8_mixed_scaled_mm.default and fake:
             return args[0].new_empty((*args[1].shape[:-1], args[2].shape[0])), args[0].new_empty(0)
-        if given and not fake and all(tensor.device.type == "cpu" for tensor in given):
+        numbers = given and not fake and all(tensor.device.type == "cpu" for tensor in given)
+        if numbers or (func is aten.ones.default and math.prod(args[0]) <= KNOWN):  # the mask of virtual tokens
             with unset_fake_temporarily():
                 return func(*args, **kwargs)
         return func(*args, **kwargs)
