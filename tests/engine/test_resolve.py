@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,8 @@ import pytest
 from engine import gpu
 from engine.errors import Problem
 from engine.fit import context
+from engine.fit.anchored import FORMULAS
+from engine.fit.question import Answer, Question, Step
 from engine.gpu import Gpu
 from engine.ledger import Ledger, runs
 from engine.placing import choose_gpus
@@ -257,3 +260,51 @@ def test_a_rate_for_fine_tuning_is_called_high_for_preferences(
     values = {**automatic.model_dump(), "method": {"name": method}, "training": settings}
     notes = preference_advice(Profile.model_validate(values))
     assert len(notes) == len(told) and all(part in note for part, note in zip(told, notes, strict=True))
+
+
+class Simulating:
+    """Answers with what formulas say, or not at all."""
+
+    def __init__(self, fails: Problem | None = None) -> None:
+        self.asked = 0
+        self._fails = fails
+        self._known: dict[str, dict[Step, Answer]] = {}
+
+    def near(self, question: Question) -> Mapping[Step, Answer]:
+        return self._known.get(question.key, {})
+
+    def ask(self, question: Question, timeout: float = 0.0) -> Answer:
+        self.asked += 1
+        if self._fails:
+            raise self._fails
+        found = FORMULAS.predict(question)
+        parts = {part: int(size) for part, size in found.parts.items()}
+        self._known[question.key] = {question.step: Answer(int(found.allocated), int(found.reserved), {}, parts)}
+        return self._known[question.key][question.step]
+
+
+def test_a_launch_on_a_gpu_waits_for_a_simulation_and_one_on_the_cpu_does_not(
+    automatic: Profile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpu, "gpus", lambda: (LARGE,))
+    simulator = Simulating()
+    found = resolve(automatic, simulator=simulator).prediction
+    assert found and found.source == "simulated"
+    assert simulator.asked
+    refuses = Simulating(Problem("It was ended", "It took too long.", code="simulation"))
+    without = resolve(automatic, simulator=refuses)
+    assert without.prediction and without.prediction.source == "estimated"
+    assert any("not simulated: It was ended. It took too long" in note for note in without.notes)
+    monkeypatch.setattr(gpu, "gpus", lambda: ())
+    refuses.asked = 0
+    on_cpu = resolve(automatic, simulator=refuses)
+    assert on_cpu.prediction and on_cpu.prediction.source == "estimated"
+    assert not refuses.asked
+
+
+def test_a_gpu_whose_memory_is_not_told_is_said(automatic: Profile, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu, "gpus", lambda: (replace(LARGE, total_mib=None, free_mib=None),))
+    found = resolve(automatic)
+    assert found.prediction is None
+    assert any("does not say how much" in note for note in found.notes)
+    assert unresolved(found.profile) == []
