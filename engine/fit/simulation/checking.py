@@ -75,16 +75,18 @@ def check_configuration(found: PreTrainedConfig, given: Mapping[str, object]) ->
         Problem: code `model`: it does not, or says what cannot be.
     """
     text = found.get_text_config()
-    said = set(_keys(given))
     aliases: Mapping[str, str] = text.attribute_map
-    if missing := [name for name in SAID if hasattr(text, name) and not {name, aliases.get(name)} & said]:
+    values = text.to_dict()
+    sizes = {name: values.get(name, values.get(aliases.get(name, name))) for name in (*SAID, *MOST)}
+    said = set(_keys(given))
+    if missing := [name for name in SAID if sizes[name] is not None and not {name, aliases.get(name)} & said]:
         raise _not_whole(found.model_type, f"It lacks {' and '.join(missing)}.")
     for name, most in MOST.items():
-        size = getattr(text, name, None)
+        size = sizes[name]
         for number in size if isinstance(size, (list, tuple)) else (size,):
             if number is not None and (not isinstance(number, int) or not 1 <= number <= most):
                 raise _not_whole(found.model_type, f"{name} is {number!r}, and should be 1 to {most:,}.")
-    heads, shared = getattr(text, "num_attention_heads", None), getattr(text, "num_key_value_heads", None)
+    heads, shared = sizes["num_attention_heads"], sizes["num_key_value_heads"]
     if isinstance(heads, int) and isinstance(shared, int) and heads % shared:
         raise _not_whole(found.model_type, f"{heads} attention heads cannot share {shared} heads of keys and values.")
     _check_not_packed(given)

@@ -1,0 +1,54 @@
+"""Every architecture that people train can be simulated, however its rows go through: nothing of it stands in a way that a run would not meet."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from engine.fit.question import Answer, Machine, Phase, Question, Step
+from engine.fit.simulation.answer import answer
+from tests.engine.fit import real
+from tests.models import FAMILIES, Family, make
+
+LORA: Final[dict[str, object]] = {"name": "lora", "rank": 4, "dropout": 0.0}
+PADDED: Final = Step(2, 64, 100, packed=False, checkpointing=False, accumulates=False)
+PACKED: Final = Step(2, 64, 100, packed=True, checkpointing=True, accumulates=False)
+WITHIN: Final = 0.01
+
+
+def question(base: Path, step: Step, machine: Machine, **model: object) -> Question:
+    config = json.loads((base / "config.json").read_text())
+    return Question(config, {"quantization": "none", **model}, LORA, {}, step, machine)
+
+
+@pytest.fixture(params=FAMILIES)
+def base(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    family: Family = request.param
+    return make(family, tmp_path / family)
+
+
+@pytest.mark.parametrize("step", [PADDED, PACKED], ids=["padded", "packed"])
+def test_a_family_takes_what_a_real_step_of_it_takes(base: Path, step: Step) -> None:
+    asked = question(base, step, Machine(None), dtype="float32")
+    measured, simulated = real.peaks(base, asked), answer(asked)
+    off = {phase: simulated.phases[phase][0] / measured[phase] - 1 for phase in Phase}
+    assert all(abs(error) < WITHIN for error in off.values()), off
+
+
+def test_a_family_is_simulated_for_gpus_old_and_new(base: Path) -> None:
+    for machine, model in (
+        (Machine((7, 5)), {"dtype": "float16", "attention": "eager"}),
+        (Machine((9, 0)), {"dtype": "bfloat16"}),
+        (Machine((8, 0), 2, "shard"), {"dtype": "bfloat16"}),
+    ):
+        _check_whole(answer(question(base, PACKED, machine, **model)))
+
+
+def _check_whole(found: Answer) -> None:
+    """That the parts are all of it, and each phase within the whole."""
+    assert sum(found.parts.values()) == found.allocated <= found.reserved
+    assert {Phase.LOAD, Phase.FORWARD, Phase.BACKWARD, Phase.STEP, Phase.EVALUATION} <= set(found.phases)
+    assert max(most for most, _ in found.phases.values()) == found.allocated
