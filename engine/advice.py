@@ -98,16 +98,18 @@ def rows_for(parameters: int) -> Rows:
     return next(each for each in _all()[1] if parameters < each.below)
 
 
-def too_few_rows(rows: int, parameters: int) -> str:
-    """What to say of the number of training rows; empty where it is enough."""
+def row_notes(objective: str, rows: int, parameters: int | None) -> list[str]:
+    """What to say of the number of training rows; nothing where it is enough, or where no rule is known: not of sft, or of an unknown model."""
+    if objective != "sft" or parameters is None:
+        return []
     wanted = rows_for(parameters)
     if rows >= wanted.least:
-        return ""
+        return []
     size = "10B parameters and more" if math.isinf(wanted.below) else f"less than {wanted.below / 1e9:g}B parameters"
-    return (
+    return [
         f"{rows:,} training rows are few: for {size} {wanted.least:,} at least, "
         f"better {wanted.ideal[0]:,} to {wanted.ideal[1]:,} ({HEURISTIC})"
-    )
+    ]
 
 
 @cache

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from engine import compatible, hub
-from engine.advice import too_few_rows
+from engine.advice import row_notes
 from engine.errors import Problem
 from engine.fit import cards
 from engine.fit.anchored import Anchored
@@ -130,12 +130,9 @@ class Judge:
         compatible.check(profile.method, facts.config)
         notes += compatible.notes(profile.model, profile.method, facts.config)
         notes += preference_advice(profile)
-        if (
-            profile.training.objective == "sft"
-            and facts.shape
-            and (few := too_few_rows(facts.train_rows, facts.shape.parameters))
-        ):
-            notes.append(few)
+        notes += row_notes(
+            profile.training.objective, facts.train_rows, facts.shape.parameters if facts.shape else None
+        )
         if facts.assumed:
             notes.append(facts.assumed)
         found = Judgement(profile, None, facts, None, tuple(notes), tuple(gpus), elsewhere)

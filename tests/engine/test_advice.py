@@ -74,8 +74,9 @@ def test_what_is_unusual_depends_on_the_other_values(key: str, others: dict[str,
 
 
 def test_few_rows_are_said_to_be_few_and_that_it_is_a_heuristic() -> None:
-    assert advice.too_few_rows(1_000, 4_000_000_000) == ""
-    said = advice.too_few_rows(450, 4_022_468_096)
+    assert advice.row_notes("sft", 1_000, 4_000_000_000) == []
+    assert advice.row_notes("dpo", 10, 4_000_000_000) == advice.row_notes("sft", 10, None) == []
+    (said,) = advice.row_notes("sft", 450, 4_022_468_096)
     assert said == (
         "450 training rows are few: for less than 10B parameters 1,000 at least, better 2,000 to 10,000 "
         "(a rule of thumb, measured by nobody)"

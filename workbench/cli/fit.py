@@ -8,6 +8,7 @@ from contextlib import closing
 from typing import Final
 
 from engine import compatible, gpu, profile_file
+from engine.advice import row_notes
 from engine.errors import Problem
 from engine.fit.anchored import Anchored
 from engine.fit.cards import Card, named
@@ -74,6 +75,7 @@ def run(options: argparse.Namespace) -> int:
     check_names(profile, facts)
     compatible.check(profile.method, facts.config)
     notes += compatible.notes(profile.model, profile.method, facts.config)
+    notes += row_notes(profile.training.objective, facts.train_rows, facts.shape.parameters if facts.shape else None)
     if facts.assumed:
         notes.append(facts.assumed)
     cards = kinds or _here(profile, ledger, notes)
