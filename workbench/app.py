@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -111,6 +112,8 @@ class WorkbenchApp(App[None]):
         """While the first screen is being looked at."""
         for name in SCREENS:
             page_type(name)
+        if not self.is_headless:
+            gc.freeze()  # modules and classes stay: the collector would take longer to look through them than a key may
 
     def _handle_exception(self, error: Exception) -> None:
         """A mistake of ours ends the application, but with words of the command line's, not with a traceback over the screen."""
