@@ -59,9 +59,9 @@ def _periodic(kinds: Sequence[Kind]) -> list[Cut]:
 
 
 def _family(count: int, head: int, period: int, tail: int) -> list[Cut]:
-    """Cuts that keep both ends and one period, or two, of what repeats between them; and what there is of a period more."""
+    """Cuts that keep both ends and two periods, or three, of what repeats between them; and what there is of a period more."""
     repeating = count - head - tail
-    kept = [size for size in range(repeating % period + period, repeating, period) if size > 1][:2]
+    kept = range(repeating % period + 2 * period, repeating, period)[:2]
 
     def places(size: int) -> tuple[int, ...]:
         return (*range(head + size), *range(count - tail, count))
