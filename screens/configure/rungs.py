@@ -22,6 +22,8 @@ COLUMNS: Final = (
     Column("price", 16, stretch=True),
 )
 
+MANIFOLD: Final = 3.0  # times as long: more is not written in percent
+
 
 def title(fit: GpuFit) -> str:
     """What the rungs are there for."""
@@ -45,9 +47,11 @@ def memory(rung: Rung) -> str:
 
 
 def time(rung: Rung) -> str:
-    """How much longer or shorter it takes: `+33 %`; nothing where speed is not known or stays."""
+    """How much longer or shorter it takes: `+33 %`, `x 62`; nothing where speed is not known or stays."""
     if rung.time is None or abs(rung.time - 1) < 0.005:
         return ""
+    if rung.time >= MANIFOLD:
+        return f"x {rung.time:.0f}"
     return f"{rung.time - 1:+.0%}".replace("%", " %")
 
 

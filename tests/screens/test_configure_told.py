@@ -147,6 +147,7 @@ def test_a_rung_is_told_with_what_it_saves_and_costs() -> None:
     assert rungs.words([RUNG]) == "checkpoint activations on -9.5 GiB +33 %"
     assert rungs.memory(replace(RUNG, saves_mib=-40.0)) == "+40 MiB"
     assert rungs.memory(replace(RUNG, saves_mib=0.2)) == rungs.time(replace(RUNG, time=None)) == ""
+    assert rungs.time(replace(RUNG, time=62.4)) == "x 62"
     tight = fit(replace(NOTHING, weights=30_000), ladder=(replace(RUNG, fits=False),))
     assert "not be enough" in rungs.lines(tight, 60)[0].plain
 
