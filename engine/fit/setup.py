@@ -7,6 +7,7 @@ results are in bytes.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final, Literal
 
 from engine.fit import shapes
@@ -59,7 +60,7 @@ class Setup:
     ranks: int = 1
     sharded: bool = False
 
-    @property
+    @cached_property
     def adapted(self) -> tuple[Linear, ...]:
         """The linear layers of a block that have an adapter."""
         return tuple(linear for linear in self.shape.linears if self.trains == "lora" and linear.name in self.targets)

@@ -11,7 +11,7 @@ import json
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Final
 
@@ -65,7 +65,7 @@ class ModelShape:
     sinks: bool = False
     beside: int = 0
 
-    @property
+    @cached_property
     def linears(self) -> tuple[Linear, ...]:
         """The linear layers of one block, with the names that adapters' targets refer to. Experts are none: they are kept as one parameter."""
         queries, keys = self.heads * self.head_dim, self.kv_heads * self.head_dim
