@@ -192,7 +192,7 @@ def from_config(config: Mapping[str, object], name: str) -> ModelShape:
     """The shape that a config.json describes.
 
     Raises:
-        Problem: an architecture that is not understood ("shape"), or a key is missing ("model").
+        Problem: an architecture that is not understood or weights that are quantised already ("shape"), or a key is missing ("model").
     """
     kind = str(config.get("model_type", ""))
     if kind not in KNOWN:
@@ -200,6 +200,15 @@ def from_config(config: Mapping[str, object], name: str) -> ModelShape:
             f"The memory of {name} cannot be estimated",
             f"Its architecture ({kind or 'not named'}) is not one of {', '.join(sorted(KNOWN))}.",
             "It may train all the same: set training.micro_batch and training.checkpoint_activations yourself.",
+            code="shape",
+        )
+    packed = config.get("quantization_config")
+    packing = packed.get("quant_method") if isinstance(packed, Mapping) else None
+    if packing and packing != "mxfp4":  # which is unpacked to be trained
+        raise Problem(
+            f"The memory of {name} cannot be estimated",
+            f"Its weights were published quantised ({packing}).",
+            "Choose the base that they were made of, and let model.quantization quantise it.",
             code="shape",
         )
     try:

@@ -135,6 +135,16 @@ def test_an_architecture_that_formulas_do_not_understand_is_not_guessed() -> Non
     assert found.predicted_reserved_mib == pytest.approx(4e9 / 2**20)
 
 
+def test_weights_that_are_quantised_already_are_not_taken_for_whole_ones() -> None:
+    for kind, known in (("gptq", False), ("mxfp4", True)):
+        packed = replace(facts(), config={**facts().config, "quantization_config": {"quant_method": kind}})
+        if known:
+            assert estimate.fit(profile(), packed, named("H200")).fits
+        else:
+            with pytest.raises(Problem, match="cannot be estimated"):
+                estimate.fit(profile(), packed, named("H200"))
+
+
 def test_a_packed_row_takes_the_room_of_all_its_tokens() -> None:
     fixed = {"training.micro_batch": 1, "training.checkpoint_activations": False}
     longer = {"training.packing": True, "training.row_tokens": 4096}
