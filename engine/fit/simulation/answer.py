@@ -54,16 +54,14 @@ def _on_cpu(stream: Stream) -> Answer:
     return Answer(peak, peak, phases, {part: size for part, size in at_peak.items() if size})
 
 
-def stream(question: Question, *, layers: int | None = None) -> Stream:
-    """What the step allocates and frees, in order; `layers`: of a base that is cut to so many.
+def stream(question: Question) -> Stream:
+    """What the step allocates and frees, in order, with all layers simulated.
 
     Raises:
         Problem: as `answer`.
     """
     profile = building.profile_of(question)
     config = building.configuration(question.config, profile.model)
-    if layers is not None:
-        config = building.cut(config, layers)
     loaded = building.built(config, profile)
     scorer = Scorer(loaded.model, loaded.autocast)
     layout = arranging.layout_of(scorer, question.step)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from unittest import mock
 
@@ -95,15 +95,15 @@ def configuration(config: Mapping[str, object], settings: Model) -> PreTrainedCo
     return found
 
 
-def cut(config: PreTrainedConfig, layers: int) -> PreTrainedConfig:
-    """The same with the first `layers` layers only."""
+def cut(config: PreTrainedConfig, places: Sequence[int]) -> PreTrainedConfig:
+    """The same with the decoder layers at these places only."""
     found = copy.deepcopy(config)
     text = found.get_text_config()
-    stood = text.num_hidden_layers
+    count = text.num_hidden_layers
     for name, value in list(vars(text).items()):
-        if isinstance(value, list) and len(value) == stood:
-            setattr(text, name, value[:layers])
-    text.num_hidden_layers = layers
+        if isinstance(value, list) and len(value) == count:
+            setattr(text, name, [value[place] for place in places])
+    text.num_hidden_layers = len(places)
     return found
 
 

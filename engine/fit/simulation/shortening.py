@@ -7,7 +7,6 @@ simulated, which takes longer and is as right.
 
 from __future__ import annotations
 
-import copy
 import logging
 import re
 from collections.abc import Hashable, Sequence
@@ -37,7 +36,7 @@ def shortened(question: Question, simulate: Simulate) -> Stream:
     streams: dict[tuple[int, ...], Stream] = {}
     for cut in _cuts(question, config):
         left = [places for places in (cut.short, cut.longer) if places not in streams]
-        asked = [replace(question, config=_kept(config, places).to_dict()) for places in left]
+        asked = [replace(question, config=building.cut(config, places).to_dict()) for places in left]
         streams |= zip(left, beside(asked, simulate), strict=True)
         try:
             if cut.alike:
@@ -63,19 +62,7 @@ def _cuts(question: Question, config: PreTrainedConfig) -> list[Cut]:
 
 
 def _keeps(kinds: Sequence[Kind], config: PreTrainedConfig, places: Sequence[int]) -> bool:
-    return _kinds(_kept(config, places)) == [kinds[place] for place in places]
-
-
-def _kept(config: PreTrainedConfig, places: Sequence[int]) -> PreTrainedConfig:
-    """The configuration of a model with the layers at these places only."""
-    found = copy.deepcopy(config)
-    text = found.get_text_config()
-    count = text.num_hidden_layers
-    for name, value in list(vars(text).items()):
-        if isinstance(value, list) and len(value) == count:
-            setattr(text, name, [value[place] for place in places])
-    text.num_hidden_layers = len(places)
-    return found
+    return _kinds(building.cut(config, places)) == [kinds[place] for place in places]
 
 
 def _kinds(config: PreTrainedConfig) -> list[Kind]:
