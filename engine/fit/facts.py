@@ -16,7 +16,7 @@ from engine.data.sampler import sampler
 from engine.data.tokenizer import ModelTokenizer, load_tokenizer
 from engine.errors import Problem
 from engine.fit import shapes
-from engine.fit.shapes import ModelShape
+from engine.fit.shape import ModelShape
 from engine.profile import Profile
 
 SAMPLE: Final = 200  # training rows, evenly spaced, whose lengths stand for all

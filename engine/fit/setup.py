@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 from engine.fit import shapes
 from engine.fit.question import Question
-from engine.fit.shapes import Linear, ModelShape
+from engine.fit.shape import Linear, ModelShape
 
 Trains = Literal["all", "lora", "ia3", "prompt"]
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from engine.fit import cards, memory, setup, speed
 from engine.fit.setup import Setup
-from engine.fit.shapes import ModelShape
+from engine.fit.shape import ModelShape
 
 MIB = 1 << 20
 SHAPE = ModelShape(
