@@ -31,15 +31,18 @@ def beside(judgement: Judgement | None, width: int, colour: Colour, now: float, 
     others = [fit for fit in judgement.fits if fit is not best]
     if full:
         lines = [line for fit in (best, *others) for line in _gpu(fit, judgement, width, colour)]
-        lines += [Content(), *_filled(judgement, best, width, colour), Content(), *_phases(best, width)]
-        lines += [*_time(best, width), *_how(best, width), Content()]
+        filled = [*_filled(best, colour), _source(judgement, best)]
+        lines += [Content(), *wrapped(filled, width), Content(), *_phases(best, width)]
+        step = [Content(f"a step {_span(best.step_seconds, figures.seconds)}")] if best.step_seconds else []
+        lines += [*wrapped([*_time(best), *step], width, " · "), *wrapped(_how(best), width, " · "), Content()]
         lines += [*rungs.lines(best, width), *([Content()] if best.ladder else [])]
         return Content("\n").join([*lines, *_past(judgement, now), *_notes(judgement)])
     lines = [_gpu_line(fit, judgement, width, colour) for fit in (best, *others[: FEW - 1])]
-    lines += [*_past(judgement, now), *_filled(judgement, best, width, colour), *_time(best, width)[:1]]
+    lines += [*_past(judgement, now), *wrapped(_filled(best, colour), width)]
+    lines += wrapped([_source(judgement, best), *_time(best)], width, " · ")
     if best.ladder:
         lines.append(Content.assemble((f"{rungs.title(best)}:  ", MUTED), rungs.words(best.ladder)))
-    lines += [*_how(best, width)[:1], *_notes(judgement)]
+    lines += [*wrapped(_how(best), width, " · "), *_notes(judgement)]
     return Content("\n").join(line.truncate(width, ellipsis=True) for line in lines)
 
 
@@ -70,9 +73,9 @@ def _headroom(judgement: Judgement) -> float:
     return judgement.profile.hardware.headroom_mib
 
 
-def _filled(judgement: Judgement, fit: GpuFit, width: int, colour: Colour) -> list[Content]:
-    """What the best GPU's bar consists of, and how that is known."""
-    return wrapped([*legend(fit.parts, fit.total_mib - fit.free_mib, colour), _source(judgement, fit)], width)
+def _filled(fit: GpuFit, colour: Colour) -> list[Content]:
+    """What the best GPU's bar consists of."""
+    return legend(fit.parts, fit.total_mib - fit.free_mib, colour)
 
 
 def _source(judgement: Judgement, fit: GpuFit) -> Content:
@@ -83,27 +86,23 @@ def _source(judgement: Judgement, fit: GpuFit) -> Content:
     return Content.assemble((fit.source, "bold" if fit.source == "simulated" else "italic"), (past + waits, MUTED))
 
 
-def _time(fit: GpuFit, width: int) -> list[Content]:
+def _time(fit: GpuFit) -> list[Content]:
     """How long, how fast, and how much energy."""
-    told = [Content.assemble(("time ", MUTED), _span(fit.seconds, figures.duration))]
+    told = [Content(_span(fit.seconds, figures.duration) if fit.seconds else "how long is not known")]
     if fit.tokens_per_second:
         told.append(Content(f"{_span(fit.tokens_per_second, figures.count)} tok/s"))
-    if fit.step_seconds:
-        told.append(Content(f"a step {_span(fit.step_seconds, figures.seconds)}"))
     if fit.kwh:
         told.append(Content(f"{_span(fit.kwh, figures.value)} kWh"))
-    return wrapped(told, width, " · ")
+    return told
 
 
-def _span(between: tuple[float, float] | None, written: Callable[[float], str]) -> str:
+def _span(between: tuple[float, float], written: Callable[[float], str]) -> str:
     """`3m to 10m`; one figure where both are written alike."""
-    if between is None:
-        return "not known"
     low, high = map(written, between)
     return low if low == high else f"{low} to {high}"
 
 
-def _how(fit: GpuFit, width: int) -> list[Content]:
+def _how(fit: GpuFit) -> list[Content]:
     """How it would be run, and how far that could go."""
     most = f" of at most {fit.micro_batch_max}" if fit.micro_batch_max else ", which does not fit"
     told = [Content.assemble(("micro-batch ", MUTED), f"{fit.micro_batch}", (most, MUTED))]
@@ -113,7 +112,7 @@ def _how(fit: GpuFit, width: int) -> list[Content]:
         told.append(Content(f"{fit.ranks} GPUs, each {each}"))
     if fit.longest_tokens:
         told.append(Content.assemble(("rows fit up to ", MUTED), f"{fit.longest_tokens:,}", (" tokens", MUTED)))
-    return wrapped(told, width, " · ")
+    return told
 
 
 def _phases(fit: GpuFit, width: int) -> list[Content]:

@@ -103,13 +103,13 @@ async def test_an_architecture_that_formulas_do_not_know_is_judged_once_it_is_si
 
 async def test_rungs_are_taken_together_and_taken_back_together(session: Session, here: Path) -> None:
     tight = on_gpus(session, replace(RTX, free_mib=7_000.0))
-    path = seven(here, **{"training.micro_batch": 8, "training.effective_batch": 8, "training.optimizer": "adamw"})
+    path = seven(here, **{"method.rank": 256})
     async with Stage(tight).run_test(size=(80, 24)) as pilot:
         await opened(pilot, path, "does not fit gpu0 RTX 4090")
         before = screen(pilot).draft.text
         await pilot.press("L")
         ladder: Table[Rung] = screen(pilot).query_one("#ladder", Table)
-        assert len(ladder.rows) > 2 and [rung.fits for rung in ladder.rows][-1]
+        assert len(ladder.rows) > 1 and [rung.fits for rung in ladder.rows][-1]
         wanted = {key: value for rung in ladder.rows for key, value in rung.change.items()}
         await pilot.press("G")
         assert f"and the {len(ladder.rows) - 1} above it" in text(pilot, "#about")

@@ -170,7 +170,8 @@ def test_all_of_the_estimate_is_told_where_there_is_room_and_the_most_important_
         for words in (
             "gpu0 RTX 4090",
             "simulated, ±2 % in 9 runs here",
-            "12m to 15m · 4.1k to 5k tok/s · a step 1 s to 1.2 s · .070 to .090 kWh",
+            "12m to 15m · 4.1k to 5k tok/s",
+            ".070 to .090 kWh",
             "! a run like this failed here: OOM at 12, lora-64, 3d ago; rank was 8, is 1",
             "checkpoint activations on",
             "micro-batch 4 of at most 8 · activations recomputed",
