@@ -59,7 +59,8 @@ def check(question: Question) -> None:
 
 def no_profile(error: ValidationError) -> Problem:
     """What is said of a value that no profile can have."""
-    first = error.errors()[0]
+    errors = error.errors()
+    first = next((each for each in errors if each["type"] != "literal_error"), errors[0])  # not: "should be 'auto'"
     return Problem(
         f"A step with {'.'.join(map(str, first['loc'][:2]))} = {first['input']!r} cannot be simulated",
         f"{first['msg']}.",
