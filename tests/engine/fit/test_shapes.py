@@ -95,7 +95,7 @@ def test_a_card_is_found_by_any_of_its_names(name: str) -> None:
     ("name", "near"),
     [
         ("RTX 4009", "RTX 4090"),
-        ("a100", "A100 40GB or A100 80GB"),
+        ("a100", "A100 40GB or A100 40GB PCIe or A100 80GB or A100 80GB PCIe"),
         ("h20", "H200"),
         ("4070 super", "RTX 4070"),
         ("RTX 6000", "RTX 6000 Ada"),
@@ -113,6 +113,18 @@ def test_a_live_gpu_brings_its_own_memory_and_its_kinds_speed() -> None:
     assert (card.uuid, card.free_mib) == ("GPU-1", 10_000.0)
     assert card.spec is not None
     assert card.spec.bandwidth_gb_s == 4800
+
+
+def test_a_card_in_a_slot_is_slower_than_one_on_a_board() -> None:
+    for board, slot in (
+        ("A100-SXM4-80GB", "A100 80GB PCIe"),
+        ("Tesla V100-SXM2-16GB", "Tesla V100-PCIE-16GB"),
+        ("RTX PRO 6000 Blackwell Workstation Edition", "RTX PRO 6000 Blackwell Server Edition"),
+    ):
+        fast, slow = cards.spec_of(board), cards.spec_of(slot)
+        assert fast and slow and fast.memory_mib == slow.memory_mib
+        assert (slow.watts, slow.bandwidth_gb_s, slow.fp16_tflops) < (fast.watts, fast.bandwidth_gb_s, fast.fp16_tflops)
+        assert slow.link_gb_s == cards.PCIE_GB_S
 
 
 def test_a_slice_of_a_gpu_has_its_share() -> None:
