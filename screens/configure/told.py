@@ -79,9 +79,9 @@ def _filled(fit: GpuFit, colour: Colour) -> list[Content]:
 
 
 def _source(judgement: Judgement, fit: GpuFit) -> Content:
-    """`simulated, ±2 % in 9 runs here`: how figures are come by, and how wrong such figures were on this GPU."""
+    """`simulated, ±2 % in 9 runs`: how figures are come by, and how wrong such figures were on this GPU."""
     errors = judgement.errors
-    past = f", ±{errors.mean_pct:.0f} % in {errors.runs} run{'s' if errors.runs > 1 else ''} here" if errors else ""
+    past = f", ±{errors.mean_pct:.0f} % in {errors.runs} run{'s' if errors.runs > 1 else ''}" if errors else ""
     waits = f", {judgement.unsimulated}" if judgement.unsimulated else ""
     return Content.assemble((fit.source, "bold" if fit.source == "simulated" else "italic"), (past + waits, MUTED))
 
@@ -97,9 +97,9 @@ def _time(fit: GpuFit) -> list[Content]:
 
 
 def _span(between: tuple[float, float], written: Callable[[float], str]) -> str:
-    """`3m to 10m`; one figure where both are written alike."""
+    """`3m-10m`; one figure where both are written alike."""
     low, high = map(written, between)
-    return low if low == high else f"{low} to {high}"
+    return low if low == high else f"{low}-{high}"
 
 
 def _how(fit: GpuFit) -> list[Content]:

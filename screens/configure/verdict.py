@@ -69,10 +69,10 @@ def name_of(fit: GpuFit, gpus: Sequence[Gpu], elsewhere: str) -> str:
 
 
 def ends(seconds: tuple[float, float], now: float) -> str:
-    """How long, and when that would be over if it began now: `3m to 10m, ends 14:05-14:12`."""
+    """How long, and when that would be over if it began now: `3m-10m, ends 14:05-14:12`."""
     if seconds[1] < 1:
         return "within a second"
     low, high = figures.duration(seconds[0]), figures.duration(seconds[1])
     first, last = (figures.clock(now + each, now) for each in seconds)
-    span = low if low == high else f"{low} to {high}"
+    span = low if low == high else f"{low}-{high}"
     return f"{span}, ends {last if first == last else f'{first}-{last}'}"

@@ -20,8 +20,8 @@ from screens.widgets.table import Table
 from tests.screens.driving import until
 from tests.tiny import tiny_profile, write_rows
 
-RTX: Final = Gpu("GPU-aaaaaaaa", 0, "GeForce RTX 4090", total_mib=24_564.0, free_mib=24_000.0)
-T4: Final = Gpu("GPU-bbbbbbbb", 1, "Tesla T4", total_mib=15_360.0, free_mib=15_000.0)
+RTX: Final = Gpu("GPU-aaaaaaaa", 0, "GeForce RTX 4090", total_mib=24_564.0, used_mib=564.0, free_mib=24_000.0)
+T4: Final = Gpu("GPU-bbbbbbbb", 1, "Tesla T4", total_mib=15_360.0, used_mib=360.0, free_mib=15_000.0)
 SEVEN: Final = "mistralai/Mistral-7B-v0.1"
 
 

@@ -107,7 +107,7 @@ def test_the_verdict_is_whether_where_how_long_and_what_of_the_disk() -> None:
     room = Room(download=14_500_000_000, needed=9e9, free=412_000_000_000)
     told = said(judged(fit(replace(NOTHING, weights=18_368)), room=room))
     assert told == (
-        "✓ fits gpu0 RTX 4090, 5.5 GiB to spare · 84 steps · 12m to 15m, ends 13:17-13:20 · download 14 GB · "
+        "✓ fits gpu0 RTX 4090, 5.5 GiB to spare · 84 steps · 12m-15m, ends 13:17-13:20 · download 14 GB · "
         "disk 9 GB of 412 GB"
     )
     narrow = said(judged(fit(replace(NOTHING, weights=18_368)), room=room), width=78)
@@ -140,7 +140,7 @@ def test_the_verdict_puts_what_is_wrong_first() -> None:
 def test_an_end_is_a_span_where_it_is_not_sure() -> None:
     assert ends((0.2, 0.9), NOW) == "within a second"
     assert ends((60.0, 62.0), NOW) == "1m, ends 13:06"
-    assert ends((3600.0, 7200.0), NOW).startswith("1h to 2h, ends 14:05-15:05")
+    assert ends((3600.0, 7200.0), NOW).startswith("1h-2h, ends 14:05-15:05")
 
 
 def test_a_rung_is_told_with_what_it_saves_and_costs() -> None:
@@ -169,9 +169,9 @@ def test_all_of_the_estimate_is_told_where_there_is_room_and_the_most_important_
         assert max(map(len, lines)) <= 76
         for words in (
             "gpu0 RTX 4090",
-            "simulated, ±2 % in 9 runs here",
-            "12m to 15m · 4.1k to 5k tok/s",
-            ".070 to .090 kWh",
+            "simulated, ±2 % in 9 runs",
+            "12m-15m · 4.1k-5k tok/s",
+            ".070-.090 kWh",
             "! a run like this failed here: OOM at 12, lora-64, 3d ago; rank was 8, is 1",
             "checkpoint activations on",
             "micro-batch 4 of at most 8 · activations recomputed",
