@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from typing import Final
 
 import torch
 
 from engine.fit.allocator import replay
 from engine.fit.question import Answer, Part, Phase, Question
-from engine.fit.simulation import arranging, building, loading, ranks, stepping
+from engine.fit.simulation import arranging, building, loading, ranks, standins, stepping
 from engine.fit.simulation.paging import paged
 from engine.fit.simulation.shortening import shortened
 from engine.fit.simulation.tracing import Tracer, tensors
@@ -17,8 +16,6 @@ from engine.fit.stream import Event, Stream
 from engine.train import objective, optimizer
 from engine.train.parts import Learner
 from engine.train.scorer import Scorer
-
-PAIRS: Final = ("dpo", "orpo")
 
 
 def answer(question: Question) -> Answer:
@@ -54,6 +51,7 @@ def _on_cpu(stream: Stream) -> Answer:
     return Answer(peak, peak, phases, {part: size for part, size in at_peak.items() if size})
 
 
+@standins.flash_installed()
 def stream(question: Question) -> Stream:
     """What the step allocates and frees, in order, with all layers simulated.
 
@@ -65,7 +63,6 @@ def stream(question: Question) -> Stream:
     loaded = building.built(config, profile)
     scorer = Scorer(loaded.model, loaded.autocast)
     layout = arranging.layout_of(scorer, question.step)
-    tokens = stepping.tokens_of(question.step, layout, per_example=2 if profile.training.objective in PAIRS else 1)
     asked = objective.make(profile.training)
     loading.prepare()
     on_gpu = question.machine.capability is not None
@@ -91,7 +88,7 @@ def stream(question: Question) -> Stream:
         )
         stepping.run(
             learner,
-            tokens,
+            question.step,
             layout,
             tracer.phase,
             over=lambda part: _mark(tracer, learner, part),

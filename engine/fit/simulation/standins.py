@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.autograd.function import FunctionCtx
 from torch.nn import functional
+from torch.nn.attention.varlen import varlen_attn
 
 from engine.train import attention
 
@@ -56,6 +57,7 @@ def as_on_cuda(capability: tuple[int, int]) -> Iterator[None]:
         mock.patch("torch.nn.functional.scaled_dot_product_attention", partial(_attention, capability)),
         mock.patch("engine.train.attention.on_cpu", attention.on_gpu),
         mock.patch("bitsandbytes.matmul", _int8_matmul),
+        mock.patch("transformers.integrations.moe._can_use_grouped_mm", lambda *_: capability >= (8, 0)),
     ):
         yield
 
@@ -290,3 +292,66 @@ INSTEAD: Final[Mapping[object, Callable[..., Tensor]]] = {
     aten._grouped_mm.default: _grouped_mm,
 }
 """What is done in place of an operation that fake tensors do not know, or not whole."""
+
+
+def flash_varlen(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    cu_seqlens_q: Tensor,
+    cu_seqlens_k: Tensor,
+    max_seqlen_q: int,
+    max_seqlen_k: int,
+    softmax_scale: float | None = None,
+    causal: bool = False,
+    window_size: tuple[int, int] = (-1, -1),
+) -> Tensor:
+    """`flash_attn_varlen_func` of the package flash-attn, which need not be installed: PyTorch has the same kernels."""
+    found = varlen_attn(
+        q,
+        k,
+        v,
+        cu_seqlens_q,
+        cu_seqlens_k,
+        int(max_seqlen_q),
+        int(max_seqlen_k),
+        scale=softmax_scale,
+        window_size=(window_size[0], 0 if causal else window_size[1]),
+        enable_gqa=q.shape[1] != k.shape[1],
+    )
+    assert isinstance(found, Tensor)
+    return found
+
+
+def flash(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    softmax_scale: float | None = None,
+    causal: bool = False,
+    window_size: tuple[int, int] = (-1, -1),
+) -> Tensor:
+    """`flash_attn_func`, for rows that are all as long: [rows, length, heads, size]."""
+    rows, length = q.shape[:2]
+    bounds = torch.arange(0, (rows + 1) * length, length, dtype=torch.int32)
+    flat = [each.flatten(0, 1) for each in (q, k, v)]
+    found = flash_varlen(*flat, bounds, bounds, length, length, softmax_scale, causal, window_size)
+    return found.unflatten(0, (rows, length))
+
+
+@contextmanager
+def flash_installed() -> Iterator[None]:
+    """transformers finds the package flash-attn, and these in it.
+
+    Whether positions start over in a row it would read off their values: the engine tells it where documents begin, or there is one in a row.
+    """
+    from transformers import modeling_flash_attention_utils as utils
+
+    found = (flash, flash_varlen, None, utils._pad_input, utils._unpad_input)
+    with (
+        mock.patch("transformers.PreTrainedModel._flash_attn_import_error"),
+        mock.patch.object(utils, "_lazy_imports", lambda *_, **__: found),
+        mock.patch.object(utils, "_loaded_implementation", None),
+        mock.patch.object(utils, "_is_packed_sequence", lambda *_: False),
+    ):
+        yield

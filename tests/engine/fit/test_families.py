@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -45,6 +46,18 @@ def test_a_family_is_simulated_for_gpus_old_and_new(base: Path) -> None:
         (Machine((8, 0), 2, "shard"), {"dtype": "bfloat16"}),
     ):
         _check_whole(answer(question(base, PACKED, machine, **model)))
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma3"])
+def test_flash_attention_is_simulated_where_its_package_is_not_installed(family: Family, tmp_path: Path) -> None:
+    base = make(family, tmp_path / family)
+    for step in (PADDED, PACKED, replace(PADDED, rows=1)):
+        found = {
+            attention: answer(question(base, step, Machine((8, 0)), dtype="bfloat16", attention=attention))
+            for attention in ("flash", "eager")
+        }
+        _check_whole(found["flash"])
+        assert found["flash"].allocated < found["eager"].allocated
 
 
 def _check_whole(found: Answer) -> None:
