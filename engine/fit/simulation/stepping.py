@@ -21,7 +21,7 @@ from engine.fit.question import Phase, Step
 from engine.train import attempt, checkpoint, reference, result, validate
 from engine.train.batches import Layout, MicroBatch, rows_of
 from engine.train.checkpoint import Progress
-from engine.train.objective import Dpo
+from engine.train.objective import Dpo, Orpo
 from engine.train.parts import Learner
 from engine.train.quantized import DTYPES
 from engine.train.ranks import Piece, Ranks
@@ -29,7 +29,6 @@ from engine.train.watch import Clock
 
 Phases = Callable[[Phase], AbstractContextManager[None]]
 Over = Callable[[str], None]
-STEPS: Final = 2
 DOCUMENTS: Final = 2  # that share a packed row
 
 
@@ -74,14 +73,16 @@ class PhaseClock(Clock):
 def tokens_of(step: Step, layout: Layout, *, per_example: int) -> Tokens:
     """Examples for an optimizer step whose micro-batches are as asked; padded where the layout is, which says what the model allows.
 
-    Where several rows are padded the first is the longest.
+    Of padded rows the first of the first micro-batch is longer than the others, and the last of the second is shorter: both need a mask.
     """
-    packed = [step.tokens // DOCUMENTS] * (DOCUMENTS * step.rows)
-    padded = [step.tokens] + [max(2, step.tokens - 1)] * (step.rows - 1)
-    lengths = padded if layout.row_tokens is None else packed
-    scored = _dealt(step.supervised, lengths)
-    if step.accumulates:
-        lengths, scored = lengths * 2, scored * 2
+    rows = step.rows * (2 if step.accumulates else 1)
+    if layout.row_tokens is None:
+        lengths = [step.tokens] + [max(2, step.tokens - 1)] * (rows - 1)
+        if step.accumulates:
+            lengths[-1] = max(2, step.tokens - 2)
+    else:
+        lengths = [step.tokens // DOCUMENTS] * (DOCUMENTS * rows)
+    scored = _dealt(step.supervised * rows // step.rows, lengths)
     starts = np.concatenate(([0], np.cumsum(lengths)))
     supervised = np.zeros(starts[-1], np.bool_)
     for end, count in zip(starts[1:].tolist(), scored, strict=True):
@@ -98,7 +99,7 @@ def _dealt(supervised: int, lengths: list[int]) -> list[int]:
 
 def run(
     learner: Learner,
-    tokens: Tokens,
+    step: Step,
     layout: Layout,
     phases: Phases,
     *,
@@ -109,14 +110,16 @@ def run(
 
     `over` is told when a part of a step is over: data, forward, backward, update.
     """
+    tokens = tokens_of(step, layout, per_example=2 if isinstance(learner.objective, (Dpo, Orpo)) else 1)
     if isinstance(learner.objective, Dpo):
         learner = _with_reference(learner, tokens, layout, phases)
     progress = Progress(scale=2.0)  # what a run finds out: with more the values that nobody learned may overflow
     trained = list(checkpoint.trained(learner.loaded.model).values())
     examples = np.arange(tokens.examples)
+    first = examples[: len(examples) // 2] if step.accumulates else examples  # one micro-batch makes the state
     with phases(Phase.STEP):
-        for _ in range(STEPS):
-            attempt.once(learner, progress, trained, tokens, examples, layout, PhaseClock(phases, over))
+        for chosen in (first, examples):
+            attempt.once(learner, progress, trained, tokens, chosen, layout, PhaseClock(phases, over))
     with phases(Phase.EVALUATION):
         validate.validation_loss(
             learner.loaded,
@@ -137,7 +140,7 @@ def run(
 def saved(learner: Learner) -> None:
     """A checkpoint's tensors and the result's are brought into main memory, one after the other."""
     weights, tensors, _ = checkpoint.collected(learner.loaded.model, learner.optimizer)
-    checkpoint.check_finite(STEPS, {**weights, **tensors})
+    checkpoint.check_finite(2, {**weights, **tensors})
     del weights, tensors
     result.collected(learner.loaded.model, learner.profile.model, learner.ranks)
 

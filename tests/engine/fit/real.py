@@ -39,9 +39,6 @@ def peaks(base: Path, question: Question, spread: Spread = alone) -> dict[Phase,
     scorer = Scorer(loaded.model, loaded.autocast)
     layout = packing.choose(loaded, scorer, resolved, 0).layout
     made = objective.make(resolved.training)
-    tokens = stepping.tokens_of(
-        question.step, layout, per_example=1 if resolved.training.objective in ("sft", "pretrain") else 2
-    )
     held = sum(_sizes(loaded.model).values())
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
         if spread is not alone:
@@ -57,7 +54,7 @@ def peaks(base: Path, question: Question, spread: Spread = alone) -> dict[Phase,
             optimizer=optimizer.make(loaded.model, resolved.training, building.CPU),
             ranks=stepping.Copying(),
         )
-        stepping.run(learner, tokens, layout, _phase)
+        stepping.run(learner, question.step, layout, _phase)
     return _peaks(seen, held)
 
 
