@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from engine.importing.carrying import Carry
+from engine.importing.carrying import Carry, names
 from engine.importing.sources import columns, source, split
 
 ALPACA: Final = {"instruction": "instruction", "input": "input", "response": "output"}
@@ -27,6 +27,10 @@ TO_PARTS: Final = {
     "field_rejected": "rejected",
 }
 ROLES: Final = "roles of ShareGPT and OpenAI are read as they are"
+READ_AS: Final = {"system", "user", "human", "assistant", "gpt", "model", "tool"}
+"""Names of roles that rows may have."""
+REASONING: Final = ("reasoning_content", "thinking")
+"""Fields that reasoning is read from, and given to templates under."""
 NEEDLESS: Final = {
     "ds_type": "the suffix says it",
     "message_field_role": ROLES,
@@ -116,6 +120,12 @@ def _conversations(carry: Carry, kind: str, to: str) -> None:
     if carry.get("chat_template") not in (None, "tokenizer_default"):
         carry.changed("chat_template", {}, "the base's own chat template is used: template.name")
     carry.needless("chat_template", "that is template.name = chat")
+    roles = carry.get("roles")
+    if isinstance(roles, Mapping) and {name for one in roles.values() for name in names(one)} <= READ_AS:
+        carry.needless("roles", ROLES)
+    for key in ("field_thinking", "template_thinking_key"):
+        if carry.get(key) in REASONING:
+            carry.needless(key, UNSUPPORTED[key])
 
 
 def _described(carry: Carry, kind: Mapping[object, object], to: str) -> None:

@@ -104,8 +104,10 @@ def optimizer(carry: Carry, key: str) -> None:
         carry.same(key, "training.optimizer", OPTIMIZERS[named])
     elif named.startswith("paged_adamw"):
         carry.changed(key, {"training.optimizer": "paged_adamw_8bit"}, "its states are kept in 8 bits, not in 32")
+    elif named in ("adamw_torch_8bit", "adamw_torch_4bit"):
+        carry.changed(key, {"training.optimizer": "adamw_8bit"}, "its states are kept in 8 bits by bitsandbytes")
     else:
-        carry.changed(key, {"training.optimizer": "adamw"}, f"there is no {named} here")
+        carry.changed(key, {"training.optimizer": "adamw"}, f"it becomes adamw: there is no {named} here")
     for name, usual in ADAM.items():
         if carry.get(name) == usual:
             carry.needless(name, "that is how it is here")

@@ -28,6 +28,20 @@ def test_a_profile_is_written_and_every_key_is_told_of(here: Path, capsys: pytes
     assert (here / "theirs.toml").stat().st_mode & 0o777 == 0o600
 
 
+def test_the_report_has_room_in_eighty_columns(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    main(["profile", "import", "theirs.yml"])
+    said = capsys.readouterr().out.splitlines()
+    assert max(map(len, said)) <= 80
+    assert "✗ not carried over (4)" in said
+    assert any(line.split() == ["lora_r", "32", "→", "method.rank"] for line in said)
+    assert any(
+        line.split()[:3] == ["training.seed", "42:", "their"] for line in said
+    )  # not in the file: named by what it is here
+
+
 def test_as_json_and_where_it_is_wanted(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(["profile", "import", "theirs.yml", "--to", "mine.toml", "--json", "--set", "method.rank=8"])
     said = json.loads(capsys.readouterr().out)

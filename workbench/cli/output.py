@@ -14,7 +14,7 @@ from engine.ledger.states import State
 from screens.widgets.states import described
 
 NOTHING: Final = "–"
-PLAIN: Final = str.maketrans({"○": "o", "◌": "o", "●": ">", "‖": "=", "✓": "+", "■": ".", "✗": "x", "–": "-"})
+PLAIN: Final = str.maketrans({"○": "o", "◌": "o", "●": ">", "‖": "=", "✓": "+", "■": ".", "✗": "x", "–": "-", "→": ">"})
 """Symbols for terminals and files that know only ASCII."""
 Cell = str | int | float | None
 

@@ -20,11 +20,12 @@ from engine.importing.carrying import HOWS
 from engine.profile import flat
 from engine.profile_fields import OFF, Field, sections
 from engine.profile_file import parse, updated
-from workbench.cli.output import print_json, print_table, shown, words
+from workbench.cli.output import print_json, print_table, printable, shown, words
 
 MARKS: Final = {"left": "✗", "changed": "~", "assumed": "○", "same": "✓", "needless": "–"}
 
 WIDEST: Final = 100  # columns of a text that is to be read
+LONGEST: Final = 29  # columns that the keys of a report share; what is longer pushes its value aside
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -173,12 +174,28 @@ def _checked(found: Imported, to: Path, settings: Sequence[str]) -> str:
 
 
 def _print(found: Imported) -> None:
-    print_table(
-        ("", "key", "value", "in the profile", "why"),
-        [(MARKS[line.how], line.key or "–", line.value, ", ".join(line.to), line.why) for line in found.lines],
-    )
-    print()
-    print("  ".join(shown(f"{MARKS[how]} {title} {len(found.of(how))}") for how, title in HOWS.items()))
+    """What became of the keys, the most important first, in lines that a terminal of 80 columns has room for."""
+    for how, title in HOWS.items():
+        lines = found.of(how)
+        if not lines:
+            continue
+        print(shown(f"{MARKS[how]} {title} ({len(lines)})"))
+        # What has no key is named by what it became.
+        named = [(line.key or ", ".join(line.to), line) for line in lines]
+        width = min(LONGEST, max(len(name) for name, _ in named))
+        for name, line in named:
+            to = f" → {', '.join(line.to)}" if line.key and line.to else ""
+            why = f": {line.why}" if line.why else ""
+            print(shown(_wrapped(f"  {name:<{width}}  ", printable(f"{line.value}{to}{why}"), width + 4)))
+        print()
     left = len(found.of("left"))
     lost = f"{left} key{'' if left == 1 else 's'} could not be carried over" if left else "all was carried over"
     words(f"From {found.kind}: {lost}.")
+
+
+def _wrapped(first: str, text: str, indent: int) -> str:
+    """A text behind `first`, its further lines under its own beginning, no wider than the terminal."""
+    width = max(60, min(WIDEST, shutil.get_terminal_size().columns))
+    return textwrap.fill(
+        text, width, initial_indent=printable(first), subsequent_indent=" " * indent, break_on_hyphens=False
+    )

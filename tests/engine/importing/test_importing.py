@@ -319,3 +319,25 @@ def test_whatever_the_values_each_key_is_told_of_once_or_all_is_refused(
         parse(found.text, path)
     except Problem as problem:
         assert problem.code == "profile"
+
+
+def test_what_a_file_says_as_it_is_anyway_is_no_loss(tmp_path: Path) -> None:
+    said = {
+        "base_model": "m",
+        "adapter": "lora",
+        "optimizer": "adamw_torch_8bit",
+        "datasets": [
+            {
+                "path": "d",
+                "type": "chat_template",
+                "field_thinking": "thinking",
+                "roles": {"user": ["user", "human"], "assistant": ["gpt"]},
+            },
+            {"path": "e", "type": "chat_template", "field_thinking": "mind", "roles": {"user": ["customer"]}},
+        ],
+    }
+    (tmp_path / "theirs.yml").write_text(yaml.safe_dump(said))
+    found = imported(tmp_path / "theirs.yml")
+    assert {line.key for line in found.of("left")} == {"datasets.1.field_thinking", "datasets.1.roles"}
+    assert {"datasets.0.field_thinking", "datasets.0.roles"} <= {line.key for line in found.of("needless")}
+    assert 'optimizer = "adamw_8bit"' in found.text
