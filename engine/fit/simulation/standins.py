@@ -334,9 +334,9 @@ def flash(
     """`flash_attn_func`, for rows that are all as long: [rows, length, heads, size]."""
     rows, length = q.shape[:2]
     bounds = torch.arange(0, (rows + 1) * length, length, dtype=torch.int32)
-    flat = [each.flatten(0, 1) for each in (q, k, v)]
-    found = flash_varlen(*flat, bounds, bounds, length, length, softmax_scale, causal, window_size)
-    return found.unflatten(0, (rows, length))
+    query, key, value = (each.flatten(0, 1) for each in (q, k, v))
+    found = flash_varlen(query, key, value, bounds, bounds, length, length, softmax_scale, causal, window_size)
+    return found.view(q.shape)
 
 
 @contextmanager
