@@ -6,12 +6,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from engine import machine
-from engine.fit.simulator import Simulator
 from engine.gpu import Gpu, gpus
 from engine.ledger import Ledger
 from engine.storage import free_bytes
+
+if TYPE_CHECKING:
+    from engine.fit.simulator import Simulator
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class View:
 class Session:
     """`clock` (seconds since the epoch), `gpus` and `room` are asked, never the machine itself: a picture can be taken of fixed ones.
 
-    `simulator` lives as long as the application; without one memory is estimated by formulas.
+    `simulator` gives the one that lives as long as the application, made when it is first wanted; without it memory is estimated by formulas.
     """
 
     ledger: Ledger
@@ -59,4 +62,4 @@ class Session:
     gpus: Callable[[], tuple[Gpu, ...]] = gpus
     room: Callable[[Path], Room] = room
     view: View = View()
-    simulator: Simulator | None = None
+    simulator: Callable[[], Simulator] | None = None

@@ -7,11 +7,12 @@ import gc
 import os
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import replace
+from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from textual import work
@@ -22,7 +23,6 @@ from textual.message import Message
 from textual.worker import WorkerFailed
 
 from engine.errors import Problem
-from engine.fit.simulator import Simulator
 from engine.ledger import Ledger, runs
 from screens.commands import EVERYWHERE, QUIT
 from screens.messages import (
@@ -46,6 +46,9 @@ from workbench.first_start import PlacesScreen, offer_copies
 from workbench.help import HelpScreen
 from workbench.palette import Commands
 from workbench.settings import Settings
+
+if TYPE_CHECKING:
+    from engine.fit.simulator import Simulator
 
 
 def page_type(name: ScreenName) -> type[Page[Any]]:
@@ -285,7 +288,14 @@ def run(ledger_path: Path, *, watch: str | None = None) -> int:
         Problem: the ledger or the settings cannot be opened, or the key map does not work.
     """
     settings = user_settings.load()
-    with Ledger.open(ledger_path) as ledger, closing(Simulator()) as simulator:
+    with Ledger.open(ledger_path) as ledger, ExitStack() as at_the_end:
+
+        @cache
+        def simulator() -> Simulator:
+            from engine.fit.simulator import Simulator  # a fifth of what the first screen needs, which does not need it
+
+            return at_the_end.enter_context(closing(Simulator()))
+
         session = Session(ledger, settings.runs_folder, view=settings.runs, simulator=simulator)
         app = WorkbenchApp(session, settings, watch=watch)
         app.run()

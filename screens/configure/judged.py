@@ -55,8 +55,8 @@ class JudgedPage(ConfigurePage):
 
     def on_mount(self) -> None:
         """Have the simulator's child ready when the first question comes. Textual calls the page's own `on_mount` too."""
-        if self.session.simulator is not None:
-            self.session.simulator.warm()
+        if self._judge.simulator is not None:
+            self._judge.simulator.warm()
 
     def on_unmount(self) -> None:
         """Nobody waits for a simulation any more."""
@@ -113,7 +113,7 @@ class JudgedPage(ConfigurePage):
 
     def _simulate(self, judgement: Judgement) -> None:
         """Have the next figures simulated that were not yet."""
-        simulator, question = self.session.simulator, self._judge.to_simulate(judgement)
+        simulator, question = self._judge.simulator, self._judge.to_simulate(judgement)
         key = question.key if question else ""
         if simulator is None or key == self._wished:
             return

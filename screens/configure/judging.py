@@ -110,7 +110,8 @@ class Judge:
         self._downloads: dict[tuple[str, str], tuple[float, int | Problem]] = {}
         self._cards: dict[tuple[Card, str, Model], tuple[float, Card]] = {}
         self._refused: dict[str, Problem] = {}
-        self._predictor: Predictor = Anchored(session.simulator) if session.simulator else FORMULAS
+        self.simulator = session.simulator() if session.simulator else None
+        self._predictor: Predictor = Anchored(self.simulator) if self.simulator else FORMULAS
 
     def at_hand(self, profile: Profile) -> bool:
         """Whether what is slow to find out of the profile's base and data is known."""
@@ -156,7 +157,7 @@ class Judge:
             found = replace(found, estimate=_climbed(profile, found.facts, where, predictor))
         except Problem:
             question = predictor.unanswered
-            if question is None or self._session.simulator is None:
+            if question is None or self.simulator is None:
                 raise
             refused = self._refused.get(question.key)
             return replace(found, problem=refused) if refused else replace(found, unanswered=question)
@@ -182,7 +183,7 @@ class Judge:
             self._refused[question.key] = outcome
 
     def _unsimulated(self, fit: GpuFit) -> str:
-        if self._session.simulator is None or fit.source == "simulated":
+        if self.simulator is None or fit.source == "simulated":
             return ""
         refused = self._refused.get(fit.question.key)
         return f"not simulated: {refused.what}" if refused else "being simulated"

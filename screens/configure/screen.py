@@ -164,12 +164,12 @@ class ConfigureScreen(PickingPage):
         if not name:
             return
         self._starting = True
-        waits = self.session.simulator is not None and best and best.uuid != "cpu" and best.source != "simulated"
+        waits = self._judge.simulator is not None and best and best.uuid != "cpu" and best.source != "simulated"
         self.say(f"Starting {name}{': its memory is simulated first' if waits else ''} ...")
         ledger = self.session.ledger
         started: Run | None = None
         try:
-            resolved = await self.attempt(lambda: launch.resolved(ledger, draft.profile(), self.session.simulator))
+            resolved = await self.attempt(lambda: launch.resolved(ledger, draft.profile(), self._judge.simulator))
             if resolved and (not resolved.doubts or await self.ask(_doubted(resolved))):
                 self.say(f"Starting {name} ...")
                 started = await self.attempt(

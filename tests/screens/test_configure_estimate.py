@@ -43,7 +43,7 @@ def session(ledger: Ledger, tmp_path: Path) -> Session:
 def simulating(session: Session, *said: object) -> Iterator[Session]:
     """The session with a simulator whose child answers as the arguments say."""
     with closing(Simulator(command=(sys.executable, str(CHILD), *map(str, said)))) as simulator:
-        yield replace(session, simulator=simulator)
+        yield replace(session, simulator=lambda: simulator)
 
 
 async def test_simulated_figures_take_the_place_of_formulas_and_keys_do_not_wait_for_them(
