@@ -90,7 +90,7 @@ def _time(fit: GpuFit) -> list[Content]:
     """How long, how fast, and how much energy."""
     told = [Content(_span(fit.seconds, figures.duration) if fit.seconds else "how long is not known")]
     if fit.tokens_per_second:
-        told.append(Content(f"{_span(fit.tokens_per_second, figures.count)} tok/s"))
+        told.append(Content(f"{_span(fit.tokens_per_second, _rate)} tok/s"))
     if fit.kwh:
         told.append(Content(f"{_span(fit.kwh, figures.value)} kWh"))
     return told
@@ -100,6 +100,10 @@ def _span(between: tuple[float, float], written: Callable[[float], str]) -> str:
     """`3m-10m`; one figure where both are written alike."""
     low, high = map(written, between)
     return low if low == high else f"{low}-{high}"
+
+
+def _rate(number: float) -> str:
+    return figures.count(number) if number >= 10 else figures.value(number)
 
 
 def _how(fit: GpuFit) -> list[Content]:
