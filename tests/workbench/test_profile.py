@@ -97,5 +97,10 @@ def test_a_value_is_explained_and_a_typo_is_told(capsys: pytest.CaptureFixture[s
     told = {each["key"]: each for each in json.loads(capsys.readouterr().out)}
     assert told.keys() == {"data.source", "data.subset", "data.split", "data.columns", "data.weight"}
     assert told["data.weight"]["default"] == 1.0 and told["data.weight"]["why"]
+    assert main(["profile", "explain", "rank"]) == 0  # its last part is enough
+    assert capsys.readouterr().out == said
+    assert main(["profile", "explain"]) == 0
+    every = capsys.readouterr().out.splitlines()
+    assert max(map(len, every)) <= 100 and any(line.startswith("training.objective ") for line in every)
     assert main(["profile", "explain", "method.rnak"]) == 2
     assert "did you mean method.rank?" in capsys.readouterr().err

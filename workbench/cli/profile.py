@@ -20,7 +20,7 @@ from engine.importing.carrying import HOWS
 from engine.profile import flat
 from engine.profile_fields import OFF, Field, sections
 from engine.profile_file import parse, updated
-from workbench.cli.output import print_json, print_table, printable, shown, words
+from workbench.cli.output import NOTHING, print_json, printable, shown, words
 
 MARKS: Final = {"left": "✗", "changed": "~", "assumed": "○", "same": "✓", "needless": "–"}
 
@@ -47,7 +47,11 @@ def _add_explain(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         description="What every value of a profile means, which it may be, what is usual, what was found out about it and by whom.",
     )
     parser.add_argument(
-        "key", nargs="?", default="", metavar="KEY", help="such as method.rank, or a table: method; all without it"
+        "key",
+        nargs="?",
+        default="",
+        metavar="KEY",
+        help="such as method.rank, rank, or a table: method; all without it",
     )
     parser.add_argument("--json", action="store_true", help="as JSON")
     parser.set_defaults(run=run_explain)
@@ -57,7 +61,11 @@ def run_explain(options: argparse.Namespace) -> int:
     """Print what is to be known about one value or several, with the profile's defaults as the other values."""
     asked: str = NUMBERED.sub("data", options.key)
     fields = {NUMBERED.sub("data", field.key): field for section in sections({}) for field in section.fields}
-    found = {key: field for key, field in fields.items() if not asked or key == asked or key.startswith(f"{asked}.")}
+    found = {
+        key: field
+        for key, field in fields.items()
+        if not asked or key == asked or key.startswith(f"{asked}.") or key.endswith(f".{asked}")
+    }
     if not found:
         tables = {key.partition(".")[0] for key in fields}
         raise Problem(
@@ -78,13 +86,12 @@ def run_explain(options: argparse.Namespace) -> int:
         for title, text in lines:
             print(textwrap.fill(text, width, initial_indent=f"  {title:<9}", subsequent_indent=" " * 11))
     else:
-        print_table(
-            ("key", "default", "range", "meaning"),
-            [
-                (key, _written(field.default), field.bounds or "|".join(map(_written, field.choices)), field.about)
-                for key, field in found.items()
-            ],
-        )
+        width = max(map(len, told))
+        for key, field in found.items():
+            may_be = field.bounds or "|".join(map(_written, field.choices))
+            default = _written(field.default) or NOTHING
+            text = f"{default} ({may_be}). {field.about}" if may_be else f"{default}. {field.about}"
+            print(shown(_wrapped(f"{key:<{width}}  ", text, width + 2)))
     return 0
 
 
