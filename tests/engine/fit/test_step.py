@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import pytest
 
-from engine.fit.question import Machine, Phase, Question, Step
+from engine.fit.question import Answer, Machine, Part, Phase, Question, Step
 from engine.fit.simulation.answer import answer
 from tests.engine.fit import real
 from tests.models import FAMILIES, Family, make
+from tests.tiny import VOCABULARY
 
 LORA: Final[dict[str, object]] = {"name": "lora", "rank": 8, "dropout": 0.1}
 PADDED: Final = Step(4, 96, 200, packed=False, checkpointing=False, accumulates=False)
@@ -115,3 +117,22 @@ def test_logits_of_many_tokens_never_stand_together(llama: Path, monkeypatch: py
 
 def test_a_single_row_has_no_mask(llama: Path) -> None:
     check(llama, question(llama, step=Step(1, 200, 50, packed=False, checkpointing=False, accumulates=True)))
+
+
+def test_on_a_gpu_what_memory_is_for_is_told_apart_and_paged_states_lie_elsewhere(tmp_path: Path) -> None:
+    base = make("llama", tmp_path, hidden_size=256)
+    ampere = Machine(capability=(8, 0))
+
+    def found(optimizer: str) -> Answer:
+        asked = question(base, method={"name": "full"}, training={"optimizer": optimizer}, step=PACKED)
+        return answer(replace(asked, machine=ampere))
+
+    plain, small, paged = found("adamw"), found("adamw_8bit"), found("paged_adamw_8bit")
+    assert set(plain.phases) == set(Phase)
+    assert plain.parts[Part.OPTIMIZER] == pytest.approx(
+        2 * plain.parts[Part.WEIGHTS], rel=0.02
+    )  # two moments in float32
+    assert 3 * small.parts[Part.OPTIMIZER] < plain.parts[Part.OPTIMIZER]
+    matrices = 2 * VOCABULARY * 256  # embedding and head alone have 100,000 weights; two moments in 8 bits
+    assert small.parts[Part.OPTIMIZER] - paged.parts[Part.OPTIMIZER] == 2 * matrices
+    assert all(one.allocated <= one.reserved for one in (plain, small, paged))
