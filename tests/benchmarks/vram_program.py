@@ -8,11 +8,9 @@ returns.
 from __future__ import annotations
 
 import warnings
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial, wraps
-from itertools import islice
 from typing import Any, Final
 from unittest import mock
 
@@ -45,6 +43,7 @@ OPTIMIZERS: Final[Mapping[str, Callable[[list[nn.Parameter]], torch.optim.Optimi
     "sgd-momentum": partial(torch.optim.SGD, lr=1e-4, momentum=0.9),
 }
 THREADS: Final = 4  # GLOBAL_WORKERS in transformers/core_model_loading.py
+TAKING: Final = 4 << 20  # half a millisecond of Python at 8 GB/s: an estimate; from 1 to 12 MiB little changes
 T4: Final = (7, 5)
 STEPS: Final = 2
 
@@ -144,32 +143,54 @@ def _load(places: list[Place], model: nn.Module, run: Run, dtype: torch.dtype, t
     else:
         _load_quantised(places, dtype, tracer)
         _load_buffers(model, stood)
-        _prepare(places, tracer)
+        _prepare(places)
     _load_adapter(model, torch.float32 if run["quantization"] != "none" else dtype)
 
 
 def _load_quantised(places: list[Place], dtype: torch.dtype, tracer: Tracer) -> None:
     """In the order of their names, in 16 bits, and quantised there one by one, into a block as large as all will be that is taken and given
-    back before: `caching_allocator_warmup` and `convert_and_load_state_dict_in_model` of transformers. Its threads bring those that follow
-    while one is quantised; with as many as each can bring at a time.
+    back before: `caching_allocator_warmup` and `convert_and_load_state_dict_in_model` of transformers, whose threads bring what follows.
     """
     shared: dict[int, list[tuple[nn.Module, str]]] = {}
     for _, module, name in sorted(places, key=lambda place: dot_natural_key(place[0])):
         shared.setdefault(id(module._parameters[name]), []).append((module, name))
-    tracer.take(int(sum(_loaded_bytes(*held[0], dtype) for held in shared.values())))()
-    brought: deque[Tensor] = deque()
-    coming = iter(held[0] for held in shared.values())
-    for held in shared.values():
-        brought += [
-            torch.empty(_weight(*place).shape, dtype=dtype) for place in islice(coming, THREADS + 1 - len(brought))
-        ]
-        module, name = held[0]
-        if _is_quantised(module, name):
-            quantise(module, brought.popleft())
-            continue
-        weight = nn.Parameter(brought.popleft(), requires_grad=False)
-        for module, name in held:
-            module._parameters[name] = weight
+    held = list(shared.values())
+    tracer.take(int(sum(_loaded_bytes(*each[0], dtype) for each in held)))()
+    brought: dict[int, Tensor] = {}
+    for begun, number in _brought([_weight(*each[0]).numel() * dtype.itemsize for each in held]):
+        if begun:
+            brought[number] = torch.empty(_weight(*held[number][0]).shape, dtype=dtype)
+        elif _is_quantised(*held[number][0]):
+            quantise(held[number][0][0], brought.pop(number))
+        else:
+            weight = nn.Parameter(brought.pop(number), requires_grad=False)
+            for module, name in held[number]:
+                module._parameters[name] = weight
+
+
+def _brought(sizes: list[int]) -> Iterator[tuple[bool, int]]:
+    """In which order weights of so many bytes are begun to be copied, and taken.
+
+    Threads share the way to the GPU evenly, and each goes on with the next that nobody has begun. The main thread takes weights in their order;
+    TAKING is what is copied meanwhile. How far the threads are ahead decides what stays cached, whole weights at a time.
+    """
+    left: dict[int, float] = {}  # bytes to be copied
+    begun, taken = 0, 0
+    busy = 0.0  # bytes copied until the weight in hand is taken
+    while taken < len(sizes):
+        while len(left) < THREADS and begun < len(sizes):
+            left[begun] = sizes[begun]
+            yield True, begun
+            begun += 1
+        busy = busy or (0.0 if taken in left else TAKING)
+        passed = min(([busy] if busy else []) + [size * len(left) for size in left.values()])
+        left = {number: size - passed / len(left) for number, size in left.items()}
+        left = {number: size for number, size in left.items() if size > 1}
+        if busy:
+            busy = max(0.0, busy - passed)
+            if not busy:
+                yield False, taken
+                taken += 1
 
 
 def _loaded_bytes(module: nn.Module, name: str, dtype: torch.dtype) -> float:
@@ -187,8 +208,10 @@ def _weight(module: nn.Module, name: str) -> Tensor:
     return weight
 
 
-def _prepare(places: list[Place], tracer: Tracer) -> None:
-    """What is not quantised becomes float32, weight by weight, and what is cached is given back: `prepare_model_for_kbit_training` of PEFT."""
+def _prepare(places: list[Place]) -> None:
+    """What is not quantised becomes float32, weight by weight: `prepare_model_for_kbit_training` of PEFT 0.19, as most rows were measured with;
+    later ones give back what is cached.
+    """
     whole: dict[int, nn.Parameter] = {}
     for _, module, name in places:
         held = id(module._parameters[name])
@@ -196,7 +219,6 @@ def _prepare(places: list[Place], tracer: Tracer) -> None:
             whole[held] = nn.Parameter(_weight(module, name).detach().to(torch.float32), requires_grad=False)
         if held in whole:
             module._parameters[name] = whole[held]
-    tracer.empty_cache()
 
 
 def _load_adapter(model: nn.Module, dtype: torch.dtype) -> None:
