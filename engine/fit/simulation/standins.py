@@ -98,21 +98,11 @@ def _attention(
         kind = torch.get_autocast_dtype("cpu")
         query, key, value = query.to(kind), key.to(kind), value.to(kind)
     halves = query.dtype in (torch.float16, torch.bfloat16)
-    if (
-        torch.backends.cuda.flash_sdp_enabled()
-        and capability >= (8, 0)
-        and halves
-        and attn_mask is None
-        and query.shape[-1] <= 256
-    ):
+    flash = capability >= (8, 0) and halves and attn_mask is None and query.shape[-1] <= 256
+    if flash and torch.backends.cuda.flash_sdp_enabled():  # type: ignore[no-untyped-call]
         return _FlashAttention.apply(query, key, value)  # type: ignore[no-untyped-call,no-any-return]
-    heads = query.shape[1] == key.shape[1]
-    efficient = (
-        torch.backends.cuda.mem_efficient_sdp_enabled()
-        and heads
-        and (capability >= (8, 0) or query.dtype is not torch.bfloat16)
-    )
-    if efficient:
+    efficient = query.shape[1] == key.shape[1] and (capability >= (8, 0) or query.dtype is not torch.bfloat16)
+    if efficient and torch.backends.cuda.mem_efficient_sdp_enabled():  # type: ignore[no-untyped-call]
         if attn_mask is not None and attn_mask.dtype is torch.bool:
             attn_mask = torch.zeros_like(attn_mask, dtype=query.dtype).masked_fill_(
                 attn_mask.logical_not(), float("-inf")
@@ -135,17 +125,14 @@ class _FlashAttention(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: FunctionCtx, *grads: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+    def backward(ctx: FunctionCtx, *grads: Tensor) -> tuple[Tensor, ...]:
         query, key, value, *_ = ctx.saved_tensors  # type: ignore[attr-defined]
         rows, heads, length, size = query.shape
         whole = _up(length, 128)
         found = tuple(_heads_inside(each) for each in (query, key, value))
-        kept = [
-            query.new_empty((rows, heads, whole), dtype=torch.float32),  # sums of products with the result
-            query.new_empty(
-                (rows, whole, heads, _up(size, 32)), dtype=torch.float32
-            ),  # what the query's gradient is added up in
-        ]
+        # Sums of products with the result, and what the query's gradient is added up in.
+        shapes = (rows, heads, whole), (rows, whole, heads, _up(size, 32))
+        kept = [query.new_empty(shape, dtype=torch.float32) for shape in shapes]
         if key.shape[1] != heads:  # for each head of queries, to be added up
             kept += [key.new_empty((rows, key.shape[2], heads, size)) for _ in range(2)]
         del kept
@@ -156,7 +143,7 @@ class _EfficientAttention(torch.autograd.Function):
     """aten/src/ATen/native/transformers/cuda/attention.cu and attention_backward.cu."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: FunctionCtx, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, capability: tuple[int, int]
     ) -> Tensor:
         rows, heads, length, size = query.shape
@@ -166,11 +153,11 @@ class _EfficientAttention(torch.autograd.Function):
             sums = query.new_empty((rows, length, heads, size), dtype=torch.float32)
             del sums
         ctx.capability = capability  # type: ignore[attr-defined]
-        ctx.save_for_backward(query, key, value, out, logsumexp, mask)
+        ctx.save_for_backward(query, key, value, out, logsumexp, mask)  # type: ignore[arg-type]
         return out
 
     @staticmethod
-    def backward(ctx: FunctionCtx, *grads: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: FunctionCtx, *grads: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value, out, *_ = ctx.saved_tensors  # type: ignore[attr-defined]
         found = tuple(_heads_inside(each) for each in (query, key, value))
         # The kernels for 16 bits do this sum themselves.
