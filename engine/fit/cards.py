@@ -17,7 +17,7 @@ from engine.places import shipped
 MIB: Final = 1 << 20
 GB: Final = 1 << 30  # as names of slices count them
 # As drivers name them, "A100-SXM4-40GB MIG 3g.20gb": https://docs.nvidia.com/datacenter/tesla/mig-user-guide/
-SLICE: Final = re.compile(r"(?P<whole>.+) MIG (?:\d+c\.)?(?P<parts>\d+)g\.(?P<gb>\d+)gb.*")
+SLICE: Final = re.compile(r"(?P<whole>.+) MIG (?P<slice>(?:\d+c\.)?(?P<parts>\d+)g\.(?P<gb>\d+)gb.*)")
 PCIE_GB_S: Final = 25.0  # of the 31.5 that PCI Express 4.0 x16 has on paper
 DRIVER_KEEPS_MIB: Final = 500.0  # what a driver holds of an idle card; 300 to 600 MiB on cards of 12 to 80 GB
 
@@ -108,7 +108,7 @@ def spec_of(name: str) -> CardSpec | None:
 
 def _share(whole: CardSpec, name: str, parts: int, gb: float) -> CardSpec:
     """A slice: of the matrix rate as many parts as it has of all, of the bandwidth as much as of the memory."""
-    compute, memory = parts / (4 if whole.name == "A30" else 7), gb * GB / (whole.memory_mib * MIB)
+    compute, memory = parts / _parts(whole), gb * GB / (whole.memory_mib * MIB)
     return replace(
         whole,
         name=name,
@@ -121,26 +121,49 @@ def _share(whole: CardSpec, name: str, parts: int, gb: float) -> CardSpec:
     )
 
 
+def _parts(whole: CardSpec) -> int:
+    """Into how many parts a card's multiprocessors may be divided."""
+    return 4 if whole.name == "A30" else 7
+
+
+def _empty(spec: CardSpec) -> Card:
+    return Card(spec.name, "", spec.memory_mib, spec.memory_mib - DRIVER_KEEPS_MIB, spec, capability=spec.capability)
+
+
 def named(name: str) -> Card:
-    """An empty card of the kind with this name ("RTX 4090", "rtx-4090", "4090").
+    """An empty card of the kind with this name ("RTX 4090", "rtx-4090", "4090"), or a slice of one ("A100 40GB MIG 3g.20gb").
 
     Raises:
         Problem: none that ships has this name.
     """
+    if slice_ := SLICE.fullmatch(name.strip()):
+        whole = named(slice_["whole"]).spec
+        if (
+            whole
+            and 0 < int(slice_["parts"]) <= _parts(whole)
+            and 0 < float(slice_["gb"]) * GB <= whole.memory_mib * MIB
+        ):
+            return _empty(
+                _share(whole, f"{whole.name} MIG {slice_['slice']}", int(slice_["parts"]), float(slice_["gb"]))
+            )
+        raise Problem(
+            f"No {slice_['whole']} has a slice {slice_['slice']}",
+            "A slice is a part of a whole card.",
+            "As nvidia-smi mig -lgip lists them, such as A100 40GB MIG 3g.20gb",
+            code="gpu",
+        )
     wanted = _plain(name)
     for spec in specs():
         if wanted in map(_plain, (spec.name, *spec.driver_names)):
-            return Card(
-                spec.name, "", spec.memory_mib, spec.memory_mib - DRIVER_KEEPS_MIB, spec, capability=spec.capability
-            )
+            return _empty(spec)
     known = {_plain(spec.name): spec.name for spec in specs()}
     beginning = [shown for plain, shown in known.items() if plain.startswith(wanted)] if wanted else []
     near = beginning or [known[plain] for plain in [nearest(wanted, known)] if plain]
     meant = f" - did you mean {' or '.join(near)}?" if near else ""
     raise Problem(
-        f"There is no GPU {name} among those that ship{meant}",
+        f"There is no GPU {name.strip() or 'without a name'} among those that ship{meant}",
         "Its memory and speed are not known.",
-        f"Known: {', '.join(known.values())}",
+        f"Known: {', '.join(sorted(known.values()))}",
         code="gpu",
     )
 

@@ -12,7 +12,7 @@ from typing import Final
 
 from engine import machine
 from engine.fit import asking, search, shapes, speed
-from engine.fit.cards import Card
+from engine.fit.cards import SLICE, Card
 from engine.fit.facts import Facts
 from engine.fit.ladder import MOST_GPUS, Rung, ladder
 from engine.fit.predicting import ClosedForm, Predicted, Predictor, Source
@@ -143,7 +143,8 @@ def fit(
     def again(changed: Profile) -> GpuFit:
         return fit(changed, facts, _tightest(card, beside, ranks_asked(changed)), predictor, climb=False)
 
-    gpus = len(beside) if card.uuid else MOST_GPUS
+    # A process sees one slice of a GPU, and slices do not reach each other: https://docs.nvidia.com/datacenter/tesla/mig-user-guide/
+    gpus = 1 if SLICE.fullmatch(card.name) else len(beside) if card.uuid else MOST_GPUS
     return replace(found, longest_tokens=case.longest(found), ladder=ladder(profile, found, again, gpus))
 
 

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from engine.errors import Problem
 from engine.placing import why_not_cut
-from engine.profile import Profile, Training, changed
+from engine.profile import Profile, Training, changed, flat
 
 if TYPE_CHECKING:
     from engine.fit.estimate import GpuFit
@@ -62,12 +62,19 @@ def _down(profile: Profile, now: GpuFit, judge: Judge, gpus: int) -> tuple[Rung,
         else:
             break
     if then.fits:
-        for step in steps[-2::-1]:  # what costs most first; the last is needed
-            fewer = [other for other in steps if other is not step]
-            without = _judged(profile, fewer, judge)
-            if without and without[1].fits:
-                steps = fewer
+        steps = _needed(profile, steps, judge)
     return tuple(_rungs(profile, now, steps, judge))
+
+
+def _needed(profile: Profile, steps: list[Step], judge: Judge) -> list[Step]:
+    """Those without which it does not fit, asked of what costs most first; the last is needed. Anew after each that is not: what did not go
+    together with it may go now."""
+    for step in steps[-2::-1]:
+        fewer = [other for other in steps if other is not step]
+        without = _judged(profile, fewer, judge)
+        if without and without[1].fits:
+            return _needed(profile, fewer, judge)
+    return steps
 
 
 def _judged(profile: Profile, steps: Sequence[Step], judge: Judge) -> tuple[Profile, GpuFit] | None:
@@ -81,13 +88,15 @@ def _judged(profile: Profile, steps: Sequence[Step], judge: Judge) -> tuple[Prof
 
 
 def _rungs(profile: Profile, now: GpuFit, steps: Sequence[Step], judge: Judge) -> Iterator[Rung]:
-    for step in steps:
-        after = _judged(profile, [step], judge)
+    for step, price in steps:
+        after = _judged(profile, [(step, price)], judge)
         if after is None:
             return
+        there = flat(profile)
+        change = {key: value for key, value in step.items() if there.get(key) != value}
         profile, then = after
         saves = now.predicted_process_mib - then.predicted_process_mib
-        yield Rung(step[0], saves, _time(now, then), step[1], then.fits)
+        yield Rung(change, saves, _time(now, then), price, then.fits)
         now = then
 
 

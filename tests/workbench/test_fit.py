@@ -47,6 +47,15 @@ def test_what_does_not_fit_is_a_no_with_a_way_out(profile: str, capsys: pytest.C
     assert "Does not fit T4" in told.err
 
 
+def test_tables_have_room_in_eighty_columns(profile: str, capsys: pytest.CaptureFixture[str]) -> None:
+    wide = ["--set", "model.base=Qwen/Qwen3-8B", "--set", "method.name=full", "--set", "training.learning_rate=1e-5"]
+    assert main(["fit", profile, "--estimate", "--gpu", "A100 40GB MIG 3g.20gb", "--gpu", "RTX 4090", *wide]) == 1
+    said = capsys.readouterr().out.splitlines()
+    assert max(map(len, said)) <= 80
+    assert any(line.split()[:1] == ["weights"] and len(line.split()) == 3 for line in said)  # a column for each GPU
+    assert any("method.name = lora" in line for line in said)
+
+
 def test_a_gpu_with_a_typo_gets_the_closest(profile: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fit", profile, "--gpu", "RTX 4009"]) == 2
     told = capsys.readouterr()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from textwrap import wrap
 
 from engine.fit.estimate import Estimate, GpuFit
 from engine.fit.failures import Failure
@@ -13,6 +14,7 @@ from screens.widgets import figures
 from workbench.cli.output import Cell, print_table
 
 PARTS = ("weights", "adapter", "gradients", "optimizer", "activations", "logits", "temporaries", "context")
+ROOM = 54  # columns for what a rung changes, beside its figures
 Past = Mapping[str, PastErrors | None]
 
 
@@ -57,16 +59,16 @@ def show(found: Estimate, past: Past, price: float | None) -> None:
     _show_memory(found, past)
     _show_time(found, price)
     print()
-    parts = [(fit.name, *(figures.gib(getattr(fit.parts, part)) for part in PARTS)) for fit in found.fits]
-    print_table(("GiB", *PARTS), parts, right=PARTS)
+    names = [fit.name for fit in found.fits]
+    parts = [(part, *(figures.gib(getattr(fit.parts, part)) for fit in found.fits)) for part in PARTS]
+    print_table(("GiB", *names), parts, right=names)
     _show_phases(found)
     for fit in found.fits:
         if fit.ladder:
             print()
             title = f"{fit.name}: {'faster' if fit.fits else 'to fit'}"
-            print_table(
-                (title, "saves GiB", "time", "fits", "price"), list(map(_rung, fit.ladder)), right=("saves GiB", "time")
-            )
+            rows = [row for rung in fit.ladder for row in _rung(rung)]
+            print_table(("saves GiB", "time", "fits", title), rows, right=("saves GiB", "time"))
 
 
 def _show_memory(found: Estimate, past: Past) -> None:
@@ -133,14 +135,12 @@ def _show_phases(found: Estimate) -> None:
     print_table(("reserved, GiB", *phases), rows, right=phases)
 
 
-def _rung(rung: Rung) -> tuple[Cell, ...]:
-    return (
-        ", ".join(f"{key} = {str(value).lower()}" for key, value in rung.change.items()),
-        _signed(rung.saves_mib),
-        f"{rung.time - 1:+.0%}" if rung.time else None,
-        "yes" if rung.fits else "no",
-        rung.price,
-    )
+def _rung(rung: Rung) -> list[tuple[Cell, ...]]:
+    """What it brings, then what to change, and under that what it costs."""
+    changes = ", ".join(f"{key} = {str(value).lower()}" for key, value in rung.change.items())
+    first, *further = wrap(changes, ROOM)
+    brings = (_signed(rung.saves_mib), f"{rung.time - 1:+.0%}" if rung.time else None, "yes" if rung.fits else "no")
+    return [(*brings, first), *(("", "", "", text) for text in (*further, rung.price))]
 
 
 def _signed(mib: float) -> str:
@@ -179,7 +179,7 @@ def _word(value: object) -> str:
 def verdict(found: Estimate) -> str:
     """Whether and where it fits, in a sentence."""
     fitting = [fit for fit in found.fits if fit.fits]
-    about = f"{found.steps:,} steps; figures are {', '.join(dict.fromkeys(fit.source for fit in found.fits))}."
+    about = f"{found.steps:,} steps; figures are {' or '.join(dict.fromkeys(fit.source for fit in found.fits))}."
     if not fitting:
         return f"Does not fit {', '.join(map(_where, found.fits))}. {about}"
     most = max(fitting, key=lambda fit: fit.headroom_mib)

@@ -35,6 +35,13 @@ def test_a_rung_that_later_ones_make_needless_is_left_out() -> None:
     assert rungs[-1].fits
 
 
+def test_what_needs_no_8_bit_states_in_the_end_needs_no_rung_that_they_stood_in_the_way_of() -> None:
+    wide = profile(**{"method.rank": 1024, "method.alpha": 1024})
+    (rung,) = estimate.fit(wide, facts(256), named("RTX 4090")).ladder
+    assert rung.fits
+    assert rung.change == {"hardware.ranks": 4, "hardware.sharding": "shard"}  # and not what the profile says already
+
+
 def test_all_of_a_rungs_gains_add_up() -> None:
     start = profile(**{"training.micro_batch": 8, "training.checkpoint_activations": False, "model.dtype": "float32"})
     found = estimate.fit(start, facts(), card(20))
@@ -68,6 +75,12 @@ def test_several_gpus_share_what_one_cannot_hold() -> None:
     assert (found.ranks, found.sharding) == (8, "shard")  # auto: the whole does not fit
     whole = estimate.fit(changed(shard, {"hardware.sharding": "replicate"}), facts(), together[0], beside=together)
     assert found.predicted_process_mib < whole.predicted_process_mib / 4
+
+
+def test_slices_of_a_gpu_do_not_work_together() -> None:
+    for name in ("A100 40GB MIG 1g.5gb", "RTX 4090"):
+        rungs = estimate.fit(profile(**{"method.rank": 1024}), facts(256), named(name)).ladder
+        assert any("hardware.ranks" in rung.change for rung in rungs) == (name == "RTX 4090")
 
 
 def test_the_gpu_with_least_room_decides_for_several() -> None:

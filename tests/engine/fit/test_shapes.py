@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -133,6 +134,19 @@ def test_a_slice_of_a_gpu_has_its_share() -> None:
     assert half.bandwidth_gb_s == whole.bandwidth_gb_s / 2
     assert half.bf16_tflops == pytest.approx(whole.bf16_tflops * 3 / 7)
     assert cards.spec_of("Unheard of MIG 1g.5gb") is None
+
+
+def test_a_slice_may_be_asked_for_by_name() -> None:
+    found = cards.named("a100-40gb MIG 3g.20gb")
+    assert (found.name, found.total_mib) == ("A100 40GB MIG 3g.20gb", 20_480)
+    live = cards.spec_of("A100-SXM4-40GB MIG 3g.20gb")
+    assert live and found.spec == replace(live, name=found.name)
+    assert cards.named("A30 MIG 4g.24gb").total_mib == 24_576
+    for name in ("A100 40GB MIG 8g.80gb", "A100 40GB MIG 1g.80gb", "A30 MIG 0g.0gb"):
+        with pytest.raises(Problem, match="has a slice"):
+            cards.named(name)
+    with pytest.raises(Problem, match="did you mean RTX 4090"):
+        cards.named("RTX 4009 MIG 1g.5gb")
 
 
 def test_shipped_profiles_of_the_hub_have_shapes() -> None:
