@@ -92,3 +92,12 @@ async def type_over(pilot: Pilot[None], given: str) -> None:
     """Another text in place of the one that is there."""
     await until(pilot, lambda: screen(pilot).query_one(LastLine).busy)
     await pilot.press("ctrl+e", "ctrl+u", *given)
+
+
+async def enter_wrong(pilot: Pilot[None]) -> None:
+    """Enter on what is not taken: the prompt has closed and opened again with the same text in it."""
+    last = screen(pilot).query_one(LastLine)
+    before = last._typed
+    assert before is not None
+    await pilot.press("enter")
+    await until(pilot, lambda: before.done() and last._typed not in (None, before))

@@ -23,7 +23,7 @@ from screens.messages import ConfigureFrom
 from screens.session import Session
 from screens.widgets.last_line import LastLine, Words
 from screens.widgets.table import Table
-from tests.screens.configuring import Stage, go_to, opened, screen, text, type_over, working_folder
+from tests.screens.configuring import Stage, enter_wrong, go_to, opened, screen, text, type_over, working_folder
 from tests.screens.driving import until
 
 PATIENCE = 60.0  # seconds for what takes one
@@ -62,15 +62,14 @@ async def test_a_value_is_checked_while_it_is_typed_and_a_wrong_one_is_not_taken
         await go_to(pilot, "method.rank")
         await pilot.press("enter")
         await type_over(pilot, "4000")
-        assert "1024" in text(pilot, "#about")
-        await pilot.press("enter")
-        await until(pilot, lambda: screen(pilot).query_one(LastLine).busy)  # still open, nothing lost
+        await until(pilot, lambda: "1024" in text(pilot, "#about"))
+        await enter_wrong(pilot)  # still open, nothing lost
         assert screen(pilot).draft.values["method"]["rank"] == 4
         await type_over(pilot, "64")
-        assert "✗" not in text(pilot, "#about")
+        await until(pilot, lambda: "✗" not in text(pilot, "#about"))
         await pilot.press("enter")
         await until(pilot, lambda: screen(pilot).draft.values["method"]["rank"] == 64)
-        assert "1 value differs" in text(pilot, "#file")
+        await until(pilot, lambda: "1 value differs" in text(pilot, "#file"))
 
 
 async def test_choices_cycle_and_every_change_can_be_taken_back(session: Session, here: Path) -> None:
@@ -83,9 +82,9 @@ async def test_choices_cycle_and_every_change_can_be_taken_back(session: Session
         await pilot.press("enter")
         await until(pilot, lambda: screen(pilot).draft.values["training"]["schedule"] == "constant")
         await pilot.press("ctrl+u", "ctrl+u")
-        assert screen(pilot).draft.text == before
+        await until(pilot, lambda: screen(pilot).draft.text == before)
         await pilot.press("ctrl+r")
-        assert screen(pilot).draft.values["training"]["schedule"] == "linear"
+        await until(pilot, lambda: screen(pilot).draft.values["training"]["schedule"] == "linear")
         assert screen(pilot).draft.text.startswith("# my own")
 
 
@@ -106,8 +105,7 @@ async def test_what_does_not_go_together_is_the_verdict(session: Session, here: 
         screen(pilot)._change(screen(pilot).draft.with_value("training.effective_batch", 5))
         await until(pilot, lambda: "not a multiple" in text(pilot, "#verdict"))
         await pilot.press("R")
-        await pilot.pause()
-        assert "not a multiple" in screen(pilot).query_one(Words).content.plain
+        await until(pilot, lambda: "not a multiple" in screen(pilot).query_one(Words).content.plain)
 
 
 async def test_missing_data_are_the_verdict_and_the_form_stays(session: Session, here: Path) -> None:
@@ -152,11 +150,11 @@ async def test_views_of_the_file_and_of_what_changed(session: Session, here: Pat
         await opened(pilot, here / "tiny.toml")
         screen(pilot)._change(screen(pilot).draft.with_value("method.rank", 8))
         await pilot.press("v")
-        assert "# my own" in text(pilot, "#lines")
+        await until(pilot, lambda: "# my own" in text(pilot, "#lines"))
         await pilot.press("d")
-        assert {"-rank = 4", "+rank = 8"} <= set(text(pilot, "#lines").splitlines())
+        await until(pilot, lambda: {"-rank = 4", "+rank = 8"} <= set(text(pilot, "#lines").splitlines()))
         await pilot.press("escape")
-        assert screen(pilot).focused is screen(pilot).query_one("#form")
+        await until(pilot, lambda: screen(pilot).focused is screen(pilot).query_one("#form"))
 
 
 async def test_the_estimate_is_for_the_gpu_that_auto_would_take(session: Session, here: Path) -> None:
@@ -176,12 +174,13 @@ async def test_any_kind_of_gpu_can_be_tried_and_a_typo_is_told(session: Session,
         await opened(pilot, here / "tiny.toml")
         await pilot.press("u")
         await type_over(pilot, "H20O")
-        assert "did you mean H200?" in text(pilot, "#about")
-        await pilot.press("enter")
+        await until(pilot, lambda: "did you mean H200?" in text(pilot, "#about"))
+        await enter_wrong(pilot)
         await type_over(pilot, "h200")
         await pilot.press("enter")
         await until(pilot, lambda: "fits H200 (not here)" in text(pilot, "#verdict"))
         assert not screen(pilot).draft.changed
+        await until(pilot, lambda: not screen(pilot).query_one(LastLine).busy)
         await pilot.press("u")
         await type_over(pilot, "0")
         await pilot.press("enter")
@@ -200,7 +199,7 @@ async def test_what_does_not_fit_is_started_only_on_purpose(session: Session, he
         await until(pilot, lambda: not screen(pilot).query_one(LastLine).busy)
         await pilot.press("L")
         ladder: Table[Rung] = screen(pilot).query_one("#ladder", Table)
-        assert ladder.has_focus and ladder.rows
+        await until(pilot, lambda: ladder.has_focus and ladder.rows)
     assert runs.listed(session.ledger) == []
 
 
@@ -212,7 +211,7 @@ async def test_what_a_person_may_not_want_is_asked_before_the_start(session: Ses
     stage = Stage(session)
     async with stage.run_test(size=(80, 24)) as pilot:
         await opened(pilot, here / "tiny.toml")
-        assert "is high for dpo" in text(pilot, "#beside")
+        await until(pilot, lambda: "is high for dpo" in text(pilot, "#beside"))
         await pilot.press("R")
         await type_over(pilot, "mine")
         await pilot.press("enter")

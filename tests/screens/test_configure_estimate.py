@@ -20,7 +20,19 @@ from screens.session import Room, Session
 from screens.widgets.last_line import LastLine
 from screens.widgets.table import Table
 from tests.screens import configuring
-from tests.screens.configuring import RTX, T4, Stage, go_to, on_gpus, opened, screen, seven, text, type_over
+from tests.screens.configuring import (
+    RTX,
+    T4,
+    Stage,
+    enter_wrong,
+    go_to,
+    on_gpus,
+    opened,
+    screen,
+    seven,
+    text,
+    type_over,
+)
 from tests.screens.driving import last_line, until
 
 CHILD = Path(__file__).with_name("simulating.py")
@@ -109,20 +121,24 @@ async def test_rungs_are_taken_together_and_taken_back_together(session: Session
         before = screen(pilot).draft.text
         await pilot.press("L")
         ladder: Table[Rung] = screen(pilot).query_one("#ladder", Table)
+        await until(pilot, lambda: ladder.has_focus)
         assert len(ladder.rows) > 1 and [rung.fits for rung in ladder.rows][-1]
         wanted = {key: value for rung in ladder.rows for key, value in rung.change.items()}
         await pilot.press("G")
-        assert f"and the {len(ladder.rows) - 1} above it" in text(pilot, "#about")
+        await until(pilot, lambda: f"and the {len(ladder.rows) - 1} above it" in text(pilot, "#about"))
         await pilot.press("enter")
-        assert "Took" in last_line(pilot)
+        await until(pilot, lambda: "Took" in last_line(pilot))
         values = flat(screen(pilot).draft.profile())
         assert {key: values[key] for key in wanted} == wanted
         await until(pilot, lambda: text(pilot, "#verdict").startswith("✓ fits gpu0"))
         await pilot.press("ctrl+u")
-        assert screen(pilot).draft.text == before
+        await until(pilot, lambda: screen(pilot).draft.text == before)
         await until(pilot, lambda: "does not fit" in text(pilot, "#verdict"))
         first = ladder.rows[0]
-        await pilot.press("escape", "e")
+        await pilot.press("escape")
+        await until(pilot, lambda: screen(pilot).query_one("#form").has_focus)
+        await pilot.press("e")
+        await until(pilot, lambda: screen(pilot).draft.changed)
         assert {key: flat(screen(pilot).draft.profile())[key] for key in first.change} == dict(first.change)
 
 
@@ -186,8 +202,8 @@ async def test_a_walk_through_the_form_that_breaks_it_takes_a_rung_and_starts_a_
             await go_to(pilot, key)
             await pilot.press("enter")
             await type_over(pilot, wrong)
-            await pilot.press("enter")
             await until(pilot, lambda: "✗" in text(pilot, "#about"))
+            await enter_wrong(pilot)
             await pilot.press("escape")
             await until(pilot, lambda: not screen(pilot).query_one(LastLine).busy)
         assert not screen(pilot).draft.changed
@@ -196,9 +212,10 @@ async def test_a_walk_through_the_form_that_breaks_it_takes_a_rung_and_starts_a_
         await pilot.press("ctrl+u")
         await until(pilot, lambda: "runs on the CPU" in text(pilot, "#verdict"))
         await pilot.press("z")
-        assert "phase" not in text(pilot, "#estimate") and "estimated" in text(pilot, "#estimate")
+        await until(pilot, lambda: "estimated" in text(pilot, "#estimate"))
+        assert "phase" not in text(pilot, "#estimate")
         await pilot.press("z", "e")
-        assert screen(pilot).draft.changed
+        await until(pilot, lambda: screen(pilot).draft.changed)
         await pilot.press("R")
         await type_over(pilot, "walked")
         await pilot.press("enter")
