@@ -279,7 +279,7 @@ def cards_for(profile: Profile, there: Sequence[Gpu]) -> tuple[Card, ...]:
     hardware = profile.hardware
     if hardware.device == "cpu" or not there:
         return ()
-    open_ = hardware.gpus in ("auto", ()) and hardware.ranks == "auto"
+    open_ = hardware.gpus in ("auto", ()) and hardware.ranks in ("auto", 1)
     chosen = tuple(there) if open_ else choose_gpus(hardware.gpus, there, hardware.ranks)
     found = cards.live(chosen)
     if not found:

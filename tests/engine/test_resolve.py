@@ -20,7 +20,7 @@ from engine.ledger import Ledger, runs
 from engine.placing import choose_gpus
 from engine.profile import Profile, Training, flat, unresolved
 from engine.profile_file import dump
-from engine.resolve import preference_advice, resolve
+from engine.resolve import cards_for, preference_advice, resolve
 from engine.steps import total_steps
 from tests.tiny import tiny_profile, write_rows
 
@@ -120,6 +120,11 @@ def test_gpus_are_named_by_index_or_uuid_and_a_wrong_one_is_refused() -> None:
     for ranks, named in ((3, "auto"), (2, (0,))):
         with pytest.raises(Problem, match=r"hardware\.ranks"):
             choose_gpus(named, there, ranks)
+
+
+def test_one_rank_may_run_on_any_gpu() -> None:
+    asked = {"model": {"base": "x"}, "data": [{"source": "y"}], "hardware": {"ranks": 1}}
+    assert [card.uuid for card in cards_for(Profile.model_validate(asked), (SMALL, LARGE))] == [SMALL.uuid, LARGE.uuid]
 
 
 def test_several_gpus_replicate_while_the_model_fits_and_cut_it_where_it_does_not(
