@@ -141,18 +141,25 @@ def fit(
         return found
 
     def again(changed: Profile) -> GpuFit:
-        return fit(changed, facts, _tightest(card, beside, ranks_asked(changed)), predictor, climb=False)
+        return fit(changed, facts, _together(card, beside, changed), predictor, climb=False)
 
     # A process sees one slice of a GPU, and slices do not reach each other: https://docs.nvidia.com/datacenter/tesla/mig-user-guide/
     gpus = 1 if SLICE.fullmatch(card.name) else len(beside) if card.uuid else MOST_GPUS
     return replace(found, longest_tokens=case.longest(found), ladder=ladder(profile, found, again, gpus))
 
 
-def _tightest(card: Card, beside: Sequence[Card], ranks: int) -> Card:
-    """Of the cards that a run of so many ranks takes, those with most free memory, the one with least."""
+def _together(card: Card, beside: Sequence[Card], profile: Profile) -> Card:
+    """Of the cards that a run of several ranks takes, those with most free memory, the one with least; as slow as the slowest, which the others
+    wait for.
+    """
+    ranks = ranks_asked(profile)
     if ranks == 1 or not card.uuid:
         return card
-    return sorted(beside, key=lambda one: -one.free_mib)[:ranks][-1]
+    taken = sorted(beside, key=lambda one: -one.free_mib)[:ranks]
+    slowest = min(taken, key=lambda one: one.spec.tflops(profile.model.dtype) if one.spec else 0.0)
+    least = taken[-1]
+    as_slow = replace(least, spec=slowest.spec, efficiency=slowest.efficiency, watts=slowest.watts)
+    return replace(as_slow, context_mib=context_mib(least))
 
 
 def _machine(card: Card, profile: Profile) -> Machine:
@@ -189,7 +196,8 @@ class _Case:
             headroom_mib=card.free_mib - process,
             micro_batch=rows,
             micro_batch_max=search.largest(
-                search.sizes(profile, self.machine)[::-1], lambda size: self.fits(self._asked(size, checkpointing))
+                sorted({rows, *search.sizes(profile, self.machine)}),
+                lambda size: self.fits(self._asked(size, checkpointing)),
             ),
             longest_tokens=0,
             checkpoint_activations=checkpointing,

@@ -124,8 +124,9 @@ def _cheaper(profile: Profile, now: GpuFit, gpus: int) -> Iterator[Step]:
         yield {"template.max_tokens": tokens} | _rows(training), "longer examples are cut"
     yield from _more_gpus(profile, now, gpus, "shard")
     if method.name == "lora" and method.rank > SMALLEST:
-        ratio = method.alpha / method.rank
-        yield {"method.rank": SMALLEST, "method.alpha": ratio * SMALLEST}, "less capacity to learn"
+        alpha = method.alpha / method.rank * SMALLEST
+        alpha = float(round(alpha)) if alpha >= SMALLEST else float(f"{alpha:.2g}")
+        yield {"method.rank": SMALLEST, "method.alpha": alpha}, "less capacity to learn"
 
 
 def _rows(training: Training) -> dict[str, object]:

@@ -72,6 +72,13 @@ def test_what_the_profile_says_is_not_changed() -> None:
     assert (gpu.micro_batch, gpu.checkpoint_activations, gpu.fits) == (16, False, False)
 
 
+def test_a_micro_batch_that_fits_is_none_beyond_the_largest() -> None:
+    asked = profile(**{"training.micro_batch": 16, "training.effective_batch": 16})  # auto takes 8 on a CPU at most
+    found = estimate.fit(asked, facts(tokens=64), Card("CPU", "cpu", 131_072.0, 131_072.0, None))
+    assert found.fits
+    assert (found.micro_batch, found.micro_batch_max) == (16, 16)
+
+
 def test_the_ladder_leads_out_cheapest_first() -> None:
     tight = profile(
         **{"training.micro_batch": 16, "training.checkpoint_activations": False, "template.max_tokens": 4096}

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from engine.fit import estimate, shapes
 from engine.fit.cards import Card, named
+from engine.fit.estimate import GpuFit
 from engine.fit.facts import Facts
+from engine.fit.ladder import ladder
 from engine.profile import Profile, changed
 
 BASE = {"model": {"base": "meta-llama/Llama-3.1-8B"}, "data": [{"source": "rows.jsonl"}]}
@@ -90,6 +92,33 @@ def test_the_gpu_with_least_room_decides_for_several() -> None:
     assert not any(rung.change.get("hardware.ranks") == 2 for rung in rungs)
     rungs = estimate.fit(small, facts(512), roomy, beside=[roomy, replace(roomy, uuid="GPU-c")]).ladder
     assert any(rung.change.get("hardware.ranks") == 2 for rung in rungs)
+
+
+def test_several_gpus_are_as_fast_as_the_slowest_of_them() -> None:
+    small = profile(**{"training.micro_batch": 1})
+    slow = replace(named("RTX 3090"), uuid="GPU-b", total_mib=24_576.0, free_mib=23.5 * 1024)
+    fast = card(23.0, "GPU-a")
+
+    def factor(*together: Card) -> float:
+        rungs = estimate.fit(small, facts(512), fast, beside=together).ladder
+        (time,) = [rung.time for rung in rungs if rung.change.get("hardware.ranks") == 2]
+        assert time is not None
+        return time
+
+    assert factor(fast, slow) > 1.2 * factor(fast, replace(fast, uuid="GPU-c"))  # though the slow one has more room
+
+
+def test_a_smaller_rank_keeps_about_its_alpha_and_writes_it_short() -> None:
+    for rank, alpha, smaller in ((24, 64, 21.0), (16, 32, 16.0), (256, 16, 0.5), (48, 16, 2.7)):
+        wide = profile(**{"method.rank": rank, "method.alpha": alpha})
+        now = replace(estimate.fit(wide, facts(256), card(8), climb=False), fits=False)
+
+        def judge(tried: Profile, now: GpuFit = now) -> GpuFit:
+            enough = tried.method.rank == 8
+            return replace(now, fits=enough, predicted_process_mib=now.predicted_process_mib - 1000 * enough)
+
+        (rung,) = ladder(wide, now, judge, 1)
+        assert rung.change == {"method.rank": 8, "method.alpha": smaller}
 
 
 def test_a_gpu_that_others_hold_is_said_not_to_do() -> None:
