@@ -12,10 +12,13 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 
 from engine.errors import Problem
 from engine.fit.at_work import LIMIT, AtWork, Then, Wish, too_long
 from engine.fit.kept import Kept
+from engine.fit.lines import ADVICE
 from engine.fit.question import Answer, Question, Step
 from engine.fit.warm import COMMAND
 
@@ -52,39 +55,39 @@ class Simulator:
         """Have `then` called with the answer, or with the problem that there is none, from another thread; the result says "no longer".
 
         What was wanted last is simulated first.
+
+        Raises:
+            Problem: the simulator is closed ("simulation").
         """
         wish = Wish(question, then)
         with self._lock:
             if self._closing:
-                raise RuntimeError("the simulator is closed")
+                raise _closed()
             self._wishes.append(wish)
             self._run()
-        self._nudge()
+            self._nudge()
         return lambda: self._unwanted(wish)
 
     def ask(self, question: Question, timeout: float = LIMIT) -> Answer:
         """The answer, waited for.
 
         Raises:
-            Problem: it cannot be simulated, or not within `timeout` seconds ("simulation"); torch is not installed ("torch").
+            Problem: it cannot be simulated, or not within `timeout` seconds, or the simulator is closed ("simulation"); torch is not
+                installed ("torch").
         """
         known = self.known(question)
         if known is not None:
             return known
-        came = threading.Event()
-        outcomes: list[Answer | Problem] = []
-
-        def then(_: Question, outcome: Answer | Problem) -> None:
-            outcomes.append(outcome)
-            came.set()
-
-        cancel = self.wanted(question, then)
-        if not came.wait(timeout):
+        came: SimpleQueue[Answer | Problem] = SimpleQueue()
+        cancel = self.wanted(question, lambda _, outcome: came.put(outcome))
+        try:
+            outcome = came.get(timeout=timeout)
+        except Empty:
             cancel()
-            raise too_long(timeout)
-        if isinstance(outcomes[0], Problem):
-            raise outcomes[0]
-        return outcomes[0]
+            raise too_long(timeout) from None
+        if isinstance(outcome, Problem):
+            raise outcome
+        return outcome
 
     def warm(self) -> None:
         """Start the child now, so that it is ready when the first question comes; nothing where torch is not installed."""
@@ -93,18 +96,20 @@ class Simulator:
                 return
             self._starting = True
             self._run()
-        self._nudge()
+            self._nudge()
 
     def close(self) -> None:
-        """End the child. Answers that are still wanted never come."""
+        """End the child. Who still waits is told that no answer comes."""
         with self._lock:
             if self._closing:
                 return
+            self._nudge()
             self._closing = True
-            thread = self._thread
-        self._nudge()
+            thread, left = self._thread, list(self._wishes)
         if thread:
             thread.join()
+        for wish in left:
+            self._tell(wish, _closed())
         os.close(self._wake)
         os.close(self._waker)
 
@@ -112,13 +117,13 @@ class Simulator:
         with self._lock:
             if wish in self._wishes:
                 self._wishes.remove(wish)
-        self._nudge()
+                self._nudge()
 
     def _nudge(self) -> None:
-        try:
-            os.write(self._waker, b"!")
-        except OSError:
-            pass  # full: the thread wakes anyway; closed: it has ended
+        """Wake the thread. With the lock: once closing, another file may have the pipe's number."""
+        with suppress(BlockingIOError):  # full: it wakes anyway
+            if not self._closing:
+                os.write(self._waker, b"!")
 
     def _run(self) -> None:
         if self._thread is None:
@@ -189,3 +194,8 @@ def no_torch() -> Problem:
         'Install it with: pip install "finetune-workbench[engine]"',
         code="torch",
     )
+
+
+def _closed() -> Problem:
+    """Why nothing is answered any more."""
+    return Problem("The simulation was ended", "The program is closing.", ADVICE, code="simulation")

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -100,7 +101,8 @@ class Warm:
         self._process.kill()
         for stream in (self._process.stdin, self._process.stdout):
             if stream:
-                stream.close()
+                with suppress(BrokenPipeError):  # a question that it did not live to read
+                    stream.close()
         self._process.wait(PATIENCE)
 
     def _write(self, asked: Asked) -> None:

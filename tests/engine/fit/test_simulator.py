@@ -144,6 +144,36 @@ def test_a_child_that_cannot_start_says_why(simulator: Simulator, monkeypatch: p
     assert simulator.ask(asked(), WAIT)
 
 
+def test_a_child_that_goes_before_it_reads_says_so_and_the_next_starts(home: Path) -> None:
+    ready = home.parent / "ready"
+    deaf = "import os, sys, time; os.close(0); print('{\"number\": 0}', flush=True); open(sys.argv[1], 'w'); time.sleep(0.5)"
+    simulator = Simulator(command=(sys.executable, "-c", deaf, str(ready)))
+    simulator.warm()
+    until(ready.exists)
+    for _ in range(2):
+        with pytest.raises(Problem, match="The simulation ended"):
+            simulator.ask(asked(), WAIT)
+    simulator.close()
+
+
+def test_closing_tells_who_still_waits(simulator: Simulator, tmp_path: Path) -> None:
+    started = tmp_path / "begun"
+    said: SimpleQueue[str] = SimpleQueue()
+
+    def wait() -> None:
+        try:
+            simulator.ask(asked(do="wait", until=str(tmp_path / "never"), begun=str(started)))
+        except Problem as problem:
+            said.put(problem.why)
+
+    threading.Thread(target=wait, daemon=True).start()
+    until(lambda: len(begun(started)) == 1)
+    simulator.close()
+    assert said.get(timeout=WAIT) == "The program is closing."
+    with pytest.raises(Problem, match="was ended"):
+        simulator.ask(asked(2))
+
+
 def test_without_torch_it_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     simulator = Simulator()
