@@ -76,7 +76,8 @@ def load_tokenizer(base: str, revision: str = "main") -> ModelTokenizer:
     """The tokenizer of a local folder or of a model on the hub.
 
     Raises:
-        Problem: unknown model or broken files (code `model`), access not granted (`gated`), hub not reached (`network`).
+        Problem: unknown model or broken files (code `model`), none that could be read (`tokenizer`), access not granted (`gated`), hub not
+            reached (`network`).
     """
     folder = Path(base).expanduser()
     if folder.is_dir():
@@ -107,7 +108,7 @@ def _assemble(base: str, read: ReadFile) -> ModelTokenizer:
             f"{base} has no tokenizer.json",
             "Without it nothing can be tokenised; older models have only a SentencePiece file.",
             "Save the model's tokenizer once with transformers (AutoTokenizer ... save_pretrained) beside it.",
-            code="model",
+            code="tokenizer",
         )
     try:
         tokenizer = Tokenizer.from_buffer(raw)

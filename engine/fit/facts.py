@@ -78,7 +78,7 @@ class _Lengths:
 def look(profile: Profile, *, guess: bool = False) -> Facts:
     """Look at base and data of a profile whose base is a folder or a hub id; up to seconds.
 
-    With `guess`, a tokenizer that cannot be had (no network, gated) is replaced by a rule of thumb for lengths, and `assumed` says so.
+    With `guess`, a tokenizer that cannot be had (no network, gated, none beside config.json) is replaced by a rule of thumb for lengths, and `assumed` says so.
 
     Raises:
         Problem: unknown or gated model, no network, missing data or columns.
@@ -90,11 +90,11 @@ def look(profile: Profile, *, guess: bool = False) -> Facts:
     try:
         lengths = _measured_lengths(profile, load_tokenizer(base, revision), division)
     except Problem as problem:
-        context = shapes.context_of(config)
-        if not guess or context is None or problem.code not in ("network", "gated"):
+        if not guess or problem.code not in ("network", "gated", "tokenizer"):
             raise
-        lengths = _guessed_lengths(profile, division, context)
-        assumed = f"{base} is not on this machine: a token is taken for {LETTERS} letters."
+        lengths = _guessed_lengths(profile, division, shapes.context_of(config))
+        lacks = "has no tokenizer.json to train with" if problem.code == "tokenizer" else "is not on this machine"
+        assumed = f"{base} {lacks}: a token is taken for {LETTERS} letters."
     return Facts(
         config=config,
         train_rows=round(division.train_rows * lengths.examples),
@@ -134,15 +134,15 @@ def _measured_lengths(profile: Profile, tokenizer: ModelTokenizer, division: Div
     return _Lengths(most, fmean(sizes), max(1, longest - earliest), longest, examples)
 
 
-def _guessed_lengths(profile: Profile, division: Division, context: int) -> _Lengths:
-    """As `_measured_lengths`, from letters; every column is taken to go through the output layer."""
+def _guessed_lengths(profile: Profile, division: Division, context: int | None) -> _Lengths:
+    """As `_measured_lengths`, from letters; every column is taken to go through the output layer. `context` None: as long as they are."""
     sizes = [
         TEMPLATE_TOKENS + sum(map(len, division.example(row).texts)) // LETTERS // _rows_per_example(profile)
         for row in _evenly(division.parts.train, SAMPLE)
     ]
     limit = profile.template.max_tokens
     pretrain = profile.training.objective == "pretrain"
-    longest = min(max(sizes), context, PIECE if pretrain else context)
+    longest = min(max(sizes), context or max(sizes), PIECE if pretrain else max(sizes))
     most = longest if limit == "auto" else limit
     examples = fmean(-(-size // most) for size in sizes) if pretrain else 1.0
     kept = min(most, longest)

@@ -47,6 +47,16 @@ UNSAID: Final[Mapping[str, Mapping[str, int]]] = {
     | {"max_position_embeddings": 131_072}
 }
 """What transformers takes where a config.json leaves it out, as those of the larger Gemma 3 models do."""
+MOST: Final[Mapping[str, int]] = {
+    "num_hidden_layers": 2**10,
+    "hidden_size": 2**18,
+    "intermediate_size": 2**20,
+    "num_attention_heads": 2**14,
+    "num_key_value_heads": 2**14,
+    "head_dim": 2**14,
+    "vocab_size": 2**24,
+}
+"""Far beyond any published model: ten times the largest, and more."""
 TIED: Final = frozenset({"gemma", "gemma2", "gemma3", "gemma3_text"})  # without saying so
 
 
@@ -128,6 +138,8 @@ def _read(config: Mapping[str, object], kind: str) -> ModelShape:
         found = int(str(value))
         if found < 1:
             raise ValueError(f"{key} above 0 (it is {found})")
+        if found > MOST.get(key, found):
+            raise ValueError(f"{key} of 1 to {MOST[key]:,} (it is {found:,})")
         return found
 
     hidden, heads = number("hidden_size"), number("num_attention_heads")

@@ -82,6 +82,7 @@ def configuration(config: Mapping[str, object], settings: Model) -> PreTrainedCo
             "Check that it is a causal language model; a newer transformers may know it.",
             code="model",
         )
+    checking.check_sizes(str(kind), config)
     try:
         found: PreTrainedConfig = AutoConfig.for_model(str(kind), **values)
     except (KeyError, TypeError, ValueError, AttributeError, StrictDataclassError) as error:

@@ -14,19 +14,10 @@ from transformers import PreTrainedConfig
 
 from engine.errors import Problem
 from engine.fit.question import Question
+from engine.fit.shapes import MOST
 
 SAID: Final = ("hidden_size", "num_hidden_layers")
 """What every config.json says itself; some leave other sizes to their class."""
-MOST: Final[Mapping[str, int]] = {
-    "num_hidden_layers": 2**10,
-    "hidden_size": 2**18,
-    "intermediate_size": 2**20,
-    "num_attention_heads": 2**14,
-    "num_key_value_heads": 2**14,
-    "head_dim": 2**14,
-    "vocab_size": 2**24,
-}
-"""Far beyond any published model: ten times the largest, and more."""
 UNPACKED: Final = ("mxfp4",)
 """Quantisations that transformers undoes as it loads a model to train it."""
 MOST_TOKENS: Final = 2**22
@@ -67,6 +58,19 @@ def no_profile(error: ValidationError) -> Problem:
         "Change it in the profile.",
         code="size",
     )
+
+
+def check_sizes(kind: str, given: Mapping[str, object]) -> None:
+    """See that no size is far beyond any model, before a configuration is made that lists its layers.
+
+    Raises:
+        Problem: code `model`.
+    """
+    for name, value in given.items():
+        if isinstance(value, Mapping):
+            check_sizes(kind, value)
+        elif isinstance(value, int) and value > MOST.get(name, value):
+            raise _not_whole(kind, f"{name} is {value!r}, and should be 1 to {MOST[name]:,}.")
 
 
 def check_configuration(found: PreTrainedConfig, given: Mapping[str, object]) -> None:

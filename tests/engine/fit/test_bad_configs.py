@@ -57,6 +57,7 @@ def changed(question: Question, **changes: object) -> Question:
         ({"hidden_size": 0}, "hidden_size is 0"),
         ({"num_hidden_layers": -3}, "num_hidden_layers is -3"),
         ({"num_hidden_layers": HUGE}, "1 to 1,024"),
+        ({"num_hidden_layers": HUGE, "model_type": "qwen3"}, "1 to 1,024"),  # whose configuration would list them all
         ({"vocab_size": 0}, "vocab_size is 0"),
         ({"vocab_size": HUGE}, "vocab_size is 1000000000"),
         ({"num_attention_heads": 5}, "multiple"),

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from engine.data.prepare import prepare
+from engine.errors import Problem
 from engine.fit.asking import question
 from engine.fit.facts import look
 from engine.fit.question import Machine
@@ -72,3 +73,14 @@ def test_a_limit_that_no_row_reaches_is_not_what_memory_is_asked_for(tiny_base: 
     packed = tiny_profile(tiny_base, data, **{"training.packing": True, "training.row_tokens": 512})
     full = question(packed, facts, rows=2, checkpointing=False, machine=Machine(None)).step
     assert full.rows * full.tokens == 4 * longest  # an optimizer step has four examples and no more
+
+
+def test_a_config_json_alone_is_enough_to_judge_a_run_by(tmp_path: Path) -> None:
+    base = make_llama(tmp_path / "base")
+    (base / "tokenizer.json").unlink()
+    settings = tiny_profile(base, write_rows(tmp_path / "rows.jsonl", 40))
+    facts = look(settings, guess=True)
+    assert facts.train_rows and facts.shape
+    assert facts.assumed == f"{base} has no tokenizer.json to train with: a token is taken for 4 letters."
+    with pytest.raises(Problem, match=r"has no tokenizer\.json"):
+        look(settings)

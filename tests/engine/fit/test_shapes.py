@@ -49,6 +49,7 @@ def test_a_folder_s_own_configuration_comes_first(tiny_base: Path) -> None:
         ({"model_type": "mamba"}, "shape", "mamba"),
         ({"hidden_size": None}, "model", "hidden_size"),
         ({"model_type": None}, "shape", "not named"),
+        ({"num_hidden_layers": 28_000_000}, "model", "num_hidden_layers of 1 to 1,024 (it is 28,000,000)"),
     ],
 )
 def test_what_is_not_understood_is_refused(
