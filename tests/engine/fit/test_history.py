@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,19 @@ def test_runs_on_gpus_of_one_kind_count_whatever_they_are_called(ledger: Ledger,
     assert history.errors(ledger, "A card of nobody") is None
 
 
+def test_runs_of_others_and_those_in_the_bin_do_not_count_nor_more_than_the_newest(
+    ledger: Ledger, profile: Profile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "COUNTED", 2)
+    for predicted in (500, 990, 1020):
+        ran(ledger, profile, **memory(predicted, 1000))
+    thrown, theirs = (ran(ledger, profile, **memory(100, 1000)) for _ in range(2))
+    with ledger.transaction() as connection:
+        connection.execute("UPDATE run SET deleted = 1.0 WHERE id = ?", (thrown.id,))
+        connection.execute("UPDATE run SET source = 'wandb' WHERE id = ?", (theirs.id,))
+    assert history.errors(ledger, "RTX 4090") == history.PastErrors(2, pytest.approx(1.5), pytest.approx(2.0))
+
+
 def test_what_is_not_json_is_no_run_s_memory(ledger: Ledger, profile: Profile) -> None:
     run = ran(ledger, profile, **memory(980, 1000))
     with ledger.transaction() as connection:
@@ -86,6 +100,10 @@ def test_cuda_s_context_is_that_of_the_card_or_of_one_like_it(ledger: Ledger) ->
     assert history.context_mib(ledger, RTX) is None
     contexts.keep(ledger, Context("GPU-7", "580", "2.13.0", "RTX 4090", 411.0, 16.0, 1.0))
     assert history.context_mib(ledger, RTX) == 411.0
+    own = replace(RTX, uuid="GPU-8")
+    contexts.keep(ledger, Context("GPU-8", "580", "2.13.0", "RTX 4090", 433.0, 16.0, 1.0))
+    assert history.context_mib(ledger, own) == 433.0, "its own, whatever others of its kind have"
+    assert history.context_mib(ledger, replace(RTX, uuid="GPU-7")) == 411.0
 
 
 def test_how_fast_runs_like_it_were_makes_the_card_s_share_of_its_rate_narrower(
@@ -109,7 +127,25 @@ def test_how_fast_runs_like_it_were_makes_the_card_s_share_of_its_rate_narrower(
     assert card.efficiency == pytest.approx((0.9 * 0.3, 1.1 * 0.24 * 3 / 2)), "0.24 without what was computed twice"
 
 
+def test_energy_of_a_resumed_run_is_not_all_of_it_and_no_card_takes_more_than_it_is_made_for(
+    ledger: Ledger, profile: Profile
+) -> None:
+    full = changed(profile, {"method.name": "full", "training.checkpoint_activations": True})
+    once, resumed = ran(ledger, full), ran(ledger, full)
+    for run, jobs_of_it, joules in ((once, 1, 1760.0), (resumed, 2, 100.0)):
+        for _ in range(jobs_of_it):
+            ended(ledger, run, State.FINISHED)
+        runs.record(ledger, run, environment={"work": {"tokens": 2000}})
+        with Writer(ledger, run.id) as log:
+            log.log(1, {"train/tokens_per_second": 500.0, "train/mfu": 0.3, "energy/joules": joules})
+    assert [rate.watts for rate in history.rates(ledger, "RTX 4090")] == [None, pytest.approx(440.0)]
+    card = history.taught(ledger, RTX, full)
+    assert card.watts == pytest.approx((396.0, 450.0))
+    assert card.efficiency == pytest.approx((0.9 * 0.4, 1.1 * 0.4)), "a fourth pass for what was recomputed"
+
+
 def test_a_failure_is_told_to_who_would_repeat_it_and_to_nobody_else(ledger: Ledger, profile: Profile) -> None:
+    profile = changed(profile, {"model.attention": "eager", "method.dora": True, "training.row_tokens": 2048})
     run = ran(ledger, profile)
     ended(ledger, run, State.FAILED, "OOM at 12")
     [same] = failures(ledger, profile, RTX)
@@ -124,6 +160,11 @@ def test_a_failure_is_told_to_who_would_repeat_it_and_to_nobody_else(ledger: Led
         {"training.optimizer": "adamw_8bit"},
         {"template.max_tokens": 512},
         {"model.base": "another"},
+        {"training.objective": "orpo"},
+        {"model.attention": "sdpa"},
+        {"method.dora": False},
+        {"training.row_tokens": 1024},
+        {"method.name": "ia3", "method.dora": False},
     ):
         assert failures(ledger, changed(larger, way_out), RTX) == (), way_out
     assert failures(ledger, profile, cards.named("H200")) == ()
