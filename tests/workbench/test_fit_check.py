@@ -30,10 +30,12 @@ CUDA = {"type": "cuda", "name": "NVIDIA GeForce RTX 4090", "uuid": "GPU-7", "mem
 MEASURED = Figures("driver", 1000.0, 1200.0, 1611.0, 411.0, {"forward": (1000.0, 1200.0), "step": (700.0, 1200.0)})
 
 
-def answered(ledger: Ledger, run: Run, allocated_mib: float, reserved_mib: float) -> check.Check:
+def answered(
+    ledger: Ledger, run: Run, allocated_mib: float, reserved_mib: float, machine: Machine | None = None
+) -> check.Check:
     """The check where the simulation says this; it is asked of a simulator that has it on its disk."""
     profile = profile_of(ledger, run)
-    machine = Machine((8, 9) if run.gpu != "cpu" else None)
+    machine = machine or Machine((8, 9) if run.gpu != "cpu" else None)
     facts = Facts(shapes.config_of(profile.model.base), 8, 0, 0, 50, 50.0, 9)
     asked = asking.question(profile, facts, rows=7, checkpointing=False, machine=machine)
     sizes = (int(allocated_mib * MIB), int(reserved_mib * MIB))
@@ -169,3 +171,16 @@ def test_an_unmeasured_context_and_a_run_at_work_are_said(ledger: Ledger, run: R
     found = answered(ledger, replace(run, state=State.RUNNING), 1000.0, 1200.0)
     assert any("was never measured" in note for note in found.notes)
     assert any("peaks so far" in note for note in found.notes)
+
+
+def test_a_run_on_several_gpus_is_asked_for_as_one_of_its_ranks_on_the_gpu_that_it_had(
+    ledger: Ledger, run: Run, tiny_base: Path, tmp_path: Path
+) -> None:
+    parts = {"hardware.device": "cuda", "hardware.gpus": (0, 1), "hardware.ranks": 2, "hardware.sharding": "shard"}
+    profile = tiny_profile(tiny_base, tmp_path / "rows.jsonl", **parts, **{"model.dtype": "bfloat16"})
+    with ledger.transaction() as connection:
+        connection.execute("UPDATE run_document SET profile = ? WHERE run = ?", (dump(profile), run.id))
+    runs.record(ledger, run, environment={"device": {"name": "A card of nobody", "capability": [9, 0]}})
+    found = answered(ledger, run, 1000.0, 1200.0, Machine((9, 0), 2, "shard"))
+    assert (found.source, found.holds) == ("simulated", True)
+    assert "measured is the first of 2 ranks" in found.notes
