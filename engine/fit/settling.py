@@ -65,7 +65,10 @@ class Waiting:
                 return
         except Problem as problem:
             self._failed = problem
-        raise Problem(unknown.what, f"{unknown.why} {told(self._failed)}", unknown.do, code="shape")
+        do = (
+            self._failed.do if self._failed.code == "model" else unknown.do
+        )  # what is wrong with the model can be put right
+        raise Problem(unknown.what, f"{unknown.why} {told(self._failed)}", do, code="shape")
 
 
 def settle(now: Callable[[], Sequence[GpuFit]], simulator: Answering, patience: float = PATIENCE) -> Problem | None:

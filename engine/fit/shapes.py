@@ -119,7 +119,7 @@ def from_config(config: Mapping[str, object], name: str) -> ModelShape:
     except (KeyError, TypeError, ValueError) as error:
         raise Problem(
             f"The config.json of {name} is not whole",
-            f"It lacks {error}.",
+            f"It lacks {error.args[0] if isinstance(error, KeyError) else error}.",
             "Download or save the model again.",
             code="model",
         ) from error

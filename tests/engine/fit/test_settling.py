@@ -95,3 +95,10 @@ def test_where_nobody_knows_it_is_said_once() -> None:
     assert "It was ended. It took too long." in caught.value.why
     assert caught.value.code == "shape"
     assert len(simulator.asked) == 1
+
+
+def test_what_is_wrong_with_the_model_is_what_is_to_be_put_right() -> None:
+    untrusted = Problem("It cannot be simulated", "It comes with code.", "Trust it, or not.", code="model")
+    with pytest.raises(Problem) as caught:
+        estimate.fit(PROFILE, UNKNOWN, named("T4"), Waiting(Simulated(fails=untrusted)))
+    assert (caught.value.do, caught.value.code) == ("Trust it, or not.", "shape")
