@@ -73,7 +73,9 @@ def _opened(path: Path) -> int:
     try:
         file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
-        raise Problem(f"There is no file {path}", do="Check the path.", code="data") from None
+        raise Problem(
+            f"There is no file {path}", do="Name it as data.source (--set data.0.source=FILE).", code="data"
+        ) from None
     except OSError as error:
         raise Problem(f"{path} cannot be read", f"{error.strerror}.", code="data") from error
     if path.is_dir():

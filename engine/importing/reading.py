@@ -83,8 +83,10 @@ def _read(path: Path) -> dict[str, object]:
         values = json.loads(text) if path.suffix.lower() == ".json" else yaml.safe_load(text)
     except FileNotFoundError:
         raise Problem(f"There is no file {path}", code="import") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise Problem(f"{path} cannot be read", f"{error}.", code="import") from error
+    except OSError as error:
+        raise Problem(f"{path} cannot be read", f"{error.strerror}.", code="import") from error
+    except UnicodeDecodeError as error:
+        raise Problem(f"{path} cannot be read", f"It is no text in UTF-8: {error.reason}.", code="import") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         words = " ".join(str(error).split()) or "It is nested too deeply"
         raise Problem(f"{path} is neither YAML nor JSON", f"{words}.", code="import") from error

@@ -85,7 +85,11 @@ def test_nothing_is_replaced_and_nothing_half_is_written(here: Path, capsys: pyt
     assert read(here / "sub.toml").data[0].source == str(here / "data.jsonl")
     (here / "bad.yml").write_text("base_model: m\nlearning_rate: fast\ndatasets: [{path: d, type: alpaca}]")
     assert main(["profile", "import", "bad.yml"]) == 2
-    assert "training.learning_rate" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert (
+        "bad.yml: learning_rate, here training.learning_rate: found " in said
+    )  # and not a line of what was not written
+    assert "bad.toml" not in said
     assert not (here / "bad.toml").exists()
 
 

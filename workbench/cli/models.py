@@ -43,12 +43,22 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print_json([_as_json(base, needed.get(base.name)) for base in found])
         return 0
-    print_table(
-        ("model", "size", *(("needs GiB", "fits") if needed else ()), "kind", "chat", "disk", "where"),
-        [(base.name, figures.parameters(base.parameters) if base.parameters else None, *(_need(needed.get(base.name)) if needed else ()), base.kind, _chat(base),
-          figures.size(base.bytes) if base.bytes else None, "gated" if base.gated and not base.here else base.where) for base in found],
-        right=("size", "needs GiB", "disk"),
-    )  # fmt: skip
+    columns: dict[str, list[str | None]] = {
+        "model": [base.name for base in found],
+        "size": [figures.parameters(base.parameters) if base.parameters else None for base in found],
+        "needs GiB": [
+            figures.gib(fit.predicted_process_mib) if (fit := needed.get(base.name)) else None for base in found
+        ],
+        "fits": [("yes" if fit.fits else "no") if (fit := needed.get(base.name)) else None for base in found],
+        "kind": [base.kind for base in found],
+        "chat": [None if base.chat is None else "yes" if base.chat else "no" for base in found],
+        "disk": [figures.size(base.bytes) if base.bytes else None for base in found],
+        "where": ["gated" if base.gated and not base.here else base.where for base in found],
+    }
+    told = {
+        title: cells for title, cells in columns.items() if any(cells)
+    }  # of models elsewhere neither template nor size is known
+    print_table(list(told), list(zip(*told.values(), strict=True)), right=("size", "needs GiB", "disk"))
     return 0
 
 
@@ -60,14 +70,6 @@ def _needed(options: argparse.Namespace, ledger: Ledger | None, found: Sequence[
         f"On {card.name}, {figures.gib(card.free_mib)} GiB free, estimated; data as long as in the profile's own model."
     )
     return least(profile, look(profile, guess=True), card, found)
-
-
-def _need(fit: GpuFit | None) -> tuple[str | None, str | None]:
-    return (figures.gib(fit.predicted_process_mib), "yes" if fit.fits else "no") if fit else (None, None)
-
-
-def _chat(base: Base) -> str | None:
-    return None if base.chat is None else "yes" if base.chat else "no"
 
 
 def _as_json(base: Base, fit: GpuFit | None) -> dict[str, object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import shutil
 import textwrap
 from collections.abc import Sequence
@@ -169,7 +170,7 @@ def _checked(found: Imported, to: Path, settings: Sequence[str]) -> str:
     except Problem as problem:
         missing = [key for key in ("model.base", "data.0.source") if f'{key}: found ""' in str(problem)]
         if not missing:
-            raise
+            raise _in_their_words(problem, found, to) from None
         raise Problem(
             f"{found.path} does not say {' and '.join(missing)}",
             "A profile needs it.",
@@ -178,6 +179,22 @@ def _checked(found: Imported, to: Path, settings: Sequence[str]) -> str:
         ) from None
     given = [setting.partition("=")[0].strip() for setting in settings]
     return updated(found.text, {key: values[key] for key in given if key in values})
+
+
+def _in_their_words(problem: Problem, found: Imported, to: Path) -> Problem:
+    """What is wrong with a profile that was not written, said of the file that it was to be made of."""
+    theirs = {key: line.key for line in found.lines for key in line.to if line.key}
+
+    def named(match: re.Match[str]) -> str:
+        key = match["key"]
+        return f"{found.path}: {f'{theirs[key]}, here {key}' if key in theirs else key}:"
+
+    said = re.sub(rf"^{re.escape(str(to))}(:\d+)?: (?P<key>[\w.]+):", named, str(problem), flags=re.MULTILINE)
+    return (
+        Problem(said, do="Correct it there, or give another: --set KEY=VALUE", code="import")
+        if said != str(problem)
+        else problem
+    )
 
 
 def _print(found: Imported) -> None:
