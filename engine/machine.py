@@ -38,6 +38,11 @@ def memory(info: Path = Path("/proc/meminfo")) -> tuple[int, int]:
     return total, available
 
 
+def shares_cores(active: Path = Path("/sys/devices/system/cpu/smt/active")) -> bool:
+    """Whether two of its CPUs are one core; not where the kernel does not say."""
+    return active.is_file() and active.read_text().strip() == "1"
+
+
 def started(pid: int) -> int | None:
     """Start time of a live process in clock ticks since boot; None if it is gone or a zombie."""
     try:

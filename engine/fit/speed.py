@@ -13,12 +13,14 @@ from typing import Final
 
 import numpy as np
 
+from engine import machine
 from engine.fit import setup
 from engine.fit.cards import Card
 from engine.fit.facts import Facts
 from engine.fit.memory import LOSS_BYTES, block_bytes
 from engine.fit.question import Question
 from engine.fit.setup import FULL, Setup, optimizer_bytes, trainable, weight_bytes
+from engine.process import threads
 from engine.profile import Profile
 from engine.steps import total_steps
 
@@ -37,6 +39,7 @@ LAUNCHES: Final = 120  # kernels a block starts, forward and backward, with adap
 LAUNCH_SECONDS: Final = 8e-6  # of one on a GPU, seen from Python
 # Of one on a CPU: what a step of a model of half a million parameters costs beside its arithmetic.
 CPU_CALL_SECONDS: Final = 3e-5
+PRODUCT: Final = 64  # rows and columns of a matrix product that OpenBLAS leaves to one thread
 
 
 @dataclass(frozen=True)
@@ -101,14 +104,19 @@ def of_card(card: Card, dtype: str) -> Rate | None:
 
 @cache
 def of_cpu() -> Rate:
-    """This machine's rate: the best of a few float32 products, a few hundredths of a second in all; others' work slows the rest."""
-    matrix = np.ones((512, 512), np.float32)
+    """This machine's rate: the best of many float32 products of one thread, milliseconds in all, times its cores.
+
+    A product that several threads share takes up to 60 times as long where another process has one of their cores: they wait for each other.
+    These are too small to be shared, and one that nobody disturbs is enough.
+    """
+    matrix = np.ones((PRODUCT, PRODUCT), np.float32)
     seconds = []
-    for _ in range(6):  # the first starts NumPy's threads
+    for _ in range(300):
         begin = time.perf_counter()
         matrix @ matrix
         seconds.append(time.perf_counter() - begin)
-    flops = 2 * 512**3 / max(min(seconds), 1e-6)
+    cores = max(1, threads() // (2 if machine.shares_cores() else 1))
+    flops = cores * 2 * PRODUCT**3 / max(min(seconds), 1e-7)
     return Rate(
         (flops * CPU_EFFICIENCY[0], flops * CPU_EFFICIENCY[1]), CPU_BYTES, CPU_BYTES, CPU_CALL_SECONDS, traffic=0
     )

@@ -52,3 +52,11 @@ def test_a_name_with_brackets_and_blanks_confuses_nobody(tmp_path: Path) -> None
 
 def test_no_pid_lives_forever() -> None:
     assert machine.started(2**22 + 1) is None  # above the largest pid Linux gives (proc(5): pid_max)
+
+
+def test_cpus_that_share_a_core_are_told(tmp_path: Path) -> None:
+    active = tmp_path / "active"
+    assert not machine.shares_cores(active)
+    for said, shared in (("1\n", True), ("0\n", False)):
+        active.write_text(said)
+        assert machine.shares_cores(active) == shared
