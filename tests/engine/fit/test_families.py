@@ -1,4 +1,4 @@
-"""Every architecture that people train can be simulated, however its rows go through: nothing of it stands in a way that a run would not meet."""
+"""Every architecture that people train can be simulated on GPUs too; what a real step of each takes on the CPU is held against it in `test_step`."""
 
 from __future__ import annotations
 
@@ -11,13 +11,11 @@ import pytest
 
 from engine.fit.question import Answer, Machine, Phase, Question, Step
 from engine.fit.simulation.answer import answer
-from tests.engine.fit import real
 from tests.models import FAMILIES, Family, make
 
 LORA: Final[dict[str, object]] = {"name": "lora", "rank": 4, "dropout": 0.0}
 PADDED: Final = Step(2, 64, 100, packed=False, checkpointing=False, accumulates=False)
 PACKED: Final = Step(2, 64, 100, packed=True, checkpointing=True, accumulates=False)
-WITHIN: Final = 0.01
 
 
 def question(base: Path, step: Step, machine: Machine, **model: object) -> Question:
@@ -31,21 +29,12 @@ def base(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return make(family, tmp_path / family)
 
 
-@pytest.mark.parametrize("step", [PADDED, PACKED], ids=["padded", "packed"])
-def test_a_family_takes_what_a_real_step_of_it_takes(base: Path, step: Step) -> None:
-    asked = question(base, step, Machine(None), dtype="float32")
-    measured, simulated = real.peaks(base, asked), answer(asked)
-    off = {phase: simulated.phases[phase][0] / measured[phase] - 1 for phase in Phase}
-    assert all(abs(error) < WITHIN for error in off.values()), off
-
-
 def test_a_family_is_simulated_for_gpus_old_and_new(base: Path) -> None:
-    for machine, model in (
-        (Machine((7, 5)), {"dtype": "float16", "attention": "eager"}),
-        (Machine((9, 0)), {"dtype": "bfloat16"}),
-        (Machine((8, 0), 2, "shard"), {"dtype": "bfloat16"}),
+    for machine, step, model in (
+        (Machine((7, 5)), PADDED, {"dtype": "float16", "attention": "eager"}),
+        (Machine((9, 0), 2, "shard"), PACKED, {"dtype": "bfloat16"}),
     ):
-        _check_whole(answer(question(base, PACKED, machine, **model)))
+        _check_whole(answer(question(base, step, machine, **model)))
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma3"])

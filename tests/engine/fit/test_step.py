@@ -76,11 +76,30 @@ def test_every_method_and_objective_takes_what_a_real_step_takes(
     check(llama, question(llama, method=METHODS[method], training={"objective": objective}, step=step))
 
 
+EXPERTS: Final[dict[str, object]] = {**LORA, "dropout": 0.0, "targets": ("gate_up_proj", "down_proj", "q_proj")}
+
+
+@pytest.mark.parametrize(
+    ("family", "method"),
+    [
+        ("llama", {**LORA, "rslora": True}),
+        ("llama", {**LORA, "bias": "lora_only", "targets": ("q_proj",)}),
+        ("qwen3", {**LORA, "modules_to_save": ("embed_tokens",)}),  # which is its head too
+        ("qwen3_moe", EXPERTS),
+        ("gpt_oss", EXPERTS),
+    ],
+    ids=["rslora", "biases beside", "tied embeddings", "experts", "experts with biases"],
+)
+def test_what_else_an_adapter_may_be_on(family: Family, method: dict[str, object], tmp_path: Path) -> None:
+    base = make(family, tmp_path)
+    check(base, question(base, method=method, step=replace(PADDED, accumulates=True)))
+
+
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_takes_what_a_real_step_takes(family: Family, packed: bool, tmp_path: Path) -> None:
     base = make(family, tmp_path)  # rows that it may not pack are padded, in both
-    check(base, question(base, step=PACKED if packed else PADDED))
+    check(base, question(base, step=replace(PACKED, checkpointing=True) if packed else PADDED))
 
 
 @pytest.mark.parametrize("method", ["lora", "dora", "bias", "ia3", "prefix", "prompt_tuning"])
