@@ -29,6 +29,7 @@ PARTS: Final = {
 }
 """The letter of each part, the first of its own, and the number of its colour; from what stays to what passes."""
 FREE, USED, MARK, BEYOND = "·", "╱", "│", "▶"
+SEEN_MIB: Final = 0.5  # of a part: less is none
 QUIET: Final = "$foreground-muted"
 
 
@@ -72,15 +73,20 @@ def _runs(cells: list[tuple[str, str]], colour: Colour) -> Iterator[tuple[str, s
 
 
 def legend(parts: Parts, used_mib: float, colour: Colour) -> list[Content]:
-    """What each letter stands for, in GiB; what others hold comes last."""
+    """What each letter stands for, in GiB where nothing else is said; what others hold comes last."""
     told = [
-        Content.assemble((letter, f"reverse {colour(number)}"), f" {name} {figures.gib(getattr(parts, name))}")
+        Content.assemble((letter, f"reverse {colour(number)}"), f" {name} {_size(getattr(parts, name))}")
         for name, (letter, number) in PARTS.items()
-        if getattr(parts, name)
+        if getattr(parts, name) >= SEEN_MIB
     ]
     if used_mib >= 1:
         told.append(Content.assemble((USED, QUIET), f" in use {figures.gib(used_mib)}"))
     return told
+
+
+def _size(mib: float) -> str:
+    """In GiB; with its unit where that would be none."""
+    return figures.memory(mib) if figures.gib(mib) == "0" else figures.gib(mib)
 
 
 def wrapped(words: Sequence[Content], width: int, between: str = "  ") -> list[Content]:

@@ -13,9 +13,11 @@ from screens.configure.applies import PROMPTS, why_not
 from screens.configure.draft import Draft, lookup
 from screens.configure.fields import shown
 from screens.widgets.cells import Cell, Column
+from screens.widgets.line import shortened
 
-COLUMNS: Final = (Column("setting", 25), Column("value", 23), Column("", 10, stretch=True))
+COLUMNS: Final = (Column("", 25), Column("", 23, pushes=True), Column("", 10, stretch=True))
 NOT_SET: Final = "–"
+QUIET: Final = "$foreground-muted"
 
 
 @dataclass(frozen=True)
@@ -63,21 +65,27 @@ def _rows(draft: Draft, folded: frozenset[str], problems: Mapping[str, str], typ
             if useless and there is None:
                 continue
             cell = shown(field.default if there is None else there) or NOT_SET
-            style = "" if there is not None and not useless else "$foreground-muted"
-            note = (useless, "$foreground-muted") if useless else _note(field, value, problems, differences)
+            style = "" if there is not None and not useless else QUIET
+            note = (useless, QUIET) if useless else _note(field, value, problems, differences)
             if typing and typing.key == field.key:
                 cell, style = typing.text + "▏", "$text-accent"
                 note = (f"✗ {typing.reason}", "$text-error") if typing.reason else ("✓", "$text-success")
-            yield Row(section, field, (f"  {field.label}", (cell, style), note))
+            yield Row(section, field, (f"  {field.label}", _beside(cell, style, note), note))
 
 
 def _head(
     section: Section, values: dict[str, object], problems: Mapping[str, str], *, closed: bool
 ) -> tuple[Cell, ...]:
     wrong = sum(key.startswith(section.name) for key in problems)
-    note: Cell = (f"✗ {wrong} wrong", "$text-error") if wrong else (section.about, "$foreground-muted")
+    note: Cell = (f"✗ {wrong} wrong", "$text-error") if wrong else (section.about, QUIET)
     title = f"{'▸' if closed else '▾'} {section.title}"
-    return (title, "bold"), (summary(section.name, values) if closed else "", "$foreground-muted"), note
+    said = summary(section.name, values) if closed else ""
+    return (title, "bold"), _beside(said, QUIET, note), note
+
+
+def _beside(text: str, style: str, note: Cell) -> Cell:
+    """A value; a long one may push away a note that tells what is always true, and not one that tells what is wrong."""
+    return (text if note[1] == QUIET else shortened(text, COLUMNS[1].width)), style
 
 
 def standing(draft: Draft) -> Callable[[str], object]:
@@ -110,11 +118,9 @@ def _note(
     if far:
         return f"! {far}", "$text-warning"
     if field.choices:
-        return " ".join(map(shown, field.choices)), "$foreground-muted"
+        return " ".join(map(shown, field.choices)), QUIET
     usual = advice.usual(field.key, value)
-    return " · ".join(
-        part for part in (usual.says if usual else field.bounds, field.about) if part
-    ), "$foreground-muted"
+    return " · ".join(part for part in (usual.says if usual else field.bounds, field.about) if part), QUIET
 
 
 def problem_at(key: str, problems: Mapping[str, str]) -> str:

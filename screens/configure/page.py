@@ -19,7 +19,7 @@ from screens.configure.pane import EstimatePane
 from screens.configure.presets import Preset
 from screens.session import Session
 from screens.widgets.cells import Column
-from screens.widgets.line import Line
+from screens.widgets.line import Line, shortened
 from screens.widgets.page import Page
 from screens.widgets.table import Table
 
@@ -146,7 +146,7 @@ class ConfigurePage(Page[tuple[Preset, ...]]):
         kept = ", not saved" if self.draft.own else ""
         changed = f"{count} value{'s differ' if count > 1 else ' differs'}{kept}" if count else "nothing changed"
         facts = self._judgement.facts if self._judgement else None
-        return f"{name}, {changed}" + (f" · {told.rows(facts)}" if facts else "")
+        return shortened(f"{name}, {changed}" + (f" · {told.rows(facts)}" if facts else ""), self.size.width - 2)
 
     def _draw_about(self) -> None:
         """What is to be known of what is under the cursor."""
@@ -210,6 +210,7 @@ class ConfigurePage(Page[tuple[Preset, ...]]):
         elif view == self._view:
             view = "form"
         self._view = view
+        self.set_class(view in ("form", "ladder"), "-steady")  # what is told of a line moves no line
         for widget in dict.fromkeys(WIDGETS.values()):
             self.query_one(widget).display = widget == WIDGETS[view]
         self.set_focus(self.query_one(WIDGETS[view]))

@@ -8,6 +8,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
+from engine.data.sources import check_there
+from engine.errors import Problem
 from engine.importing import Imported, imported, looks_foreign
 from engine.importing.reading import SUFFIXES
 from engine.ledger import Ledger, runs
@@ -103,6 +105,20 @@ def left_behind(made: Draft) -> str:
         else "all was carried over"
     )
     return f"{lines[0].removeprefix('# ')} {words[0].upper()}{words[1:]}."
+
+
+def without_data(made: Draft) -> str:
+    """The key of the first source of data that is not there, as with a preset whose data each has to bring; empty where all are."""
+    try:
+        profile = made.profile()
+    except Problem:
+        return ""
+    for place, data in enumerate(profile.data):
+        try:
+            check_there(data)
+        except Problem:
+            return f"data.{place}.source"
+    return ""
 
 
 def _foreign(folder: Path) -> list[tuple[Path, str]]:

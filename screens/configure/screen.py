@@ -23,6 +23,7 @@ from screens.configure.draft import Draft, lookup
 from screens.configure.picking import PickingPage
 from screens.configure.presets import Preset
 from screens.configure.verbs import BACK, CSS, FIND, VERBS
+from screens.configure.verdict import sentence
 from screens.messages import ConfigureFrom, LookAtData, WatchRun
 from screens.widgets import figures
 from screens.widgets.line import Line
@@ -71,15 +72,18 @@ class ConfigureScreen(PickingPage):
         self._judge_soon()
 
     def _tell_of_gpu(self, name: str) -> None:
-        """What is known of a GPU while its name is typed, or that there is none."""
+        """What is known of a GPU while its name is typed, those that it may become, or that there is none."""
         card = _kind(name)
+        begun = [spec.name for spec in cards.specs() if spec.name.lower().startswith(name.lower())]
         gpu = next((gpu for gpu in self.gpus if name == str(gpu.index)), None)
         if name in ("", "auto"):
             said = Content("Those that are here." if self.gpus else "The CPU: there is no GPU here.")
         elif gpu is not None:
             said = Content(f"{gpu.name}, {figures.gib(gpu.free_mib)} of {figures.gib(gpu.total_mib)} GiB free.")
+        elif isinstance(card, Problem) and begun:
+            said = Content(", ".join(begun))
         elif isinstance(card, Problem):
-            said = Content.styled(f"✗ {card.what}. {card.do}", "$text-error")
+            said = Content.styled(f"✗ {sentence(card.what)} {card.do}", "$text-error")
         else:
             said = Content(f"{card.name}, {figures.gib(card.total_mib)} GiB, which is not here.")
         self.query_one("#about", Line).show(said)
@@ -119,6 +123,15 @@ class ConfigureScreen(PickingPage):
             self._change(draft)
             if preset.kind == "import":
                 self.say(presets.left_behind(draft))
+            if key := await self.attempt(lambda: presets.without_data(draft)):
+                self._go_to(key)
+                self.say(f"{draft.name} comes without its data: enter names yours.")
+
+    def _go_to(self, key: str) -> None:
+        """The cursor on a value of the form, its section open."""
+        self._folded = frozenset(name for name in self._folded if not key.startswith(f"{name}."))
+        self._draw()
+        self._form.move_to(next((place for place, row in enumerate(self._form.rows) if row.key == key), 0))
 
     @work(group="edit", exclusive=True)
     async def action_save(self) -> None:

@@ -20,6 +20,7 @@ from screens.configure.verdict import name_of
 from screens.widgets import figures
 
 MUTED = "$foreground-muted"
+SMALL_MIB = 1024.0  # of memory: less is told in MiB
 FEW = 2  # GPUs that have a line on a narrow screen
 
 
@@ -31,18 +32,19 @@ def beside(judgement: Judgement | None, width: int, colour: Colour, now: float, 
     others = [fit for fit in judgement.fits if fit is not best]
     if full:
         lines = [line for fit in (best, *others) for line in _gpu(fit, judgement, width, colour)]
-        filled = [*_filled(best, colour), _source(judgement, best)]
-        lines += [Content(), *wrapped(filled, width), Content(), *_phases(best, width)]
+        lines += [Content(), *wrapped(_filled(best, colour), width), _source(judgement, best)]
+        lines += [Content(), *_phases(best, width)]
         step = [Content(f"a step {_span(best.step_seconds, figures.seconds)}")] if best.step_seconds else []
         lines += [*wrapped([*_time(best), *step], width, " · "), *wrapped(_how(best), width, " · "), Content()]
         lines += [*rungs.lines(best, width), *([Content()] if best.ladder else [])]
         return Content("\n").join([*lines, *_past(judgement, now), *_notes(judgement)])
     lines = [_gpu_line(fit, judgement, width, colour) for fit in (best, *others[: FEW - 1])]
     lines += [*_past(judgement, now), *wrapped(_filled(best, colour), width)]
-    lines += wrapped([_source(judgement, best), *_time(best)], width, " · ")
     if best.ladder:
         lines.append(Content.assemble((f"{rungs.title(best)}:  ", MUTED), rungs.words(best.ladder)))
-    lines += [*wrapped(_how(best), width, " · "), *_notes(judgement)]
+    speed = _time(best)[1:] if best.seconds else _time(best)  # the verdict says how long
+    lines += wrapped([_source(judgement, best), *speed, *_how(best)], width, " · ")
+    lines += _notes(judgement)[:1]
     return Content("\n").join(line.truncate(width, ellipsis=True) for line in lines)
 
 
@@ -90,20 +92,14 @@ def _time(fit: GpuFit) -> list[Content]:
     """How long, how fast, and how much energy."""
     told = [Content(_span(fit.seconds, figures.duration) if fit.seconds else "how long is not known")]
     if fit.tokens_per_second:
-        told.append(Content(f"{_span(fit.tokens_per_second, _rate)} tok/s"))
+        told.append(Content(f"{_span(fit.tokens_per_second, figures.rough)} tok/s"))
     if fit.kwh:
-        told.append(Content(f"{_span(fit.kwh, figures.value)} kWh"))
+        told.append(Content(f"{_span(fit.kwh, figures.rough)} kWh"))
     return told
 
 
 def _span(between: tuple[float, float], written: Callable[[float], str]) -> str:
-    """`3m-10m`; one figure where both are written alike."""
-    low, high = map(written, between)
-    return low if low == high else f"{low}-{high}"
-
-
-def _rate(number: float) -> str:
-    return figures.count(number) if number >= 10 else figures.value(number)
+    return figures.span(*map(written, between))
 
 
 def _how(fit: GpuFit) -> list[Content]:
@@ -125,23 +121,24 @@ def _phases(fit: GpuFit, width: int) -> list[Content]:
     if not peak:
         return []
     room = max(8, width - 12 - 2 * 10)
+    unit, written = ("GiB", figures.gib) if peak >= SMALL_MIB else ("MiB", lambda mib: f"{mib:,.0f}")
     lines = [
         Content.assemble(
             (f"{phase:<11} ", MUTED),
             f"{'━' * round(allocated * room / peak):<{room}}",
-            (f"{figures.gib(allocated):>10}", "bold" if allocated == peak else ""),
-            f"{figures.gib(reserved):>10}",
+            (f"{written(allocated):>10}", "bold" if allocated == peak else ""),
+            f"{written(reserved):>10}",
         )
         for phase, (allocated, reserved) in fit.phases.items()
     ]
-    head = Content.styled(f"{'phase, GiB':<{12 + room}}{'allocated':>10}{'reserved':>10}", MUTED)
+    head = Content.styled(f"{f'phase, {unit}':<{12 + room}}{'allocated':>10}{'reserved':>10}", MUTED)
     return [head, *lines, Content()]
 
 
 def rows(facts: Facts) -> str:
     """The data in a few words: rows to train, validate and test with, and how long they are."""
     counts = f"{facts.train_rows:,}/{facts.validation_rows:,}/{facts.test_rows:,} rows"
-    return f"{counts} of {facts.mean_tokens:,.0f} tokens, at most {facts.max_tokens:,}"
+    return f"{counts} of {facts.mean_tokens:,.0f} tokens, longest {facts.max_tokens:,}"
 
 
 def _past(judgement: Judgement, now: float) -> list[Content]:

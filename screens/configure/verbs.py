@@ -44,7 +44,8 @@ ConfigureScreen #verdict { height: auto; max-height: 2; padding: 0 1; }
 ConfigureScreen #file { height: 1; padding: 0 1; color: $text-muted; }
 ConfigureScreen #body { layout: vertical; height: 1fr; }
 ConfigureScreen #left { height: 1fr; }
-ConfigureScreen #about { height: 2; padding: 0 1; color: $text-muted; }
+ConfigureScreen #about { height: auto; max-height: 4; padding: 0 1; color: $text-muted; }
+ConfigureScreen.-steady #about { height: 2; }
 ConfigureScreen #beside { height: auto; max-height: 8; padding: 0 1; border-top: solid $panel; }
 ConfigureScreen #beside.-stale { text-opacity: 50%; }
 ConfigureScreen.-wide #body { layout: horizontal; }

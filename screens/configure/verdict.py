@@ -22,7 +22,7 @@ def verdict(judgement: Judgement | None, problems: Mapping[str, str], now: float
     if judgement is None:
         return Content.styled("looking at base and data ...", "$foreground-muted")
     if (problem := judgement.problem) is not None:
-        return _refused(problem.what, " ".join(part for part in ("", problem.why, problem.do) if part))
+        return _refused(sentence(problem.what), " ".join(part for part in (problem.why, problem.do) if part))
     if judgement.unanswered is not None:
         return Content.styled("formulas do not know this architecture: simulating it ...", "$foreground-muted")
     best, estimate = judgement.best, judgement.estimate
@@ -46,14 +46,18 @@ def _refused(what: str, why: str) -> Content:
     return Content.assemble(("✗ ", "$text-error"), (what, "bold $text-error"), f" {why}")
 
 
+def sentence(words: str) -> str:
+    """With a full stop, where nothing else ends it."""
+    return words if words.endswith((".", "?", "!")) else f"{words}."
+
+
 def _where(best: GpuFit, judgement: Judgement) -> str:
     name, spare = name_of(best, judgement.gpus, judgement.elsewhere), figures.memory(abs(best.headroom_mib))
     if best.headroom_mib < 0:
         return f"does not fit {name}: {spare} are missing"
     if best.uuid == "cpu" and best.fits:
-        return (
-            f"runs on the CPU, over {figures.memory(best.predicted_process_mib)} of {figures.gib(best.free_mib)} free"
-        )
+        needed, free = figures.gib(best.predicted_process_mib), figures.gib(best.free_mib)
+        return f"runs on the CPU, over {needed} of {free} GiB free"
     return f"fits {name}, {spare} to spare" if best.fits else f"fits {name}, too tightly: {spare} to spare"
 
 
@@ -69,10 +73,10 @@ def name_of(fit: GpuFit, gpus: Sequence[Gpu], elsewhere: str) -> str:
 
 
 def ends(seconds: tuple[float, float], now: float) -> str:
-    """How long, and when that would be over if it began now: `3m-10m, ends 14:05-14:12`."""
+    """How long, and when that would be over if it began now: `3-10m, ends 14:05-14:12`, `1-3d, ends Sun 09:30 to Tue 14:05`."""
     if seconds[1] < 1:
         return "within a second"
-    low, high = figures.duration(seconds[0]), figures.duration(seconds[1])
+    span = figures.span(*map(figures.duration, seconds))
     first, last = (figures.clock(now + each, now) for each in seconds)
-    span = low if low == high else f"{low}-{high}"
-    return f"{span}, ends {last if first == last else f'{first}-{last}'}"
+    between = " to " if " " in last else "-"
+    return f"{span}, ends {last if first == last else f'{first}{between}{last}'}"

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style as RichStyle
 from textual.cache import LRUCache
@@ -26,7 +27,8 @@ MARGIN: Final = 3  # columns before the first cell: cursor, mark, blank
 @dataclass(frozen=True)
 class Column:
     """`width` in terminal columns; one column may take what is left over (`stretch`), `width` being the least it gets. Of a text that is too
-    long as many letters as `keep_end` says are kept at its end.
+    long as many letters as `keep_end` says are kept at its end; or it takes the room it needs from the next column (`pushes`), whose
+    text is left out where it is not whole in what remains.
     """
 
     title: str
@@ -34,6 +36,7 @@ class Column:
     right: bool = False
     stretch: bool = False
     keep_end: int = 0
+    pushes: bool = False
 
 
 class Lines:
@@ -57,9 +60,14 @@ class Lines:
         strip = self._strips.get(name)
         if strip is None:
             segments = [Segment(marker, self._look("$text-accent", component))]
-            for column, cell in zip(columns, cells, strict=True):
+            pushed, rooms = 0, [_width_of(column, columns, width) for column in columns]
+            for place, (column, cell) in enumerate(zip(columns, cells, strict=True)):
                 text, style = cell if isinstance(cell, tuple) else (cell, "")
-                room = _width_of(column, columns, width)
+                room = rooms[place] - pushed
+                if pushed and cell_len(text) > room:
+                    text = ""
+                pushed = max(0, min(cell_len(text) - room, rooms[place + 1])) if column.pushes else 0
+                room += pushed
                 shown = fitted(text, room, right=column.right, keep_end=column.keep_end)
                 segments.append(Segment(shown + " ", self._look(style, component)))
             strip = Strip(segments).adjust_cell_length(width, self._look("", component))

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from typing import Final
 
@@ -15,6 +16,7 @@ HOUR: Final = 3600.0
 DAY: Final = 86_400.0
 WEEK: Final = 7 * DAY
 YEAR: Final = 365 * DAY
+_UNIT: Final = re.compile(r"([\d.,]+)(.*)")
 
 
 def _special(value: float | None) -> str | None:
@@ -42,6 +44,21 @@ def value(number: float | None) -> str:
     if size < 100:
         return f"{number:.2f}"
     return f"{number:.1f}" if size < 1000 else count(number)
+
+
+def rough(number: float | None) -> str:
+    """A figure that is not known well, in two significant digits: `.03`, `2.1`, `85`, `4.1k`."""
+    if number is not None and 0.001 <= number < 9.95:
+        return _without_zero(f"{number:.2g}")
+    return count(number) if number is not None and number >= 1 else value(number)
+
+
+def span(low: str, high: str) -> str:
+    """From one written figure to another, the unit that both have once: `6-18m`, `2.2-6.2 s`, `45s-3m`; one where both are alike."""
+    number, unit = _UNIT.fullmatch(low), _UNIT.fullmatch(high)
+    if low == high:
+        return low
+    return f"{number[1]}-{high}" if number and unit and number[2] == unit[2] else f"{low}-{high}"
 
 
 def scientific(number: float | None) -> str:

@@ -24,7 +24,7 @@ Row = TypeVar("Row")
 
 
 class Table(ScrollView, Generic[Row], can_focus=True):
-    """Titles in the first line, then the rows; `▌` is the cursor and `◆` a mark."""
+    """Titles in the first line, where columns have any, then the rows; `▌` is the cursor and `◆` a mark."""
 
     DEFAULT_CSS = """
     Table { height: 1fr; scrollbar-size: 1 1; overflow-x: hidden; }
@@ -109,14 +109,19 @@ class Table(ScrollView, Generic[Row], can_focus=True):
         self.columns = tuple(replace(column, title=title) for column, title in zip(self.columns, titles, strict=True))
         self.refresh(Region(0, 0, self.size.width, 1))
 
+    @property
+    def _head(self) -> int:
+        """Lines above the rows: that of the titles, where there are any."""
+        return int(any(column.title for column in self.columns))
+
     def _refresh_changed(self) -> None:
         """Draw again the lines whose cells are others now."""
         top, width = self.scroll_offset.y, self.size.width
         changed = []
-        for line in range(self.size.height - 1):
+        for line in range(self.size.height - self._head):
             now = self._cells_at(top + line) if top + line < len(self.rows) else None
             if line not in self._drawn or self._drawn[line] != now:
-                changed.append(Region(0, line + 1, width, 1))
+                changed.append(Region(0, line + self._head, width, 1))
         if changed:
             self.refresh(*changed)
 
@@ -175,7 +180,7 @@ class Table(ScrollView, Generic[Row], can_focus=True):
 
     def action_move_page(self, pages: int) -> None:
         """Move the cursor by what is on screen."""
-        self.move_to(self.cursor + pages * max(1, self.size.height - 2))
+        self.move_to(self.cursor + pages * max(1, self.size.height - self._head - 1))
 
     def action_move_to_first(self) -> None:
         """Move to the first row."""
@@ -191,8 +196,8 @@ class Table(ScrollView, Generic[Row], can_focus=True):
 
     def on_click(self, event: Click) -> None:
         """A click moves the cursor; a second one opens."""
-        place = self.scroll_offset.y + event.y - 1
-        if event.y >= 1 and place < len(self.rows):
+        place = self.scroll_offset.y + event.y - self._head
+        if event.y >= self._head and place < len(self.rows):
             self.move_to(place)
             if event.chain == 2:
                 self.post_message(self.Opened(self))
@@ -223,10 +228,10 @@ class Table(ScrollView, Generic[Row], can_focus=True):
         return max(self.room, MARGIN + sum(column.width + 1 for column in self.columns) - 1)
 
     def _measure(self) -> None:
-        self.virtual_size = Size(self._line_width, len(self.rows) + 1)
+        self.virtual_size = Size(self._line_width, len(self.rows) + self._head)
 
     def _follow_cursor(self) -> None:
-        visible = max(1, self.size.height - 1)
+        visible = max(1, self.size.height - self._head)
         top = self.scroll_offset.y
         if self.cursor < top:
             self.scroll_to(y=self.cursor, animate=False, immediate=True, force=True)
@@ -235,23 +240,24 @@ class Table(ScrollView, Generic[Row], can_focus=True):
 
     def _refresh_rows(self, *places: int) -> None:
         for place in places:
-            self.refresh(Region(0, place - self.scroll_offset.y + 1, self.size.width, 1))
+            self.refresh(Region(0, place - self.scroll_offset.y + self._head, self.size.width, 1))
 
     def render_line(self, y: int) -> Strip:
         """The titles, a row, or an empty line."""
         left, top = self.scroll_offset
-        place = top + y - 1
-        if y == 0:
+        head = self._head
+        place = top + y - head
+        if y < head:
             titles = tuple(column.title for column in self.columns)
             line = self._lines.drawn(titles, "   ", self.columns, self._line_width, "table--titles")
         elif place >= len(self.rows):
-            self._drawn[y - 1] = None
+            self._drawn[y - head] = None
             return Strip.blank(self.size.width, self.rich_style)
         else:
             row = self.rows[place]
             cursor = place == self.cursor
             marker = f" {'▌' if cursor else ' '}{'◆' if self._is_marked(row) else ' '}"
-            cells = self._drawn[y - 1] = self._cells_at(place)
+            cells = self._drawn[y - head] = self._cells_at(place)
             component = "table--cursor" if cursor else ""
             line = self._lines.drawn(cells, marker, self.columns, self._line_width, component)
         return line.crop(left, left + self.size.width)

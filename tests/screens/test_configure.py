@@ -117,6 +117,16 @@ async def test_missing_data_are_the_verdict_and_the_form_stays(session: Session,
         await until(pilot, lambda: "runs on the CPU" in text(pilot, "#verdict"))
 
 
+async def test_a_preset_whose_data_are_not_here_asks_for_them(session: Session, here: Path) -> None:
+    async with Stage(session).run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: bool(pilot.app.screen.query("#presets")))
+        await until(pilot, lambda: bool(screen(pilot).query_one("#presets", Table).rows))
+        await pilot.press("enter")
+        await until(pilot, lambda: "comes without its data" in screen(pilot).query_one(Words).content.plain)
+        assert getattr(screen(pilot).query_one("#form", Table).selected, "key", "") == "data.0.source"
+        await until(pilot, lambda: "There is no file" in text(pilot, "#verdict"))
+
+
 async def test_a_change_is_not_thrown_away_unasked(session: Session, here: Path) -> None:
     (here / "other.toml").write_text((here / "tiny.toml").read_text())
     async with Stage(session).run_test(size=(80, 24)) as pilot:

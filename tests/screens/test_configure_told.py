@@ -98,16 +98,21 @@ def test_what_a_bar_holds_is_lettered_in_order_with_what_is_free_and_what_is_use
 
 
 def test_wrapped_words_stay_whole() -> None:
-    words = legend(replace(NOTHING, weights=1, logits=1, context=1), 0, lambda number: "red")
-    lines = [line.plain for line in wrapped(words, 24)]
-    assert lines == ["W weights 0  L logits 0", "C context 0"]
+    words = legend(replace(NOTHING, weights=1_024, logits=2_048, context=400), 0, lambda number: "red")
+    lines = [line.plain for line in wrapped(words, 27)]
+    assert lines == ["W weights 1.0  L logits 2.0", "C context .4"]
+
+
+def test_what_is_no_tenth_of_a_gib_is_told_in_mib_and_nothing_is_left_out() -> None:
+    words = legend(replace(NOTHING, weights=12, logits=0.2), 0, lambda number: "red")
+    assert [word.plain for word in words] == ["W weights 12 MiB"]
 
 
 def test_the_verdict_is_whether_where_how_long_and_what_of_the_disk() -> None:
     room = Room(download=14_500_000_000, needed=9e9, free=412_000_000_000)
     told = said(judged(fit(replace(NOTHING, weights=18_368)), room=room))
     assert told == (
-        "✓ fits gpu0 RTX 4090, 5.5 GiB to spare · 84 steps · 12m-15m, ends 13:17-13:20 · download 14 GB · "
+        "✓ fits gpu0 RTX 4090, 5.5 GiB to spare · 84 steps · 12-15m, ends 13:17-13:20 · download 14 GB · "
         "disk 9 GB of 412 GB"
     )
     narrow = said(judged(fit(replace(NOTHING, weights=18_368)), room=room), width=78)
@@ -131,7 +136,7 @@ def test_the_verdict_puts_what_is_wrong_first() -> None:
     assert said(None).startswith("looking at")
     assert said(fine, {"method.rank": "is too large"}) == "✗ a value is wrong: method.rank  is too large"
     assert said(replace(fine, problem=Problem("It is gated", "You are not let in.", "Ask."))) == (
-        "✗ It is gated You are not let in. Ask."
+        "✗ It is gated. You are not let in. Ask."
     )
     assert said(replace(fine, room=Room(0, 9e9, 10**9))) == "✗ the disk is too full: 9 GB are needed, 1 GB are free"
     assert "simulating it" in said(replace(fine, unanswered=QUESTION))
@@ -140,7 +145,8 @@ def test_the_verdict_puts_what_is_wrong_first() -> None:
 def test_an_end_is_a_span_where_it_is_not_sure() -> None:
     assert ends((0.2, 0.9), NOW) == "within a second"
     assert ends((60.0, 62.0), NOW) == "1m, ends 13:06"
-    assert ends((3600.0, 7200.0), NOW).startswith("1h-2h, ends 14:05-15:05")
+    assert ends((3600.0, 7200.0), NOW).startswith("1-2h, ends 14:05-15:05")
+    assert ends((3600.0, 48 * 3600.0), NOW) == "1h-2d, ends 14:05 to Sat 13:05"
 
 
 def test_a_rung_is_told_with_what_it_saves_and_costs() -> None:
@@ -170,13 +176,13 @@ def test_all_of_the_estimate_is_told_where_there_is_room_and_the_most_important_
         for words in (
             "gpu0 RTX 4090",
             "simulated, ±2 % in 9 runs",
-            "12m-15m · 4.1k-5k tok/s",
-            ".070-.090 kWh",
+            "4.1-5k tok/s · .07-.09 kWh",
             "! a run like this failed here: OOM at 12, lora-64, 3d ago; rank was 8, is 1",
             "checkpoint activations on",
             "micro-batch 4 of at most 8 · activations recomputed",
             "· a note",
         ):
             assert any(words in line for line in lines), words
+        assert any("12-15m" in line for line in lines) == full  # else the verdict above says it
         phases = [line.split()[0] for line in lines if "━" in line]
         assert phases == (["load", "backward"] if full else [])

@@ -31,6 +31,20 @@ def test_spans_are_said_in_the_unit_that_people_would_use() -> None:
     assert [figures.duration(span) for span in spans] == ["45s", "12m", "3h", "1d", "99d", "14w", "3y"]
 
 
+def test_a_span_says_once_what_both_ends_have() -> None:
+    told = [("2m", "16m"), ("45s", "3m"), ("2.2 s", "6.2 s"), (".03", ".14"), ("4.1k", "5k"), ("1d", "1d"), ("–", "3m")]
+    assert [figures.span(low, high) for low, high in told] == [
+        "2-16m", "45s-3m", "2.2-6.2 s", ".03-.14", "4.1-5k", "1d", "–-3m",
+    ]  # fmt: skip
+
+
+def test_what_is_not_known_well_has_two_digits() -> None:
+    told = [0, 0.0004, 0.0301, 0.135, 2.016, 9.96, 147.2, 4_120, float("nan"), None]
+    assert [figures.rough(number) for number in told] == [
+        "0", "4e-4", ".03", ".14", "2", "10", "147", "4.1k", "NaN", "–",
+    ]  # fmt: skip
+
+
 def test_a_time_that_is_not_today_says_its_day() -> None:
     now = 1_773_320_700.0  # Thu 12 March 2026, 13:05 UTC
     told = [figures.clock_with_seconds(now - ago, now) for ago in (60, figures.DAY, 30 * figures.DAY)]

@@ -54,6 +54,37 @@ async def test_the_end_of_a_name_is_kept_where_it_tells_rows_apart() -> None:
         assert text_of(table)[1:3] == [" ▌ a name t…-17    7", "   short           8"]
 
 
+async def test_a_column_that_pushes_leaves_out_what_is_not_whole_beside_it() -> None:
+    app = Alone()
+    async with app.run_test(size=(24, 5)) as pilot:
+        table = app.query_one(Table)
+        table.show(
+            [("short", 7), ("a longer one", 12_345), ("a longer name", 123)],
+            (Column("name", 6, pushes=True), *table.columns[1:]),
+        )
+        table.columns = (table.columns[0], Column("n", 4, stretch=True))
+        table.refresh()
+        await pilot.pause()
+        assert text_of(table)[1:4] == [
+            " ▌ short  7             ",
+            "   a longer one 12345   ",
+            "   a longer name 123    ",
+        ]
+
+
+async def test_without_titles_rows_begin_at_the_top() -> None:
+    app = Alone()
+    async with app.run_test(size=(20, 3)) as pilot:
+        table = app.query_one(Table)
+        table.show(rows(9), (Column("", 6, stretch=True), Column("", 4, right=True)))
+        await pilot.pause()
+        assert [line.split()[-2] for line in text_of(table)] == ["0", "1", "2"]
+        await pilot.press("G")
+        assert [line.split()[-2] for line in text_of(table)] == ["6", "7", "8"]
+        await pilot.click(Table, offset=(5, 0))
+        assert table.cursor == 6
+
+
 async def test_the_last_column_is_beside_the_scrollbar_not_under_it() -> None:
     app = Alone()
     async with app.run_test(size=(20, 5)) as pilot:
