@@ -70,6 +70,20 @@ def test_neighbours_are_one_again_when_both_are_free() -> None:
     assert allocator.reserved == 60 * MIB
 
 
+def test_of_gaps_of_one_size_the_one_in_the_newest_segment_is_filled() -> None:
+    """Its address is the lowest, as Linux gives them out. What stays is a gap in a segment in use, which cannot be given back."""
+    allocator = Allocator()
+    allocator.malloc(0, 40 * MIB)
+    allocator.free(0)
+    for block, size in enumerate((10, 30, 30)):  # the third is a segment of its own
+        allocator.malloc(block, size * MIB)
+    allocator.free(1)
+    allocator.free(2)
+    allocator.malloc(3, 30 * MIB)
+    allocator.empty_cache()
+    assert allocator.reserved == 70 * MIB
+
+
 def test_nine_mib_reserve_more_than_eleven() -> None:
     nine, eleven = Allocator(), Allocator()
     nine.malloc(0, 9 * MIB)
@@ -129,10 +143,12 @@ def test_replay_tells_the_peak_of_each_phase_and_of_what_the_highest_is_made() -
             Event(2, gradient, Part.GRADIENTS, Phase.BACKWARD),
             Event(1, 0, Part.ACTIVATIONS, Phase.BACKWARD),
             Event(3, gradient, Part.TEMPORARIES, Phase.STEP),
+            Event(0, 0, Part.WEIGHTS, Phase.SAVING),
         )
     )
     assert (replayed.allocated, replayed.reserved) == (70 * MIB, 70 * MIB)
     assert replayed.phases[Phase.LOAD] == (40 * MIB, 40 * MIB)
     assert replayed.phases[Phase.FORWARD] == (60 * MIB, 60 * MIB)
     assert replayed.phases[Phase.STEP] == (60 * MIB, 70 * MIB)
+    assert replayed.phases[Phase.SAVING] == (60 * MIB, 70 * MIB), "what was there when it began"
     assert replayed.parts == {Part.WEIGHTS: weights, Part.ACTIVATIONS: activations, Part.GRADIENTS: gradient}

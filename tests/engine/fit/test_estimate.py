@@ -161,3 +161,36 @@ def test_a_packed_row_takes_the_room_of_all_its_tokens() -> None:
     )
     assert packed.activations > 3 * plain.activations
     assert padded == plain
+
+
+def test_what_fits_leaves_the_headroom_free() -> None:
+    fixed = profile(
+        **{"training.micro_batch": 1, "training.checkpoint_activations": True, "hardware.headroom_mib": 1000}
+    )
+    needed = estimate.fit(fixed, facts(), card(23)).predicted_process_mib
+    for spare, fits in ((990, False), (1010, True)):
+        found = estimate.fit(fixed, facts(), replace(card(23), free_mib=needed + spare))
+        assert (found.fits, found.headroom_mib) == (fits, pytest.approx(spare))
+
+
+def test_every_gpu_of_a_run_takes_power() -> None:
+    several = profile(**{"hardware.gpus": "auto", "hardware.ranks": 4, "hardware.sharding": "replicate"})
+    here = [replace(card(23), uuid=f"GPU-{letter}") for letter in "abcd"]
+    found = estimate.fit(several, facts(), here[0], beside=here)
+    assert found.ranks == 4 and found.kwh and found.seconds
+    watts = here[0].spec.watts if here[0].spec else 0
+    assert found.kwh[1] == pytest.approx(4 * watts * found.seconds[1] / 3.6e6)
+
+
+def test_auto_never_recomputes_for_a_method_that_does_not_bear_it() -> None:
+    prefix = profile(**{"method.name": "prefix", "method.virtual_tokens": 8, "training.packing": False})
+    found = estimate.fit(prefix, facts(), card(9))
+    assert not found.checkpoint_activations
+    assert not any("training.checkpoint_activations" in rung.change for rung in found.ladder)
+
+
+def test_the_longest_rows_of_preferences_fit_in_pairs() -> None:
+    small = card(12)
+    alone = estimate.fit(profile(), facts(), small).longest_tokens
+    in_pairs = estimate.fit(profile(**{"training.objective": "dpo"}), replace(facts(), rows_per_example=2), small)
+    assert 0 < in_pairs.longest_tokens < 0.7 * alone

@@ -85,6 +85,28 @@ def test_slices_of_a_gpu_do_not_work_together() -> None:
         assert any("hardware.ranks" in rung.change for rung in rungs) == (name == "RTX 4090")
 
 
+def test_a_smaller_rank_comes_last_and_keeps_the_scale_of_the_adapter() -> None:
+    small = {"model.quantization": "nf4", "training.micro_batch": 1, "training.checkpoint_activations": True}
+    small |= {"training.optimizer": "adamw_8bit", "template.max_tokens": 256, "method.rank": 512, "method.alpha": 1024}
+    *_, last = estimate.fit(profile(**small), facts(256), card(9.5, "GPU-a"), beside=[card(9.5, "GPU-a")]).ladder
+    assert (last.change, last.fits) == ({"method.rank": 8, "method.alpha": 16}, True)
+
+
+def test_what_has_room_is_not_told_of_gpus_that_are_not_here() -> None:
+    slow = profile(**{"training.micro_batch": 1, "training.checkpoint_activations": True})
+    rungs = estimate.fit(slow, facts(), named("H200")).ladder
+    assert rungs and not any("hardware.ranks" in rung.change for rung in rungs)
+
+
+def test_what_cannot_be_cut_is_not_spread_in_parts() -> None:
+    together = [card(5.0, f"GPU-{letter}") for letter in "abcdefgh"]
+    for method, spread in (("lora", True), ("prefix", False)):
+        asked = profile(**{"method.name": method, "model.quantization": "nf4", "template.max_tokens": 256})
+        found = estimate.fit(asked, facts(256), together[0], beside=together)
+        assert not found.fits
+        assert any(rung.change.get("hardware.sharding") == "shard" for rung in found.ladder) == spread
+
+
 def test_the_gpu_with_least_room_decides_for_several() -> None:
     roomy, tight = card(23.0, "GPU-a"), card(4.0, "GPU-b")
     small = profile(**{"training.micro_batch": 1})
