@@ -17,7 +17,7 @@ from engine.importing import Imported, imported, looks_foreign
 from engine.importing.axolotl import NEEDLESS as AXOLOTL
 from engine.importing.llama_factory import NEEDLESS as LLAMA_FACTORY
 from engine.importing.trl import NEEDLESS as TRL
-from engine.profile import Profile
+from engine.profile import Profile, flat
 from engine.profile_file import parse
 
 AXOLOTL_QLORA: Final = """
@@ -341,3 +341,55 @@ def test_what_a_file_says_as_it_is_anyway_is_no_loss(tmp_path: Path) -> None:
     assert {line.key for line in found.of("left")} == {"datasets.1.field_thinking", "datasets.1.roles"}
     assert {"datasets.0.field_thinking", "datasets.0.roles"} <= {line.key for line in found.of("needless")}
     assert 'optimizer = "adamw_8bit"' in found.text
+
+
+AXOLOTL = "base_model: m\nadapter: lora\nsequence_len: 128\nlearning_rate: 1e-4\ndatasets: [{path: d}]\n"
+TRAINER = "model_name_or_path: m\ndataset_name: d\nmax_length: 128\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "to", "value"),
+    [
+        (AXOLOTL + "train_on_inputs: true", "training.loss_on", "all"),
+        (AXOLOTL + "load_in_8bit: true", "model.quantization", "int8"),
+        (AXOLOTL + "load_in_4bit: true\nbnb_config_kwargs: {bnb_4bit_quant_type: fp4}", "model.quantization", "fp4"),
+        (AXOLOTL + "peft_use_dora: true", "method.dora", True),
+        (AXOLOTL + "peft_use_rslora: false", "method.rslora", False),
+        (AXOLOTL + "sample_packing: true", "training.row_tokens", 128),
+        (AXOLOTL + "excess_length_strategy: raise", "template.too_long", "fail"),
+        (AXOLOTL + "excess_length_strategy: truncate", "template.too_long", "cut_input"),
+        (AXOLOTL + "fp16: true", "model.dtype", "float16"),
+        (AXOLOTL + "bf16: false\nfp16: false", "model.dtype", "float32"),
+        (AXOLOTL + "evals_per_epoch: 4", "training.evaluate_every", "epoch"),
+        (AXOLOTL + "fsdp: [full_shard, auto_wrap]", "hardware.sharding", "shard"),
+        (TRAINER + "max_grad_norm: 0", "training.max_grad_norm", 1e9),
+        (TRAINER + "lr_scheduler_type: constant_with_warmup", "training.schedule", "constant"),
+        (TRAINER + "warmup_steps: 0.05", "training.warmup_ratio", 0.05),
+        (TRAINER + "attn_implementation: flash_attention_2", "model.attention", "flash"),
+        (TRAINER + "eval_strategy: steps\neval_steps: 25", "training.evaluate_every", 25),
+        (TRAINER + "save_strategy: epoch", "training.save_every", "epoch"),
+        (TRAINER + "optim: paged_adamw_32bit", "training.optimizer", "paged_adamw_8bit"),
+        (
+            "model_name_or_path: m\nstage: sft\ndataset: d\ntemplate: x\nflash_attn: disabled",
+            "model.attention",
+            "eager",
+        ),
+        ("model_name_or_path: m\nstage: sft\ndataset: d\ntemplate: x\nfinetuning_type: full", "method.name", "full"),
+    ],
+    ids=lambda value: value.rpartition("\n")[2] if isinstance(value, str) else str(value),
+)
+def test_a_key_arrives_with_its_meaning(text: str, to: str, value: object, tmp_path: Path) -> None:
+    _, profile = read(tmp_path, text)
+    assert flat(profile)[to] == value
+
+
+def test_what_a_share_or_adamw_cannot_say_is_left_and_what_is_off_is_not(tmp_path: Path) -> None:
+    found, profile = read(
+        tmp_path, TRAINER + "adam_beta1: 0.9\nadam_beta2: 0.95\nwarmup_steps: 30\nneftune_noise_alpha: 0"
+    )
+    assert keys(found, "left") == {"adam_beta2", "warmup_steps"}
+    assert keys(found, "needless") >= {"adam_beta1", "neftune_noise_alpha"}
+    assert profile.training.warmup_ratio == 0.03
+    found, _ = read(tmp_path, AXOLOTL + "val_set_size: 1\nwandb_api_key: abc123")
+    assert "val_set_size" in keys(found, "left")
+    assert "abc123" not in found.text + str(found.lines)
