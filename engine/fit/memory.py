@@ -134,7 +134,8 @@ def moments(step: Setup) -> tuple[Peak, ...]:
     adapter = FULL * count if step.trains != "all" else 0
     gradients = float(FULL * count)
     resting = Peak("rest", weight_bytes(step), adapter, 0, optimizer_bytes(step), 0, 0, WORKSPACE)
-    standing = gradients if step.accumulates or step.ranks > 1 else 0.0
+    buckets = gradients if step.ranks > 1 and not step.sharded else 0.0  # in which replicas send them: always there
+    standing = buckets + (gradients if step.accumulates else 0.0)
     kept = _kept_activations(step)
     together = min(step.scored, step.at_once)
     logits = float(together * step.shape.vocabulary * LOSS_BYTES)
@@ -147,8 +148,8 @@ def moments(step: Setup) -> tuple[Peak, ...]:
     recomputed = block_bytes(step) if step.checkpointing else 0.0
     passing = resting.temporaries + recomputed + _backward_temporaries(step)
     first = replace(resting, moment="block", gradients=standing, activations=kept, temporaries=passing)
-    last = replace(first, gradients=gradients, activations=kept / step.shape.layers)
-    update = replace(resting, moment="update", gradients=gradients)  # the fused update allocates nothing
+    last = replace(first, gradients=buckets + gradients, activations=kept / step.shape.layers)
+    update = replace(resting, moment="update", gradients=buckets + gradients)  # the fused update allocates nothing
     return loss, first, last, update
 
 

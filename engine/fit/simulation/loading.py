@@ -5,7 +5,7 @@ Those of quantised modules come in 16 bits, one by one, and are quantised there 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import bitsandbytes as bnb
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
 
 from engine.fit.question import Part
-from engine.fit.simulation.tracing import Tracer
+from engine.fit.simulation.tracing import Tracer, tensors
 from engine.profile import Model
 from engine.train import quantized
 from engine.train.quantized import DTYPES
@@ -34,9 +34,20 @@ def load(model: nn.Module, settings: Model, tracer: Tracer) -> None:
         quantized.keep_exact(
             model
         )  # also where a GPU is stood for: bitsandbytes sees a CPU, and would pack weights anew for it
-    tracer.mark(Part.WEIGHTS, (*model.parameters(), *model.buffers()))
+    tracer.mark(Part.WEIGHTS, (*model.parameters(), *model.buffers(), *_scales(model)))
     if isinstance(model, PeftModel):
         tracer.mark(Part.ADAPTER, (parameter for parameter in model.parameters() if parameter.requires_grad))
+
+
+def _scales(model: nn.Module) -> Iterator[Tensor]:
+    """What quantised weights are read with, which is no parameter."""
+    for module in quantized.layers(model).values():
+        if isinstance(module, Linear4bit):
+            state = module.quant_state
+            nested = state.state2 if state else None  # of scales that are quantised themselves
+            yield from tensors(*(vars(each) for each in (state, nested) if each))
+        elif isinstance(module, Linear8bitLt):
+            yield from tensors(vars(module.state))
 
 
 def _fill_all(model: nn.Module, dtype: torch.dtype) -> None:

@@ -59,7 +59,7 @@ def spread(
     if mesh is None:
         return scorer
     if question.machine.sharding == "replicate":
-        return _replicated(scorer)
+        return _replicated(scorer, tracer)
     layers = sharded.decoder_layers(model)
     move = _moved if beside(question) else _left
     with mock.patch("torch.distributed.fsdp._fully_shard._fsdp_init._move_states_to_device", move):
@@ -85,18 +85,20 @@ def _left(parameters: list[nn.Parameter], buffers: list[Tensor], _: torch.device
     """It is there."""
 
 
-def _replicated(scorer: nn.Module) -> DistributedDataParallel:
+def _replicated(scorer: nn.Module, tracer: Tracer) -> DistributedDataParallel:
     """Built and synchronised by PyTorch's own code; only what compares the ranks' shapes, whose values nobody has, is left out."""
     with (
         mock.patch("torch.nn.parallel.distributed._verify_param_shape_across_processes"),
         warnings.catch_warnings(action="ignore"),  # of what accelerate tells it
     ):
         wrapped = DistributedDataParallel(scorer, **REPLICAS)
-    wrapped.register_comm_hook(None, _sent)  # it would reduce a bucket in place
+    wrapped.register_comm_hook(tracer, _sent)  # it would reduce a bucket in place
     return wrapped
 
 
-def _sent(_: object, bucket: GradBucket) -> torch.futures.Future[Tensor]:
+def _sent(tracer: Tracer, bucket: GradBucket) -> torch.futures.Future[Tensor]:
+    """Buckets stay from step to step, beside the gradients that are copied into them."""
+    tracer.mark(Part.GRADIENTS, [bucket.buffer()])
     done: torch.futures.Future[Tensor] = torch.futures.Future()
     done.set_result(bucket.buffer())
     return done

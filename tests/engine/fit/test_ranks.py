@@ -16,8 +16,10 @@ import torch.distributed as dist
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 
+from engine.fit import setup
 from engine.fit.allocator import replay
-from engine.fit.question import Machine, Phase, Question, Step
+from engine.fit.predicting import ClosedForm
+from engine.fit.question import Machine, Part, Phase, Question, Step
 from engine.fit.simulation import ranks as simulated_ranks
 from engine.fit.simulation.answer import answer, stream
 from engine.train import sharded
@@ -66,6 +68,15 @@ def measured_replicas(ranks: Ranks, base: Path, asked: list[Question]) -> list[d
     """What this rank allocates for each."""
     assert ranks.world == 2
     return [real.peaks(base, each, lambda scorer, loaded: replicated(scorer, loaded.device)) for each in asked]
+
+
+def test_buckets_of_replicas_are_gradients_in_simulations_and_formulas(llama: Path) -> None:
+    asked = replace(
+        question(llama, FULL, TWICE, Machine(None, 2, "replicate"), attention="sdpa"), training={"optimizer": "adamw"}
+    )
+    trained = 4 * setup.of_question(asked).shape.parameters
+    assert answer(asked).parts[Part.GRADIENTS] == pytest.approx(2 * trained, rel=WITHIN)
+    assert ClosedForm().predict(asked).parts[Part.GRADIENTS] == pytest.approx(2 * trained, rel=WITHIN)
 
 
 @pytest.mark.parametrize(("method", "step"), CASES, ids=["lora", "lora, twice", "full", "full, twice"])

@@ -10,7 +10,8 @@ from typing import Final
 import pytest
 
 from engine.fit.question import Answer, Machine, Part, Phase, Question, Step
-from engine.fit.simulation.answer import answer
+from engine.fit.simulation.answer import answer, stream
+from engine.fit.stream import Event
 from tests.engine.fit import real
 from tests.models import FAMILIES, Family, make
 from tests.tiny import VOCABULARY
@@ -108,6 +109,17 @@ def test_a_quantised_base_takes_what_a_real_one_takes(llama: Path, quantization:
     model = {"quantization": quantization, "dtype": "bfloat16", "double_quantization": quantization != "fp4"}
     # The CPU multiplies 16 bits in packed copies, and adds unlike types in one.
     check(llama, question(llama, model=model, method=METHODS[method]), but=(Phase.EVALUATION,))
+
+
+@pytest.mark.parametrize("quantization", ["nf4", "int8"])
+def test_scales_of_quantised_weights_are_weights(llama: Path, quantization: str) -> None:
+    left: dict[int, Event] = {}
+    for event in stream(question(llama, model={"dtype": "bfloat16", "quantization": quantization})):
+        if event.phase is Phase.LOAD and event.size:
+            left[event.block] = event
+        elif event.phase is Phase.LOAD:
+            del left[event.block]
+    assert {event.part for event in left.values()} == {Part.WEIGHTS, Part.ADAPTER}
 
 
 @pytest.mark.parametrize("packed", [False, True])
