@@ -26,7 +26,8 @@ def profile(tiny_base: Path, tmp_path: Path) -> str:
 
 
 def test_json_has_the_keys_that_scripts_rely_on(profile: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["fit", profile, "--gpu", "rtx 4090", "--gpu", "T4", "--estimate", "--json"]) == 0
+    # A kind that is named twice is told of once.
+    assert main(["fit", profile, "--gpu", "rtx 4090", "--gpu", "T4", "--gpu", "4090", "--estimate", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["source"] == "estimated"
     assert told["steps"] == 16

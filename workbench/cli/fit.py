@@ -66,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
         return fit_check.run(options)
     if options.price is not None and not options.price >= 0:
         raise Problem(f"--price {options.price:g} is no price", "It is of a GPU and hour, 0 or more.", code="fit")
-    kinds = [named(name) for name in options.gpu]
+    kinds = tuple(dict.fromkeys(named(name) for name in options.gpu))
     profile = profile_file.read(profile_file.find(options.profile), options.set)
     notes: list[str] = []
     ledger = Ledger.open(options.ledger) if options.ledger.exists() else None

@@ -92,7 +92,7 @@ def _answer(out: int, number: int, question: Question, answering: Answering) -> 
             told = refused(number, problem)
         except Exception as error:  # noqa: BLE001 - a bug in here is shown as the reason, its place goes to the log
             traceback.print_exc()
-            why = f"{type(error).__name__}: {error}".strip().splitlines()[0][:300]
+            why = ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])[:300]
             told = refused(number, Problem("The simulation failed", why, ADVICE, code="simulation"))
         _say(out, told)
         status = 0
