@@ -176,6 +176,13 @@ def _plain(name: str) -> str:
     return letters
 
 
+def lacking(card: Card, dtype: str) -> str:
+    """What is to be said of a card that does not have a profile's dtype; empty where it has, or is not known."""
+    if dtype != "bfloat16" or card.capability is None or card.capability >= (8, 0):
+        return ""
+    return f"{card.name} has no bfloat16 and is slow with it: model.dtype = float16 is what it has"
+
+
 def live(gpus: Sequence[Gpu]) -> tuple[Card, ...]:
     """The live GPUs whose memory is known."""
     return tuple(card for card in map(of_gpu, gpus) if card)

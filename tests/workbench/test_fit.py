@@ -48,6 +48,13 @@ def test_what_does_not_fit_is_a_no_with_a_way_out(profile: str, capsys: pytest.C
     assert "Does not fit T4" in told.err
 
 
+def test_a_card_without_the_type_is_told_of(profile: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for dtype, lacks in (("bfloat16", True), ("float16", False)):
+        main(["fit", profile, "--estimate", "--gpu", "T4", "--gpu", "L4", "--set", f"model.dtype={dtype}"])
+        said = capsys.readouterr().err
+        assert ("T4 has no bfloat16" in said) == lacks and "L4 has no" not in said
+
+
 def test_tables_have_room_in_eighty_columns(profile: str, capsys: pytest.CaptureFixture[str]) -> None:
     wide = ["--set", "model.base=Qwen/Qwen3-8B", "--set", "method.name=full", "--set", "training.learning_rate=1e-5"]
     assert main(["fit", profile, "--estimate", "--gpu", "A100 40GB MIG 3g.20gb", "--gpu", "RTX 4090", *wide]) == 1

@@ -11,7 +11,7 @@ from engine import compatible, gpu, profile_file
 from engine.advice import row_notes
 from engine.errors import Problem
 from engine.fit.anchored import Anchored
-from engine.fit.cards import Card, named
+from engine.fit.cards import Card, lacking, named
 from engine.fit.estimate import FORMULAS, Estimate, estimate
 from engine.fit.facts import Facts, look
 from engine.fit.failures import failures
@@ -79,6 +79,7 @@ def run(options: argparse.Namespace) -> int:
     if facts.assumed:
         notes.append(facts.assumed)
     cards = kinds or _here(profile, ledger, notes)
+    notes += filter(None, dict.fromkeys(lacking(card, profile.model.dtype) for card in cards))
     found = _predicted(profile, facts, cards, notes, at_once=options.estimate)
     past = {fit.name: errors(ledger, fit.name, fit.source) if ledger else None for fit in found.fits}
     if ledger:
