@@ -12,6 +12,7 @@ from typing import Final
 
 from engine.fit.facts import Facts
 from engine.fit.question import Machine, Question, Step
+from engine.fit.shapes import published_in_4_bits
 from engine.profile import Method, Model, Profile
 
 NAMES: Final = frozenset({"_name_or_path", "transformers_version", "torch_dtype", "dtype"})
@@ -21,8 +22,9 @@ SOME_DROPOUT: Final = 0.1  # any: the mask takes the same room
 
 def question(profile: Profile, facts: Facts, *, rows: int, checkpointing: bool, machine: Machine) -> Question:
     """What a rank of the profile's run has to hold when `rows` of its longest rows go through at once."""
+    left_out = NAMES | ({"quantization_config"} if published_in_4_bits(facts.config) else set())
     return Question(
-        config={key: value for key, value in facts.config.items() if key not in NAMES},
+        config={key: value for key, value in facts.config.items() if key not in left_out},
         model=_model(profile.model, facts.config),
         method=_method(profile.method),
         training={"objective": profile.training.objective, "optimizer": profile.training.optimizer},
@@ -71,6 +73,9 @@ def _model(model: Model, config: Mapping[str, object]) -> dict[str, object]:
     }
     if model.quantization in ("nf4", "fp4"):
         found["double_quantization"] = model.double_quantization
+    if packed := published_in_4_bits(config):  # they stay as they are, whatever a profile asks for
+        found["quantization"] = packed.get("bnb_4bit_quant_type", "fp4")
+        found["double_quantization"] = bool(packed.get("bnb_4bit_use_double_quant"))
     if "auto_map" in config:  # code that comes with the model decides what it computes
         found |= {"base": model.base, "revision": model.revision, "trust_remote_code": model.trust_remote_code}
     return found

@@ -105,9 +105,16 @@ def from_config(config: Mapping[str, object], name: str) -> ModelShape:
             "It may train all the same: set training.micro_batch and training.checkpoint_activations yourself.",
             code="shape",
         )
+    if config.get("mlp_only_layers") or config.get("decoder_sparse_step", 1) != 1:
+        raise Problem(
+            f"The memory of {name} cannot be estimated",
+            "Only some of its layers have experts.",
+            "It may train all the same: set training.micro_batch and training.checkpoint_activations yourself.",
+            code="shape",
+        )
     packed = config.get("quantization_config")
     packing = packed.get("quant_method") if isinstance(packed, Mapping) else None
-    if packing and packing != "mxfp4":  # which is unpacked to be trained
+    if packing and packing != "mxfp4" and not published_in_4_bits(config):  # the first is unpacked to be trained
         raise Problem(
             f"The memory of {name} cannot be estimated",
             f"Its weights were published quantised ({packing}).",
@@ -123,6 +130,20 @@ def from_config(config: Mapping[str, object], name: str) -> ModelShape:
             "Download or save the model again.",
             code="model",
         ) from error
+
+
+def published_in_4_bits(config: Mapping[str, object]) -> Mapping[str, object] | None:
+    """Of weights that bitsandbytes quantised before they were published, as model.quantization would: what their `quantization_config` says.
+    None for others, and where more modules than the head were left out.
+    """
+    packed = config.get("quantization_config")
+    if (
+        not isinstance(packed, Mapping)
+        or packed.get("quant_method") != "bitsandbytes"
+        or not packed.get("load_in_4bit")
+    ):
+        return None
+    return packed if set(packed.get("llm_int8_skip_modules") or ()) <= {"lm_head"} else None
 
 
 def _read(config: Mapping[str, object], kind: str) -> ModelShape:

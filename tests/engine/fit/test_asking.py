@@ -71,6 +71,16 @@ def test_what_changes_the_memory_asks_something_else(setting: str, value: object
     assert key(profile(**{setting: value})) != key(profile())
 
 
+@pytest.mark.parametrize("double", [False, True])
+def test_a_base_that_was_published_in_4_bits_asks_what_it_would_if_it_was_quantised_so(double: bool) -> None:
+    packed = {"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}
+    config = {**FACTS.config, "quantization_config": {**packed, "bnb_4bit_use_double_quant": double}}
+    published = replace(FACTS, config=config)
+    quantised = profile(**{"model.quantization": "nf4", "model.double_quantization": double})
+    assert key(profile(), published) == key(quantised)
+    assert published.shape == FACTS.shape
+
+
 def test_who_wrote_a_config_does_not_matter_but_code_that_comes_with_it_does() -> None:
     other = {**FACTS.config, "transformers_version": "4.0", "_name_or_path": "/home/me", "torch_dtype": "float32"}
     assert key(profile(), replace(FACTS, config=other)) == key(profile())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -13,6 +14,8 @@ from engine.fit import cards, shapes
 from engine.gpu import Gpu
 from engine.places import shipped
 from engine.profile_file import find, read
+
+BNB: Final = {"quant_method": "bitsandbytes", "load_in_4bit": True}
 
 
 def test_counted_parameters_are_the_published_ones() -> None:
@@ -49,6 +52,9 @@ def test_a_folder_s_own_configuration_comes_first(tiny_base: Path) -> None:
         ({"model_type": "mamba"}, "shape", "mamba"),
         ({"hidden_size": None}, "model", "hidden_size"),
         ({"model_type": None}, "shape", "not named"),
+        ({"model_type": "qwen3_moe", "mlp_only_layers": [0, 1]}, "shape", "Only some of its layers have experts"),
+        ({"quantization_config": {"quant_method": "gptq", "bits": 4}}, "shape", "published quantised (gptq)"),
+        ({"quantization_config": {**BNB, "llm_int8_skip_modules": ["o_proj"]}}, "shape", "(bitsandbytes)"),
         ({"num_hidden_layers": 28_000_000}, "model", "num_hidden_layers of 1 to 1,024 (it is 28,000,000)"),
     ],
 )
