@@ -147,7 +147,7 @@ def _share(rate: PastRate) -> float:
 
 def _around(values: Sequence[float], most: float) -> tuple[float, float] | None:
     """From a little below the lowest to a little above the highest, within what can be."""
-    return ((1 - MARGIN) * min(values), min(most, (1 + MARGIN) * max(values))) if values else None
+    return (min(most, (1 - MARGIN) * min(values)), min(most, (1 + MARGIN) * max(values))) if values else None
 
 
 def _called(name: str) -> set[str]:

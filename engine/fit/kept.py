@@ -28,6 +28,7 @@ SOURCES: Final = (
     "fit/question.py",
     "fit/stream.py",
     "fit/allocator.py",
+    "fit/cuts.py",
     "fit/extending.py",
     "fit/simulation/*.py",
     "train/*.py",

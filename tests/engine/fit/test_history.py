@@ -142,6 +142,9 @@ def test_energy_of_a_resumed_run_is_not_all_of_it_and_no_card_takes_more_than_it
     card = history.taught(ledger, RTX, full)
     assert card.watts == pytest.approx((396.0, 450.0))
     assert card.efficiency == pytest.approx((0.9 * 0.4, 1.1 * 0.4)), "a fourth pass for what was recomputed"
+    assert RTX.spec
+    weaker = replace(RTX, spec=replace(RTX.spec, watts=300.0))
+    assert history.taught(ledger, weaker, full).watts == (300.0, 300.0), "from and to never change places"
 
 
 def test_a_failure_is_told_to_who_would_repeat_it_and_to_nobody_else(ledger: Ledger, profile: Profile) -> None:
