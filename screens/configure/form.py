@@ -164,10 +164,8 @@ def summary(name: str, values: dict[str, object]) -> str:
             return value("suites") or NOT_SET
 
 
-def about(row: Row | None, draft: Draft) -> str:
+def about(row: Row, draft: Draft) -> str:
     """What is to be known about the line under the cursor."""
-    if row is None:
-        return ""
     if row.field is None:
         return f"{row.section.about} enter opens and closes."
     field = row.field

@@ -150,11 +150,15 @@ class ConfigurePage(Page[tuple[Preset, ...]]):
 
     def _draw_about(self) -> None:
         """What is to be known of what is under the cursor."""
-        line = self.query_one("#about", Line)
-        if self._typing and self._typing.reason:
-            line.show(Content.styled(f"✗ {self._typing.reason}", "$text-error"))
-        elif self._view == "form" and self.draft is not None:
-            line.show(form.about(self._form.selected, self.draft))
+        line, problems = self.query_one("#about", Line), self.draft.problems() if self.draft else {}
+        row = self._form.selected if self._view == "form" else None
+        wrong = self._typing.reason if self._typing else form.problem_at(row.key, problems) if row else ""
+        if wrong:
+            line.show(Content.styled(f"✗ {wrong}", "$text-error"))
+        elif row is not None and self.draft is not None:
+            line.show(form.about(row, self.draft))
+        elif self._view == "ladder" and problems:
+            line.show("A value is wrong: there is no estimate of this profile. esc goes back to the form.")
         elif self._view == "ladder":
             known = self._judgement is not None and self._judgement.best is not None
             taken = self._taken_with(self._rungs.cursor)
@@ -171,7 +175,8 @@ class ConfigurePage(Page[tuple[Preset, ...]]):
         pane.display = there and not zoomed
         now = self.session.clock()
         pane.tell(lambda colour: told.beside(judgement, width, colour, now, full=wide), (judgement, width, wide))
-        pane.set_class(bool(self.draft and self.draft.problems()), "-stale")
+        wrong = bool(self.draft and self.draft.problems())
+        pane.set_class(wrong, "-stale")
         if zoomed:
             whole = self.query_one("#estimate", EstimatePane)
             empty = Content.styled(NO_ESTIMATE, "$foreground-muted")
@@ -180,7 +185,7 @@ class ConfigurePage(Page[tuple[Preset, ...]]):
                 lambda colour: told.beside(judgement, room, colour, now, full=True) if there else empty,
                 (judgement, room, there),
             )
-        self._rungs.show(judgement.best.ladder if judgement and judgement.best else ())
+        self._rungs.show(judgement.best.ladder if judgement and judgement.best and not wrong else ())
         self._draw_about()
 
     def _taken_with(self, place: int) -> tuple[Rung, ...]:

@@ -20,6 +20,7 @@ from screens.configure.verdict import name_of
 from screens.widgets import figures
 
 MUTED = "$foreground-muted"
+LEAST_KWH = 0.01  # less is told as less
 SMALL_MIB = 1024.0  # of memory: less is told in MiB
 FEW = 2  # GPUs that have a line on a narrow screen
 
@@ -94,7 +95,7 @@ def _time(fit: GpuFit) -> list[Content]:
     if fit.tokens_per_second:
         told.append(Content(f"{_span(fit.tokens_per_second, figures.rough)} tok/s"))
     if fit.kwh:
-        told.append(Content(f"{_span(fit.kwh, figures.rough)} kWh"))
+        told.append(Content(f"{_span(fit.kwh, figures.rough) if fit.kwh[1] >= LEAST_KWH else '<.01'} kWh"))
     return told
 
 

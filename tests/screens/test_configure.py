@@ -106,6 +106,10 @@ async def test_what_does_not_go_together_is_the_verdict(session: Session, here: 
         await until(pilot, lambda: "not a multiple" in text(pilot, "#verdict"))
         await pilot.press("R")
         await until(pilot, lambda: "not a multiple" in screen(pilot).query_one(Words).content.plain)
+        await go_to(pilot, "training.effective_batch")
+        assert "not a multiple" in text(pilot, "#about")
+        await pilot.press("L")
+        assert text(pilot, "#about").startswith("A value is wrong")
 
 
 async def test_missing_data_are_the_verdict_and_the_form_stays(session: Session, here: Path) -> None:
