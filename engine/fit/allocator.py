@@ -82,31 +82,48 @@ class _Pool:
         return [block for block in self._blocks.values() if block.previous is None and block.next is None]
 
 
-class OverLimitError(Exception):
-    """More than the limit would be reserved, with everything cached given back."""
+class MainMemory:
+    """A CPU's, in place of an `Allocator`: it is allocated as it is asked for, and nothing is rounded or kept."""
+
+    def __init__(self) -> None:
+        self.allocated = 0
+        self._used: dict[int, int] = {}
+
+    @property
+    def reserved(self) -> int:
+        """No more than is allocated."""
+        return self.allocated
+
+    def malloc(self, block: int, size: int, queue: int = 0) -> int:
+        """Take `size` bytes."""
+        self._used[block] = size
+        self.allocated += size
+        return size
+
+    def free(self, block: int) -> int:
+        """Give a block back; how many bytes it had."""
+        size = self._used.pop(block)
+        self.allocated -= size
+        return size
+
+    def empty_cache(self) -> None:
+        """There is none."""
 
 
 class Allocator:
-    """Blocks by number. `limit`: bytes that may be reserved; where they are used up, cached segments are given back first.
+    """Blocks by number. `expandable`: `expandable_segments:True`, which the engine sets. Its segments give nothing back here."""
 
-    `expandable`: `expandable_segments:True`, which the engine sets. Its segments give nothing back here.
-    """
-
-    def __init__(self, *, expandable: bool = False, limit: int | None = None) -> None:
+    def __init__(self, *, expandable: bool = False) -> None:
         self.allocated = 0
         self.reserved = 0
         self._expandable = expandable
-        self._limit = limit
         self._pools: defaultdict[Kind, _Pool] = defaultdict(_Pool)
         self._ends: dict[Kind, _Block] = {}
         self._used: dict[int, _Block] = {}
         self._segments = 0
 
     def malloc(self, block: int, size: int, queue: int = 0) -> int:
-        """Take `size` bytes; how many are taken, which is what PyTorch counts as allocated.
-
-        Raises: OverLimitError.
-        """
+        """Take `size` bytes; how many are taken, which is what PyTorch counts as allocated."""
         size = max(ROUND, -(-size // ROUND) * ROUND)
         kind = Kind(size <= SMALL, queue)
         found = self._pools[kind].best(size, self._ends.get(kind))
@@ -168,9 +185,7 @@ class Allocator:
         wanted = (
             SMALL_SEGMENT if kind.small else LARGE_SEGMENT if size < LARGE else -(-size // ROUND_LARGE) * ROUND_LARGE
         )
-        if self._limit is not None and self.reserved + wanted > self._limit:
-            self.empty_cache()
-        self._reserve(wanted)
+        self.reserved += wanted
         return _Block(self._address(), wanted, kind)
 
     def _grown(self, size: int, kind: Kind) -> _Block:
@@ -179,7 +194,7 @@ class Allocator:
         end = self._ends.get(kind)
         spare = end.size if end and end.free else 0
         mapped = -(-(size - spare) // unit) * unit
-        self._reserve(mapped)
+        self.reserved += mapped
         if end and end.free:
             self._pools[kind].take(end)
             end.size += mapped
@@ -195,13 +210,6 @@ class Allocator:
         self._segments -= 1
         return self._segments * ENDLESS
 
-    def _reserve(self, size: int) -> None:
-        if self._limit is not None and self.reserved + size > self._limit:
-            raise OverLimitError(
-                f"{size:,} bytes more than the {self.reserved:,} reserved are over the limit of {self._limit:,}"
-            )
-        self.reserved += size
-
 
 @dataclass(frozen=True)
 class Replayed:
@@ -213,12 +221,13 @@ class Replayed:
     parts: Mapping[Part, int]
 
 
-def replay(stream: Iterable[Event], *, expandable: bool = False, limit: int | None = None) -> Replayed:
-    """What the allocator says of a stream.
+def replay(stream: Iterable[Event], allocator: Allocator | MainMemory | None = None) -> Replayed:
+    """What an allocator that is still empty says of a stream; without one, PyTorch's as it is if nobody sets it.
 
-    Raises: OverLimitError, with a limit; KeyError for a block that is freed and was not allocated.
+    Raises:
+        KeyError: a block is freed that was not allocated.
     """
-    allocator = Allocator(expandable=expandable, limit=limit)
+    allocator = allocator or Allocator()
     phases: dict[Phase, tuple[int, int]] = {}
     parts = dict.fromkeys(Part, 0)
     of: dict[int, Part] = {}

@@ -6,13 +6,13 @@ from contextlib import nullcontext
 
 import torch
 
-from engine.fit.allocator import replay
-from engine.fit.question import Answer, Part, Phase, Question
+from engine.fit.allocator import Allocator, MainMemory, replay
+from engine.fit.question import Answer, Part, Question
 from engine.fit.simulation import arranging, building, loading, ranks, standins, stepping
 from engine.fit.simulation.paging import paged
 from engine.fit.simulation.shortening import shortened
 from engine.fit.simulation.tracing import Tracer, tensors
-from engine.fit.stream import Event, Stream
+from engine.fit.stream import Stream
 from engine.train import objective, optimizer
 from engine.train.parts import Learner
 from engine.train.scorer import Scorer
@@ -24,31 +24,10 @@ def answer(question: Question) -> Answer:
     Raises:
         Problem: it cannot be simulated: an unknown architecture, a method that it does not bear, keys that are missing.
     """
-    made = shortened(question, stream)
-    if question.machine.capability is None:
-        return _on_cpu(made)
-    found = replay(made, expandable=True)  # as `engine.turns.show_only` has it
+    on_gpu = question.machine.capability is not None
+    memory = Allocator(expandable=True) if on_gpu else MainMemory()  # as `engine.turns.show_only` has it
+    found = replay(shortened(question, stream), memory)
     return Answer(found.allocated, found.reserved, found.phases, found.parts)
-
-
-def _on_cpu(stream: Stream) -> Answer:
-    """A CPU's memory is allocated as it is asked for: nothing is rounded or kept."""
-    live: dict[int, Event] = {}
-    now = peak = 0
-    phases: dict[Phase, tuple[int, int]] = {}
-    parts = dict.fromkeys(Part, 0)
-    at_peak = parts.copy()
-    for event in stream:
-        freed = live.pop(event.block, event)
-        change = event.size if freed is event else -freed.size
-        live |= {event.block: event} if change > 0 else {}
-        now += change
-        parts[freed.part] += change
-        if now > peak:
-            peak, at_peak = now, parts.copy()
-        most = max(phases.get(event.phase, (0, 0))[0], now)
-        phases[event.phase] = (most, most)
-    return Answer(peak, peak, phases, {part: size for part, size in at_peak.items() if size})
 
 
 @standins.flash_installed()

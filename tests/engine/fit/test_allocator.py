@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.fit.allocator import MIB, Allocator, OverLimitError, replay
+from engine.fit.allocator import MIB, Allocator, MainMemory, replay
 from engine.fit.question import Part, Phase
-from engine.fit.stream import Event
+from engine.fit.stream import GIVEN_BACK, Event
 
 SIZES = st.one_of(st.integers(1, 4096), st.integers(1, 3 * MIB), st.integers(1, 64 * MIB))
 ORDERS = st.lists(st.tuples(SIZES, st.integers(0, 9)), max_size=60)
@@ -102,16 +102,6 @@ def test_a_growing_segment_leaves_no_gap_too_small_for_the_next() -> None:
     assert growing.reserved == 100 * MIB
 
 
-def test_what_is_cached_is_given_back_before_memory_runs_out() -> None:
-    allocator = Allocator(limit=100 * MIB)
-    allocator.malloc(0, 60 * MIB)
-    allocator.free(0)
-    allocator.malloc(1, 90 * MIB)
-    assert allocator.reserved == 90 * MIB
-    with pytest.raises(OverLimitError):
-        allocator.malloc(2, 20 * MIB)
-
-
 @pytest.mark.parametrize("expandable", [False, True])
 @given(orders=ORDERS)
 def test_nothing_is_lost_or_given_twice(expandable: bool, orders: list[tuple[int, int]]) -> None:
@@ -136,19 +126,23 @@ def test_nothing_is_lost_or_given_twice(expandable: bool, orders: list[tuple[int
 
 def test_replay_tells_the_peak_of_each_phase_and_of_what_the_highest_is_made() -> None:
     weights, activations, gradient = 40 * MIB, 20 * MIB, 10 * MIB
-    replayed = replay(
-        (
-            Event(0, weights, Part.WEIGHTS, Phase.LOAD),
-            Event(1, activations, Part.ACTIVATIONS, Phase.FORWARD),
-            Event(2, gradient, Part.GRADIENTS, Phase.BACKWARD),
-            Event(1, 0, Part.ACTIVATIONS, Phase.BACKWARD),
-            Event(3, gradient, Part.TEMPORARIES, Phase.STEP),
-            Event(0, 0, Part.WEIGHTS, Phase.SAVING),
-        )
+    stream = (
+        Event(0, weights, Part.WEIGHTS, Phase.LOAD),
+        Event(1, activations, Part.ACTIVATIONS, Phase.FORWARD),
+        Event(2, gradient, Part.GRADIENTS, Phase.BACKWARD),
+        Event(1, 0, Part.ACTIVATIONS, Phase.BACKWARD),
+        Event(3, gradient, Part.TEMPORARIES, Phase.STEP),
+        Event(0, 0, Part.WEIGHTS, Phase.SAVING),
+        Event(GIVEN_BACK, GIVEN_BACK, Part.TEMPORARIES, Phase.SAVING),
     )
+    replayed = replay(stream)
     assert (replayed.allocated, replayed.reserved) == (70 * MIB, 70 * MIB)
     assert replayed.phases[Phase.LOAD] == (40 * MIB, 40 * MIB)
     assert replayed.phases[Phase.FORWARD] == (60 * MIB, 60 * MIB)
     assert replayed.phases[Phase.STEP] == (60 * MIB, 70 * MIB)
     assert replayed.phases[Phase.SAVING] == (60 * MIB, 70 * MIB), "what was there when it began"
     assert replayed.parts == {Part.WEIGHTS: weights, Part.ACTIVATIONS: activations, Part.GRADIENTS: gradient}
+    on_cpu = replay(stream, MainMemory())
+    assert on_cpu.allocated == on_cpu.reserved == 70 * MIB
+    assert on_cpu.phases[Phase.STEP] == (60 * MIB, 60 * MIB), "nothing is kept"
+    assert on_cpu.parts == replayed.parts
