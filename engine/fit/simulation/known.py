@@ -16,6 +16,8 @@ from torch.distributed.tensor import DTensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from engine.fit.simulation.remembering import Remembering
+
 aten = torch.ops.aten
 bitsandbytes = torch.ops.bitsandbytes
 KNOWN: Final = 1 << 16  # ones that the code makes itself, at most
@@ -23,6 +25,10 @@ KNOWN: Final = 1 << 16  # ones that the code makes itself, at most
 
 class KnownValues(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """To be entered inside of a FakeTensorMode."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._remembering = Remembering()
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -47,4 +53,4 @@ class KnownValues(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if numbers or (func is aten.ones.default and math.prod(args[0]) <= KNOWN):  # the mask of virtual tokens
             with unset_fake_temporarily():
                 return func(*args, **kwargs)
-        return func(*args, **kwargs)
+        return self._remembering(func, args, kwargs)

@@ -68,7 +68,7 @@ class Tracer:
         self._open.enter_context(standins.as_if_real())
         if self.capability:
             self._open.enter_context(standins.as_on_cuda(self.capability))
-        self._open.enter_context(KnownValues())  # type: ignore[no-untyped-call]
+        self._open.enter_context(KnownValues())
         self._open.enter_context(_Recorder(self._record))
         self._open.enter_context(self._seeing_resizes())
         self._open.enter_context(self._overlooking_shapes())
