@@ -14,6 +14,7 @@ from unittest import mock
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
+from peft import PeftModel
 from peft.tuners.lora.dora import DoraLinearLayer
 from pydantic import ValidationError
 from torch import Tensor, nn
@@ -30,6 +31,7 @@ from engine.train import model as models
 from engine.train import pretrained, quantized
 from engine.train.model import Loaded
 from engine.train.quantized import DTYPES
+from engine.train.scorer import base_of
 
 CPU = torch.device("cpu")
 
@@ -188,7 +190,8 @@ def _magnitudes_without_values(*, quantised: bool) -> Iterator[None]:
         yield
 
 
-def layers_of(model: nn.Module) -> list[nn.Module]:
-    """The decoder's layers, in their order; none where they are not in a list."""
-    lists = [part for part in model.modules() if isinstance(part, nn.ModuleList) and len(part) > 0]
+def layers_of(model: PreTrainedModel | PeftModel) -> list[nn.Module]:
+    """The decoder's layers, in their order; none where they are not in a list. Those of an encoder of pictures beside it are none."""
+    decoder = base_of(model).get_decoder()  # type: ignore[no-untyped-call]
+    lists = [part for part in decoder.modules() if isinstance(part, nn.ModuleList) and len(part) > 0]
     return list(max(lists, key=lambda part: sum(p.numel() for p in part.parameters()), default=[]))
