@@ -17,6 +17,7 @@ import pytest
 
 from engine.errors import Problem
 from engine.fit import kept as keeping
+from engine.fit import warm
 from engine.fit.question import Answer, Machine, Phase, Question, Step
 from engine.fit.simulator import Simulator
 from engine.fit.warm import log_path
@@ -193,11 +194,11 @@ def test_the_newest_question_goes_first_and_alike_ones_share_an_answer(simulator
     first = asked(1, do="wait", until=str(gate), begun=str(started))
     simulator.wanted(first, then)
     until(lambda: len(begun(started)) == 1)
-    for rows in (2, 3, 2):
+    for rows in (2, 3, 4, 3):
         simulator.wanted(asked(rows, begun=str(started)), then)
     gate.touch()
-    assert [order.get(timeout=WAIT) for _ in range(4)] == [1, 2, 2, 3]
-    assert [rows for rows, _ in begun(started)] == [1, 2, 3]
+    assert [order.get(timeout=WAIT) for _ in range(5)] == [1, 3, 3, 4, 2]
+    assert [rows for rows, _ in begun(started)] == [1, 3, 4, 2]
 
 
 def test_what_nobody_wants_any_more_is_ended_and_the_child_stays_warm(simulator: Simulator, tmp_path: Path) -> None:
@@ -210,11 +211,11 @@ def test_what_nobody_wants_any_more_is_ended_and_the_child_stays_warm(simulator:
     fork = psutil.Process(begun(started)[0][1])
     child = fork.ppid()
     cancel()
+    until(lambda: not fork.is_running())  # though nothing else is wanted yet
     simulator.wanted(asked(2, begun=str(started)), lambda _, told: answers.put(told))
     told = answers.get(timeout=WAIT)
     assert isinstance(told, Answer)
     assert told.allocated == 2
-    until(lambda: not fork.is_running())
     assert answers.empty()
     assert psutil.Process(child).is_running()
 
@@ -267,3 +268,19 @@ def test_the_child_does_not_outlive_who_started_it(tmp_path: Path, monkeypatch: 
     os.kill(parent, 9)
     os.waitpid(parent, 0)
     until(lambda: not fork.is_running() and not (child and child.is_running()))
+
+
+def test_the_child_is_told_no_secret_and_shown_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    given = warm._environment()
+    assert "hf_secret" not in given.values()
+    assert (given["CUDA_VISIBLE_DEVICES"], given["HF_HUB_OFFLINE"]) == ("", "1")
+
+
+def test_what_broke_off_is_tried_again_when_it_is_asked_again(simulator: Simulator, tmp_path: Path) -> None:
+    dies = asked(do="die", begun=str(tmp_path / "begun"))
+    for _ in range(2):
+        with pytest.raises(Problem, match="broke off"):
+            simulator.ask(dies, WAIT)
+    assert len(begun(tmp_path / "begun")) == 2
