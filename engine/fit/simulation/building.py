@@ -152,12 +152,29 @@ def _base(config: PreTrainedConfig, settings: Model, *, trainable: bool) -> PreT
         trust_remote_code=settings.trust_remote_code,
     )
     pretrained.check_columns(base, f"This {config.model_type}")
+    _check_kernel(base)
     if quantization:
         quantizer = AutoHfQuantizer.from_config(quantization, pre_quantized=False)
         quantizer.preprocess_model(model=base, dtype=DTYPES[settings.dtype], device_map={"": CPU})
         quantizer.postprocess_model(base)
     base.requires_grad_(trainable)
     return base
+
+
+def _check_kernel(base: PreTrainedModel) -> None:
+    """See that its attention is transformers' own: where flash-attn lacks something, as sinks, it takes kernels from the hub.
+
+    Raises:
+        Problem: it is not.
+    """
+    kernel = base.config._attn_implementation
+    if "/" in str(kernel):
+        raise Problem(
+            f"The memory of {base.config.model_type} cannot be simulated with this attention",
+            f"transformers takes {kernel} from the hub for it, of which is not known what it allocates.",
+            "Set model.attention = auto, or start it all the same.",
+            code="model",
+        )
 
 
 def empty(config: PreTrainedConfig, **how: object) -> PreTrainedModel:

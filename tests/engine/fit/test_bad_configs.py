@@ -127,3 +127,9 @@ def test_a_method_that_the_architecture_lacks_is_refused_as_a_run_would_be(tmp_p
     assert "a state in place of keys and values" in said(prefix).why
     assert "experts" in said(asked(tmp_path, "qwen3_moe", method={**LORA, "dora": True})).what
     assert "no module nope" in said(asked(tmp_path, method={**LORA, "targets": ("nope",)})).what
+
+
+def test_attention_by_a_kernel_that_is_not_here_is_refused(tmp_path: Path) -> None:
+    problem = said(asked(tmp_path, "gpt_oss", attention="flash", dtype="bfloat16"))
+    assert problem.code == "model"
+    assert "kernels-community" in problem.why
