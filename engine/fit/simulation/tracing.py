@@ -321,26 +321,6 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return returned
 
 
-def made_fake(model: nn.Module) -> nn.Module:
-    """A model built on the meta device with fake parameters and buffers instead; what is shared stays shared. Records their allocation.
-
-    Must run inside a tracer.
-    """
-    stood: dict[int, Tensor] = {}
-    for module in model.modules():
-        for held in (module._parameters, module._buffers):
-            for name, tensor in held.items():
-                if tensor is None or tensor.device.type != "meta":
-                    continue
-                if id(tensor) not in stood:
-                    fake = torch.empty_like(tensor, device="cpu")
-                    stood[id(tensor)] = (
-                        nn.Parameter(fake, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else fake
-                    )
-                held[name] = stood[id(tensor)]  # type: ignore[assignment]
-    return model
-
-
 def tensors(*held: object) -> Iterator[Tensor]:
     """All tensors in a nest of containers."""
     return (each for each in chain.from_iterable(tree_iter(nest) for nest in held) if isinstance(each, Tensor))

@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 from engine.fit.allocator import replay
 from engine.fit.question import Part, Phase
 from engine.fit.simulation.standins import workspace
-from engine.fit.simulation.tracing import Tracer, made_fake, tensors
+from engine.fit.simulation.tracing import Tracer, tensors
 from engine.fit.stream import Stream
 
 WIDTH, ROWS = 64, 32
@@ -45,6 +45,26 @@ class Tower(nn.Module):
             hidden = checkpoint(block, hidden, use_reentrant=False) if block.recompute else block(hidden)
         logits: Tensor = self.head(hidden)
         return logits
+
+
+def made_fake(model: nn.Module) -> nn.Module:
+    """A model built on the meta device with fake parameters and buffers instead; what is shared stays shared. Records their allocation.
+
+    Must run inside a tracer.
+    """
+    stood: dict[int, Tensor] = {}
+    for module in model.modules():
+        for held in (module._parameters, module._buffers):
+            for name, tensor in held.items():
+                if tensor is None or tensor.device.type != "meta":
+                    continue
+                if id(tensor) not in stood:
+                    fake = torch.empty_like(tensor, device="cpu")
+                    stood[id(tensor)] = (
+                        nn.Parameter(fake, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else fake
+                    )
+                held[name] = stood[id(tensor)]  # type: ignore[assignment]
+    return model
 
 
 def step(depth: int = 3, *, recompute: bool = False, capability: tuple[int, int] | None = None) -> Stream:
