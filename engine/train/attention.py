@@ -97,7 +97,8 @@ def on_gpu(_: nn.Module, query: Tensor, key: Tensor, value: Tensor, told: dict[s
     """
     if told.get("dropout"):
         raise ValueError("attention inside documents has no dropout on a GPU")
-    device, window = query.device.type, told["window"]
+    window = told["window"]
+    device = "cpu" if query.device.type == "cpu" else "cuda"  # a simulated GPU's tensors are the CPU's
     if torch.is_autocast_enabled(device):
         # As sdpa does: rotated queries and keys are float32 beside 16-bit values, and the kernel does not know autocast.
         kind = torch.get_autocast_dtype(device)

@@ -60,7 +60,7 @@ def test_a_run_goes_into_the_bin_and_comes_back_as_it_was(ledger: Ledger, folder
         removal.restore(ledger, run)
 
 
-ONCE = {"identity", "key", "keyset", "tail", "sqlite_sequence"}
+ONCE = {"context", "identity", "key", "keyset", "tail", "sqlite_sequence"}
 """Tables that have no rows of a run, or none once its metrics are sealed."""
 
 
